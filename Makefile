@@ -1,0 +1,39 @@
+# Each target creates what it needs: `make demo` on a fresh machine builds .venv first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check clean
+
+help:
+	@echo "make demo    train a small network on the digits and compress it"
+	@echo "make test    run the tests"
+	@echo "make check   lint, formatting, types and floors"
+	@echo "make clean   remove .venv and caches"
+
+# The stamp is the last thing written, so an interrupted installation starts again.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"Polyadic needs Python 3.11 or newer and $(PYTHON) is {v[0]}.{v[1]}: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,digits,images]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/polyadic demo
+
+test: $(STAMP)
+	$(BIN)/pytest
+
+# The same four commands as in .pre-commit-config.yaml.
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,21 @@
+"""Multilinear algebra on plain tensors; serves alone, knows no network."""
+
+from polyadic.algebra.cp import CP
+from polyadic.algebra.low_rank import LowRank
+from polyadic.algebra.products import gram, gram_product, khatri_rao, mode_product, mttkrp
+from polyadic.algebra.tucker import Tucker2
+from polyadic.algebra.unfolding import kernel_to_order3, order3_to_kernel, unfold
+
+__all__ = [
+    "CP",
+    "LowRank",
+    "Tucker2",
+    "gram",
+    "gram_product",
+    "kernel_to_order3",
+    "khatri_rao",
+    "mode_product",
+    "mttkrp",
+    "order3_to_kernel",
+    "unfold",
+]

@@ -1,0 +1,56 @@
+"""Products of factor matrices (Kolda and Bader, SIAM Review 2009): Gram, Khatri-Rao, mode-n product, MTTKRP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def gram(U: Tensor) -> Tensor:
+    """``U' U`` (R x R) of a factor matrix ``U`` (I x R)."""
+    return U.mT @ U
+
+
+def gram_product(factors: Sequence[Tensor], skip: int) -> Tensor:
+    """Elementwise product of the Grams (R x R) of all factors but number ``skip``: ``(BtB) * (CtC)`` for ``skip=0``."""
+    product: Tensor | None = None
+    for mode, U in enumerate(factors):
+        if mode != skip:
+            product = gram(U) if product is None else product * gram(U)
+    if product is None:
+        raise ValueError("a Gram product needs at least two factors; got one")
+    return product
+
+
+def khatri_rao(P: Tensor, Q: Tensor) -> Tensor:
+    """Column-wise Kronecker product, (I J) x R, of ``P`` (I x R) and ``Q`` (J x R).
+
+    The row index of ``Q`` runs fastest.
+    """
+    return (P[:, None, :] * Q[None, :, :]).reshape(-1, P.shape[1])
+
+
+def mode_product(X: Tensor, M: Tensor, mode: int) -> Tensor:
+    """``X x_mode M``: the tensor whose ``mode`` unfolding is ``M X_(mode)``; ``M`` is (new size) x (old size)."""
+    return torch.movedim(torch.tensordot(M, X, dims=([1], [mode])), 0, mode)
+
+
+def mttkrp(X: Tensor, factors: Sequence[Tensor], mode: int) -> Tensor:
+    """Matricised tensor times Khatri-Rao product: ``X_(mode) Z`` (I_mode x R), contracted mode after mode."""
+    columns = factors[0].shape[1]
+    letters = "ijklmnop"[: X.ndim]
+    result, left = X, letters
+    for m in reversed(
+        range(X.ndim)
+    ):  # the last mode first: it is contiguous, so the first and largest product is a GEMM
+        if m == mode:
+            continue
+        joined = left if left.endswith("r") else left + "r"
+        kept = joined.replace(letters[m], "")
+        result = torch.einsum(f"{left},{letters[m]}r->{kept}", result, factors[m])
+        left = kept
+    if result.shape[-1] != columns:
+        raise ValueError(f"every factor needs {columns} columns")
+    return result

@@ -1,0 +1,192 @@
+"""``polyadic compress``: the main job."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from polyadic.cli.arguments import (
+    AsJson,
+    Data,
+    Mean,
+    Model,
+    Seed,
+    Std,
+    Weights,
+    console,
+    data_of,
+    emit,
+    model_of,
+    reported,
+)
+from polyadic.data import ImageData
+from polyadic.errors import PolyadicError
+from polyadic.export import Origin, load, save, summary_document
+from polyadic.pipeline import CompressionResult, CompressOptions, Progress, compress
+from polyadic.reporting import HEADLINE_COLUMNS, LAYER_COLUMNS, headline_rows, layer_rows
+from polyadic.schema import Summary
+from polyadic.surgery import FactorCache, default_cache_directory
+from polyadic.training import LAYER_TUNING, NETWORK_TUNING, ImageTask, augmentation_for
+
+OVER_BUDGET = 3
+"""Exit status of a run that ended, whose network lost more on the test images than was allowed."""
+
+
+@reported
+def compress_command(
+    model: Model,
+    data: Data,
+    max_drop: Annotated[float, typer.Option(help="points of accuracy that may be lost (0.5 = half a percent)")],
+    out: Annotated[Path, typer.Option(help="folder for the result")],
+    weights: Weights = None,
+    formats: Annotated[str, typer.Option(help="formats to choose from, separated by commas")] = "cp-epc,svd",
+    eps: Annotated[float | None, typer.Option(help="points that a single layer may lose; max-drop when absent")] = None,
+    finetune_epochs: Annotated[
+        int, typer.Option(help="epochs for the whole network; 0 = none")
+    ] = NETWORK_TUNING.epochs,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="layer, or pattern with *, to leave dense (repeatable)")
+    ] = None,
+    held_out: Annotated[int | None, typer.Option(help="training images held out to choose ranks")] = None,
+    mean: Mean = None,
+    std: Std = None,
+    seed: Seed = 0,
+    resume: Annotated[bool, typer.Option(help="go on with the run in OUT")] = False,
+    cache_dir: Annotated[Path | None, typer.Option(help="where factored kernels are kept")] = None,
+    json: AsJson = False,
+) -> None:
+    """Make a trained network smaller at a bounded loss of accuracy, and write it to a folder."""
+    if (out / "result.json").exists() and not resume:
+        raise PolyadicError(
+            f"{out} already holds a result: choose another folder, or --resume to repeat its last steps"
+        )
+    images = data_of(data, mean, std, seed, held_out)
+    loaded, classes = model_of(model, weights, images)
+    options = CompressOptions(
+        eps=eps,
+        exclude=tuple(exclude or ()),
+        seed=seed,
+        cache=FactorCache(cache_dir or default_cache_directory()),
+        work=out,
+        resume=resume,
+    )
+    names = tuple(name.strip() for name in formats.split(",") if name.strip())
+    with ProgressBars() as bars:
+        result = compress(
+            loaded.model,
+            image_task(images, finetune_epochs, seed),
+            max_drop=max_drop,
+            formats=names,
+            options=options,
+            on_progress=bars.show,
+        )
+    result = with_provenance(result, {"command": shlex.join(["polyadic", *sys.argv[1:]]), "model": model})
+    origin = Origin(model, classes, images.mean, images.std, tuple(images.image_shape))
+    reloaded = save_and_reload(result, out, origin, images)
+    if json:
+        emit({"out": str(out), "reloaded_score": reloaded, **summary_document(result.summary)})
+    else:
+        print_summary(result.summary)
+        Console().print(f"written to {out}, read back and scored again: {100 * reloaded:.2f} %", highlight=False)
+    if result.summary.drop > result.summary.max_drop:
+        raise typer.Exit(OVER_BUDGET)
+
+
+def image_task(images: ImageData, epochs: int, seed: int) -> ImageTask:
+    """The task of the command line: default fine-tuning, augmentation as the images allow.
+
+    Raises:
+        PolyadicError: a negative number of epochs.
+    """
+    if epochs < 0:
+        raise PolyadicError(f"--finetune-epochs is 0 or more; got {epochs}")
+    augmentation = augmentation_for(images)
+    layer = replace(LAYER_TUNING, augmentation=augmentation, seed=seed)
+    network = replace(NETWORK_TUNING, epochs=epochs, augmentation=augmentation, seed=seed) if epochs else None
+    return ImageTask(images, layer, network)
+
+
+def with_provenance(result: CompressionResult, known: dict[str, Any]) -> CompressionResult:
+    """The result with more said about where it comes from."""
+    summary = replace(result.summary, provenance={**known, **result.summary.provenance})
+    return replace(result, summary=summary)
+
+
+def save_and_reload(result: CompressionResult, out: Path, origin: Origin, images: ImageData) -> float:
+    """Write the folder, load it again from its files alone and score that on the test images.
+
+    Raises:
+        PolyadicError: the network on disk does not score as the one in memory.
+    """
+    save(result, out, origin=origin)
+    score = ImageTask(images).final_scores((load(out),)).values[0]
+    if abs(score - result.summary.compressed_score) > 1e-3:
+        raise PolyadicError(
+            f"a saved network scores as the one in memory; {out} gives {score:.4f} instead of "
+            f"{result.summary.compressed_score:.4f}: the model keeps state outside its parameters and buffers"
+        )
+    return score
+
+
+def print_summary(summary: Summary) -> None:
+    """The headline, the layers and the warnings."""
+    out = Console()
+    for title, columns, rows in (
+        (f"{summary.mac_reduction:.2f}x fewer MACs", HEADLINE_COLUMNS, headline_rows(summary)),
+        ("layers", LAYER_COLUMNS, layer_rows(summary)),
+    ):
+        table = Table(*columns, title=title)
+        for row in rows:
+            table.add_row(*row)
+        out.print(table)
+    out.print(
+        "1 MAC = one multiply-accumulate (FLOPs = 2 x MACs), for one image. Seconds: "
+        + ", ".join(f"{part} {seconds:.0f}" for part, seconds in summary.seconds.items()),
+        highlight=False,
+    )
+    for warning in summary.warnings:
+        out.print(f"[bold yellow]warning:[/] {warning}", highlight=False)
+
+
+class ProgressBars:
+    """One bar per stage on stderr, with the time left."""
+
+    def __init__(self) -> None:
+        """Draw nothing yet."""
+        self._bars = Bars(
+            TextColumn("{task.description:>9}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[message]}", style="dim"),
+            console=console,
+        )
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> ProgressBars:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def show(self, progress: Progress) -> None:
+        """Move the bar of a stage."""
+        if progress.stage not in self._tasks:
+            self._tasks[progress.stage] = self._bars.add_task(progress.stage, message="")
+        self._bars.update(
+            self._tasks[progress.stage], completed=progress.done, total=progress.total, message=progress.message
+        )

@@ -1,0 +1,170 @@
+"""``polyadic decompose``: one kernel, no network."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from rich.console import Console
+from torch import Tensor
+
+from polyadic.algebra import CP, LowRank, Tucker2, kernel_to_order3, order3_to_kernel
+from polyadic.cli.arguments import AsJson, Seed, emit, reported, whole_numbers
+from polyadic.decomposition import TuckerCP, tucker2_bounded
+from polyadic.errors import DecompositionError, LayerError, StorageError
+from polyadic.files import atomic_path, storage_error
+from polyadic.formats import CPFormat, Format, TKDCPDFormat, format_named
+from polyadic.schema import ConvSpec, Rank, plain_rank
+
+
+@reported
+def decompose(
+    kernel: Annotated[Path, typer.Argument(help=".npy file: T x S x D x D, D^2 x S x T, or T x S for svd")],
+    format: Annotated[str, typer.Option(help="cp-epc, cp-als, cp-als-epc, tucker2, tkd-cpd-epc or svd")],
+    out: Annotated[Path, typer.Option(help=".npz file for the factors")],
+    rank: Annotated[str | None, typer.Option(help="rank, or ranks separated by commas (R1,R2 or R1,R2,R)")] = None,
+    error: Annotated[
+        float | None, typer.Option(help="relative error that Tucker-2 may take, instead of its ranks")
+    ] = None,
+    error_slack: Annotated[
+        float, typer.Option(help="share by which EPC may raise the error (cp-epc, tkd-cpd-epc)")
+    ] = 0.0,
+    seed: Seed = 0,
+    json: AsJson = False,
+) -> None:
+    """Decompose one kernel and save its factors as arrays."""
+    array = read_array(kernel)
+    weight, window_known = as_kernel(array)
+    spec = _spec_of(weight)
+    fmt = _with_slack(format_named(format), error_slack)
+    reason = fmt.refuses(spec)
+    if reason:
+        raise LayerError(f"{fmt.name} cannot be used here: {reason}")
+    wanted = _rank(fmt, weight, rank, error)
+    fmt.check(spec, wanted)
+    began = time.monotonic()
+    solution = fmt.solve(weight, spec, wanted, seed)
+    seconds = time.monotonic() - began
+    _write_arrays(out, factors_as_arrays(solution.factors, weight, window_known))
+    stability = solution.stability
+    document = {
+        "format": fmt.name,
+        "rank": plain_rank(wanted),
+        "relative_error": solution.relative_error,
+        "sensitivity": stability.sensitivity if stability else None,
+        "sensitivity_lemma": stability.sensitivity_lemma if stability else None,
+        "sum_squared_intensity": stability.sum_squared_intensity if stability else None,
+        "intensity_ratio": stability.intensity_ratio if stability else None,
+        "parameters": solution.factors.parameters,
+        "parameters_before": weight.numel(),
+        "sweeps": solution.sweeps,
+        "seconds": round(seconds, 3),
+        "stop": solution.stop.value,
+    }
+    if json:
+        emit(document)
+        return
+    screen = Console()
+    for key, value in document.items():
+        if value is not None:
+            shown = f"{value:.6g}" if isinstance(value, float) else str(value)
+            screen.print(f"{key.replace('_', ' '):>22}  {shown}", highlight=False)
+    screen.print(f"{'factors':>22}  {out}", highlight=False)
+
+
+def read_array(path: Path) -> Tensor:
+    """A real array from a .npy file, in float64; nothing pickled is read.
+
+    Raises:
+        StorageError: the file is missing or damaged.
+        DecompositionError: it does not hold real numbers.
+    """
+    try:
+        array = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise storage_error(path, error) from error
+    except (ValueError, EOFError) as error:
+        raise StorageError(f"{path} is no plain .npy array ({error}): save it with numpy.save") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        raise DecompositionError(f"{path} holds one array of real numbers; got {getattr(array, 'dtype', type(array))}")
+    return torch.from_numpy(array.astype(np.float64))
+
+
+def as_kernel(array: Tensor) -> tuple[Tensor, bool]:
+    """The array as T x S x window, and whether its window is known (not for D^2 x S x T, read as D^2 x 1).
+
+    Raises:
+        DecompositionError: neither a matrix, nor of order 3, nor T x S x D x D.
+    """
+    if array.ndim == 3:
+        return order3_to_kernel(array, (int(array.shape[0]), 1)), False
+    if array.ndim in (2, 4, 5):
+        return array, True
+    raise DecompositionError(
+        f"a kernel is T x S x D x D, D^2 x S x T or, for svd, T x S; got an array of shape {tuple(array.shape)}"
+    )
+
+
+def factors_as_arrays(factors: object, weight: Tensor, window_known: bool) -> dict[str, Tensor]:
+    """The factors by the letters of the literature."""
+    if isinstance(factors, CP):
+        return dict(zip("ABC", factors.factors, strict=True))
+    if isinstance(factors, TuckerCP):
+        merged = dict(zip("ABC", factors.merged().factors, strict=True))
+        core = dict(zip(("core_A", "core_B", "core_C"), factors.core.factors, strict=True))
+        return {**merged, **core, "U": factors.U, "V": factors.V}
+    if isinstance(factors, Tucker2):
+        return {"G": factors.G, "U": factors.U, "V": factors.V}
+    if isinstance(factors, LowRank):
+        return {"P": factors.P, "Q": factors.Q}
+    raise TypeError(f"no letters for {type(factors).__name__}")
+
+
+def _spec_of(weight: Tensor) -> ConvSpec:
+    T, S, *window = (int(n) for n in weight.shape)
+    axes = len(window)
+    if axes > 3:
+        raise DecompositionError(f"a kernel has at most 3 spatial axes; got {axes}")
+    return ConvSpec(S, T, tuple(window), (1,) * axes, (0,) * axes, (1,) * axes)
+
+
+def _with_slack(fmt: Format, slack: float) -> Format:
+    if slack == 0.0:
+        return fmt
+    if isinstance(fmt, CPFormat) and fmt.method == "cp-als-epc":
+        return replace(fmt, epc=replace(fmt.epc, error_slack=slack))
+    if isinstance(fmt, TKDCPDFormat) or (isinstance(fmt, CPFormat) and fmt.method == "cp-epc"):
+        return replace(fmt, stable=replace(fmt.stable, epc=replace(fmt.stable.epc, error_slack=slack)))
+    raise DecompositionError(f"--error-slack belongs to formats with EPC; {fmt.name} has none")
+
+
+def _rank(fmt: Format, weight: Tensor, rank: str | None, error: float | None) -> Rank:
+    """The ranks as given, or those of Tucker-2 as the error bound asks.
+
+    Raises:
+        DecompositionError: neither was given, or a bound for a format without Tucker-2.
+    """
+    given = whole_numbers(rank, "--rank") if rank is not None else ()
+    if fmt.name == "tucker2" and not given and error is not None:
+        return tucker2_bounded(kernel_to_order3(weight), error).factors.ranks
+    if isinstance(fmt, TKDCPDFormat) and len(given) == 1:
+        bound = fmt.tucker_error if error is None else error
+        return (*tucker2_bounded(kernel_to_order3(weight), bound).factors.ranks, given[0])
+    if error is not None:
+        raise DecompositionError(
+            f"--error takes the place of the ranks of Tucker-2; {fmt.name} with rank {rank} has none"
+        )
+    if not given:
+        raise DecompositionError(f"{fmt.name} takes --rank (or, for tucker2, --error); got neither")
+    return given
+
+
+def _write_arrays(path: Path, arrays: dict[str, Tensor]) -> None:
+    plain: dict[str, Any] = {name: tensor.numpy() for name, tensor in arrays.items()}
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **plain)

@@ -1,0 +1,59 @@
+"""``polyadic demo``: the main job in a minute, on data that needs no download."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+
+from polyadic.cli.arguments import AsJson, Seed, console, emit, reported
+from polyadic.cli.compress import ProgressBars, image_task, print_summary, save_and_reload, with_provenance
+from polyadic.data import load_data
+from polyadic.export import Origin, summary_document
+from polyadic.models import load_model
+from polyadic.pipeline import CompressOptions, compress
+from polyadic.training import Augmentation, FinetuneOptions, finetune
+
+MODEL = "polyadic:digits-cnn"
+TRAINING = FinetuneOptions(
+    epochs=15, batch_size=64, learning_rate=0.1, schedule="cosine", warmup=0.1, augmentation=Augmentation.none()
+)
+
+
+@reported
+def demo(
+    out: Annotated[Path | None, typer.Option(help="folder for the result; a temporary one when absent")] = None,
+    max_drop: Annotated[float, typer.Option(help="points of accuracy that may be lost")] = 0.5,
+    seed: Seed = 0,
+    json: AsJson = False,
+) -> None:
+    """Train a small network on handwritten digits, compress it, reload it, and show what happened."""
+    data = load_data("digits", seed=seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = load_model(MODEL, classes=data.classes).model
+    console.print(f"training {MODEL} on {len(data.train)} digits of 8 x 8 pixels", highlight=False)
+    finetune(model, data, TRAINING)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = out or Path(scratch)
+        with ProgressBars() as bars:
+            result = compress(
+                model,
+                image_task(data, epochs=10, seed=seed),
+                max_drop=max_drop,
+                options=CompressOptions(seed=seed, work=folder),
+                on_progress=bars.show,
+            )
+        result = with_provenance(result, {"command": "polyadic demo", "model": MODEL})
+        origin = Origin(MODEL, data.classes, data.mean, data.std, tuple(data.image_shape))
+        reloaded = save_and_reload(result, folder, origin, data)
+    if json:
+        emit({"reloaded_score": reloaded, **summary_document(result.summary)})
+        return
+    print_summary(result.summary)
+    where = f"kept in {out}" if out else "not kept (give --out DIR to keep it)"
+    Console().print(f"saved, read back and scored again: {100 * reloaded:.2f} %; {where}", highlight=False)

@@ -1,0 +1,85 @@
+"""``polyadic inspect``: what a network is made of and what could become of it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from polyadic.cli.arguments import AsJson, Mean, Model, Std, Weights, data_of, emit, model_of, reported, whole_numbers
+from polyadic.costing import network_cost
+from polyadic.errors import LayerError
+from polyadic.formats import FORMATS
+from polyadic.reporting import SITE_COLUMNS, site_rows
+from polyadic.schema import LayerSite
+from polyadic.surgery import find_sites
+
+
+@reported
+def inspect(
+    model: Model,
+    weights: Weights = None,
+    data: Annotated[str | None, typer.Option(help="as in compress; here only for the size of an image")] = None,
+    input_shape: Annotated[str | None, typer.Option(help="size of one input, such as 3,224,224")] = None,
+    mean: Mean = None,
+    std: Std = None,
+    json: AsJson = False,
+) -> None:
+    """List the layers: what is supported, what is skipped and why, parameters and MACs."""
+    images = data_of(data, mean, std, 0) if data is not None else None
+    loaded, _ = model_of(model, weights, images)
+    shape = loaded.input_shape
+    if images is not None:
+        shape = images.image_shape
+    if input_shape is not None:
+        given = whole_numbers(input_shape, "--input-shape")
+        example = torch.zeros(1, *given)
+    elif shape is not None:
+        example = torch.zeros(1, *shape)
+    else:
+        raise LayerError(f"inspecting {model!r} takes the size of an input: give --input-shape C,H,W or --data")
+    sites = find_sites(loaded.model, example)
+    cost = network_cost(loaded.model, example)
+    formats = {site.name: _formats_for(site) for site in sites}
+    if json:
+        layers = [
+            {
+                "name": site.name,
+                "kind": site.kind,
+                "status": "supported" if formats[site.name] else "unsupported",
+                "reason": _reason(site),
+                "formats": formats[site.name],
+                "params": site.params,
+                "macs": site.macs,
+                "weight_shape": list(site.spec.weight_shape) if site.spec else None,
+            }
+            for site in sites
+        ]
+        emit({"model": model, "params": cost.params, "macs": cost.macs, "bytes": cost.bytes, "layers": layers})
+        return
+    table = Table(*SITE_COLUMNS, title=f"{model}, one input of {' x '.join(str(n) for n in example.shape[1:])}")
+    for row in site_rows(sites, formats):
+        table.add_row(*row)
+    out = Console()
+    out.print(table)
+    out.print(
+        f"{cost.params:,} parameters, {cost.macs:,} MACs (1 MAC = one multiply-accumulate; FLOPs = 2 x MACs), "
+        f"{cost.bytes:,} bytes; {sum(bool(names) for names in formats.values())} of {len(sites)} layers supported",
+        highlight=False,
+    )
+
+
+def _formats_for(site: LayerSite) -> list[str]:
+    spec = site.spec
+    if site.reason is not None or spec is None:
+        return []
+    return [name for name, fmt in FORMATS.items() if fmt.refuses(spec) is None]
+
+
+def _reason(site: LayerSite) -> str | None:
+    if site.reason is not None or site.spec is None or _formats_for(site):
+        return site.reason
+    return "; ".join(sorted({str(fmt.refuses(site.spec)) for fmt in FORMATS.values()}))

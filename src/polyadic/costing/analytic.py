@@ -1,0 +1,45 @@
+"""Parameters, multiply-accumulates and bytes of a network for one sample."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from polyadic.errors import LayerError
+from polyadic.schema import Cost
+
+
+def network_cost(model: nn.Module, example_input: Tensor) -> Cost:
+    """Cost of one forward pass over the first sample of ``example_input`` (N, ...).
+
+    MACs are half of what torch's own counter reports: convolutions and matrix products, each multiply-accumulate once;
+    batch norm, activations and additions are not counted.
+
+    Raises:
+        LayerError: the model does not run on the example.
+    """
+    was_training = model.training
+    model.eval()
+    counter = FlopCounterMode(display=False)
+    try:
+        with torch.no_grad(), counter:
+            model(example_input[:1].to(_device_of(model)))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise LayerError(
+            f"counting operations takes an input that the model accepts; it failed on shape "
+            f"{tuple(example_input[:1].shape)}: {error}"
+        ) from error
+    finally:
+        model.train(was_training)
+    tensors = [*model.parameters(), *model.buffers()]
+    return Cost(
+        params=sum(parameter.numel() for parameter in model.parameters()),
+        macs=counter.get_total_flops() // 2,
+        bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
+    )
+
+
+def _device_of(model: nn.Module) -> torch.device:
+    first = next(model.parameters(), None)
+    return first.device if first is not None else torch.device("cpu")

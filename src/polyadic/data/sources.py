@@ -1,0 +1,123 @@
+"""Labelled images from one line of text, as it stands on a command line or in a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from polyadic.data.arrays import Split, array_images, classes_of
+from polyadic.data.cifar10 import load_cifar10
+from polyadic.data.digest import array_sha256
+from polyadic.data.digits import load_digits
+from polyadic.data.factory import call_factory
+from polyadic.data.imagefolder import load_imagefolder
+from polyadic.data.images import IMAGENET_MEAN, IMAGENET_STD, ImageData
+from polyadic.data.npz import load_npz
+from polyadic.data.stratified import default_held_out, stratified_split
+from polyadic.errors import DataError
+
+_ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+# 1 channel: the ImageNet constants describe colours; 0.5 and 0.5 bring grey pixels to -1..1 without looking at them.
+_MEANS = {1: (0.5,), 3: IMAGENET_MEAN}
+_STDS = {1: (0.5,), 3: IMAGENET_STD}
+
+
+def load_data(
+    text: str,
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    held_out: int | None = None,
+    seed: int = 0,
+    image_size: int = 224,
+) -> ImageData:
+    """Load the images that ``text`` names and hold a seeded, class-stratified part of the training images out.
+
+    ``text`` is one of::
+
+        digits                   scikit-learn's digits, 1 x 8 x 8, a fixed quarter for test (extra: digits)
+        npz:PREFIX               PREFIX_train*.npz and PREFIX_test*.npz with x uint8 (N, H, W, C) or (N, H, W), y (N,)
+        cifar10:DIR              CIFAR-10 as published for Python (data_batch_1 ... test_batch)
+        imagefolder:DIR          DIR/train/<class>/* and DIR/test/<class>/* (or DIR/val), decoded on demand
+        package.module:factory   a function without arguments that returns ImageData or the arrays (x_train, y_train,
+                                 x_test, y_test), which are as in npz
+        path/file.py:factory     the same in a file of its own
+
+    ``mean`` and ``std`` are those the network was trained with, one per channel, of pixels in 0..1; by default the
+    ImageNet constants for 3 channels and 0.5, 0.5 for 1 channel. ``held_out`` is the number of training images held
+    out: by default 10 % (at most 5000), or 20 % when there are under 5000; ``seed`` draws them. A factory that returns
+    ImageData has held out already: ``held_out`` may not be given and ``seed`` has no effect. ``image_size`` is the side
+    of the crops of ``imagefolder``, in pixels, and has no effect elsewhere. Raises DataError for data that cannot be
+    used.
+    """
+    source = _source(text, image_size)
+    if isinstance(source, ImageData):
+        if held_out is not None:
+            raise DataError(
+                f"'{text}' returns ImageData, which holds {len(source.held_out)} images out already; got "
+                f"held_out={held_out}: leave held_out out, or return the four arrays"
+            )
+        constants = (source.mean if mean is None else _floats(mean), source.std if std is None else _floats(std))
+        return replace(source, mean=constants[0], std=constants[1])
+    labels = source.train.labels
+    rest, part = stratified_split(labels, default_held_out(len(labels)) if held_out is None else held_out, seed)
+    channels = source.train.image_shape[0]
+    return ImageData(
+        name=source.name,
+        train=source.train.take(rest),
+        held_out=source.train.take(part),
+        test=source.test,
+        classes=source.classes,
+        mean=_constants("mean", mean, _MEANS, channels),
+        std=_constants("std", std, _STDS, channels),
+        digests=source.digests,
+    )
+
+
+def _source(text: str, image_size: int) -> Split | ImageData:
+    origin, _, place = text.partition(":")
+    if text == "digits":
+        return load_digits()
+    if not origin or not place:
+        raise DataError(
+            "data are written digits, npz:PREFIX, cifar10:DIR, imagefolder:DIR, package.module:factory or "
+            f"file.py:factory; got '{text}'"
+        )
+    if origin == "npz":
+        return load_npz(place)
+    if origin == "cifar10":
+        return load_cifar10(Path(place))
+    if origin == "imagefolder":
+        return load_imagefolder(Path(place), image_size)
+    return _from_factory(text)
+
+
+def _from_factory(text: str) -> Split | ImageData:
+    made = call_factory(text)
+    if isinstance(made, ImageData):
+        return made
+    if not isinstance(made, tuple) or len(made) != len(_ARRAYS):
+        came = f"a tuple of {len(made)}" if isinstance(made, tuple) else f"a {type(made).__name__}"
+        raise DataError(f"'{text}' must return ImageData or the tuple ({', '.join(_ARRAYS)}); it returned {came}")
+    arrays = {name: np.asarray(value) for name, value in zip(_ARRAYS, made, strict=True)}
+    train = array_images(arrays["x_train"], arrays["y_train"], f"x_train, y_train of '{text}'")
+    test = array_images(arrays["x_test"], arrays["y_test"], f"x_test, y_test of '{text}'")
+    digests = {name: array_sha256(array) for name, array in arrays.items()}
+    return Split(text, train, test, classes_of(train), digests)
+
+
+def _constants(
+    what: str, given: Sequence[float] | None, defaults: dict[int, tuple[float, ...]], channels: int
+) -> tuple[float, ...]:
+    if given is not None:
+        return _floats(given)
+    if channels not in defaults:
+        raise DataError(f"images of {channels} channels have no usual {what}: give {what} with {channels} numbers")
+    return defaults[channels]
+
+
+def _floats(numbers: Sequence[float]) -> tuple[float, ...]:
+    return tuple(float(number) for number in numbers)

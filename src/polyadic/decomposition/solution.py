@@ -1,0 +1,139 @@
+"""What every decomposition returns: the factors, how good and how stable they are, and why the solver stopped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, Protocol, Self, TypeVar
+
+import torch
+from torch import Tensor
+
+from polyadic.algebra import CP
+from polyadic.errors import DecompositionError
+
+
+class StopReason(Enum):
+    """Why a solver stopped, as advice."""
+
+    CLOSED_FORM = "closed form: nothing to iterate"
+    CONVERGED = "converged: the objective no longer changes"
+    MAX_SWEEPS = "sweep limit reached before convergence: allow more sweeps if the error matters"
+    DIVERGING = (
+        "component norms grew while the error stalled (degenerate CPD): lower the rank or use cp-epc, "
+        "which keeps the sensitivity small"
+    )
+
+
+class Factors(Protocol):
+    """A tensor in some format."""
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the format stores."""
+        ...
+
+    def full(self) -> Tensor:
+        """The tensor itself."""
+        ...
+
+    def to(self, like: Tensor) -> Self:
+        """The same factors in the dtype and on the device of ``like``."""
+        ...
+
+
+F = TypeVar("F", bound=Factors, covariant=True)
+
+
+@dataclass(frozen=True)
+class Stability:
+    """How a CP decomposition stands small perturbations, for the factors of ``K / ||K||`` with balanced columns.
+
+    Balanced columns have ``||a_r||^2 : ||b_r||^2 : ||c_r||^2 = I : J : L`` (:meth:`polyadic.algebra.CP.rescaled`). All
+    figures are free of the kernel's scale.
+
+    Attributes:
+        sensitivity: true sensitivity, ``sum_r (I b^2 c^2 + J a^2 c^2 + L a^2 b^2)``.
+        sensitivity_lemma: ``ss`` as Lemma 1 of Phan et al. 2020 prints it, without the sizes.
+        sum_squared_intensity: ``sum_r lambda_r^2`` (their eq. 3).
+        intensity_ratio: largest over smallest intensity of a term that is not zero.
+    """
+
+    sensitivity: float
+    sensitivity_lemma: float
+    sum_squared_intensity: float
+    intensity_ratio: float
+
+    @staticmethod
+    def of(cp: CP, norm: float) -> Stability:
+        """The figures of ``cp``, a decomposition of a tensor with Frobenius norm ``norm``."""
+        unit = CP(tuple(U.double() for U in cp.factors))
+        unit = (unit.scaled(1.0 / norm) if norm > 0 else unit).rescaled()
+        intensities = unit.intensities()
+        alive = intensities[intensities > 0]
+        ratio = float(alive.max() / alive.min()) if alive.numel() else 1.0
+        return Stability(unit.sensitivity(), unit.sensitivity_lemma(), unit.sum_squared_intensity(), ratio)
+
+
+@dataclass(frozen=True)
+class Solution(Generic[F]):
+    """A decomposition and what is known of it.
+
+    Attributes:
+        factors: the tensor in its format, in the dtype and on the device of the input.
+        relative_error: ``||K - K^|| / ||K||``, computed in float64 from ``factors`` as they are stored.
+        stop: why the solver stopped.
+        sweeps: sweeps over all factors, 0 for a closed form.
+        history: relative error after every sweep.
+        stability: sensitivity and intensities (CP and CP of a core only).
+    """
+
+    factors: F
+    relative_error: float
+    stop: StopReason
+    sweeps: int = 0
+    history: tuple[float, ...] = ()
+    stability: Stability | None = None
+
+
+def checked(K: Tensor, name: str, order: int) -> Tensor:
+    """``K`` in float64 after the checks that every decomposition makes.
+
+    Raises:
+        DecompositionError: not a floating tensor of ``order`` modes, an empty mode, NaN or Inf entries.
+    """
+    if not K.is_floating_point():
+        raise DecompositionError(
+            f"{name} decomposes real floating-point tensors; got dtype {K.dtype}: convert it first"
+        )
+    if K.ndim != order or 0 in K.shape:
+        raise DecompositionError(
+            f"{name} takes a tensor of order {order} without empty modes; got shape {tuple(K.shape)}"
+        )
+    X = K.detach().double()
+    bad = int((~torch.isfinite(X)).sum())
+    if bad:
+        raise DecompositionError(
+            f"{name} needs finite entries; got {bad} of {K.numel()} NaN or Inf: repair the weights"
+        )
+    largest = float(X.abs().max())
+    if largest > 0 and not 1e-100 < largest < 1e100:  # the square of its norm would leave the range of float64
+        raise DecompositionError(
+            f"{name} needs a largest entry between 1e-100 and 1e100; got {largest:.1e}: scale the tensor first"
+        )
+    return X
+
+
+def relative_error(K: Tensor, factors: Factors) -> float:
+    """``||K - K^|| / ||K||`` in float64 (0 for a zero tensor that is met exactly)."""
+    X = K.detach().double()
+    approximation = factors.to(torch.empty(0, dtype=torch.float64, device=X.device)).full()
+    norm, residual = float(X.norm()), float((X - approximation).norm())
+    return residual / norm if norm > 0 else residual
+
+
+def finished(K: Tensor, cp: CP, norm: float, stop: StopReason, squared_errors: list[float]) -> Solution[CP]:
+    """Undo the scaling to unit norm, balance the columns and measure what is handed over."""
+    result = cp.scaled(norm).rescaled().to(K)
+    history = tuple(error**0.5 for error in squared_errors)
+    return Solution(result, relative_error(K, result), stop, len(history), history, Stability.of(result, norm))

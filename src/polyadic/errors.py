@@ -1,0 +1,27 @@
+"""The errors that Polyadic raises on purpose. Each message states the law, what came, and what to do."""
+
+from __future__ import annotations
+
+
+class PolyadicError(ValueError):
+    """Something that the user gave cannot be used; nothing has been written."""
+
+
+class DecompositionError(PolyadicError):
+    """A tensor, a rank or a bound that no decomposition can serve."""
+
+
+class LayerError(PolyadicError):
+    """A layer, a plan or a model that cannot be rebuilt as asked."""
+
+
+class DataError(PolyadicError):
+    """Images, labels or a weights file that cannot be used."""
+
+
+class BudgetError(PolyadicError):
+    """No network was found that keeps what the user asked for."""
+
+
+class StorageError(PolyadicError):
+    """A file could not be read or written; what was there before is untouched."""

@@ -1,0 +1,192 @@
+"""A result as a folder that anyone can use: weights, plan, figures and a model card. Nothing in it is pickled."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from polyadic.errors import LayerError, StorageError
+from polyadic.files import storage_error, write_together
+from polyadic.models import load_model
+from polyadic.pipeline import CompressionResult
+from polyadic.reporting import model_card
+from polyadic.schema import ConvSpec, Plan, Summary
+from polyadic.surgery import plan_stages, rebuild
+
+PLAN, WEIGHTS, RESULT, CARD = "plan.json", "model.safetensors", "result.json", "README.md"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the dense network comes from, so that a folder can be loaded by itself.
+
+    Attributes:
+        model: its text, such as "polyadic:resnet20"; None for a model that only the user can build.
+        classes: number of classes it was built with, where that was asked for.
+        mean: per-channel mean of the images it takes.
+        std: per-channel standard deviation.
+        input_shape: (C, H, W) of one sample.
+    """
+
+    model: str | None = None
+    classes: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    input_shape: tuple[int, ...] | None = None
+
+
+def save(result: CompressionResult, directory: Path | str, *, origin: Origin | None = None) -> None:
+    """Write plan, weights, figures and model card to ``directory``: all of them or none.
+
+    Raises:
+        StorageError: the disk refused; whatever stood in ``directory`` before is untouched.
+    """
+    directory = Path(directory)
+    origin = origin or Origin(input_shape=tuple(result.example_input.shape[1:]))
+    write_together(
+        {
+            directory / RESULT: _json(summary_document(result.summary)),  # appears last: the folder is complete
+            directory / WEIGHTS: _weights(result.model),
+            directory / PLAN: _json(_plan_document(result, origin)),
+            directory / CARD: model_card(result.summary, origin.model).encode(),
+        }
+    )
+
+
+def load(directory: Path | str, model: nn.Module | None = None) -> nn.Module:
+    """The compressed network that ``directory`` holds, in evaluation mode; no decomposition runs.
+
+    Args:
+        directory: written by :func:`save`.
+        model: the dense network's structure, whatever its weights; built from the plan's own text where absent. It is
+            changed in place.
+
+    Raises:
+        StorageError: a file is missing or damaged.
+        LayerError: the structure does not fit the plan or the weights.
+    """
+    directory = Path(directory)
+    document = read_plan(directory)
+    origin = origin_of(document)
+    if model is None:
+        if origin.model is None:
+            raise LayerError(f"{directory} does not say how its network is built: pass the dense model to load()")
+        model = load_model(origin.model, classes=origin.classes).model
+    network = rebuild(model, Plan.from_json(document["layers"]))
+    path = directory / WEIGHTS
+    try:
+        network.load_state_dict(safetensors.torch.load_file(path))
+    except OSError as error:
+        raise storage_error(path, error) from error
+    except SafetensorError as error:
+        raise StorageError(f"{path} is damaged ({error}): copy it again") from error
+    except RuntimeError as error:
+        raise LayerError(
+            f"the weights in {path} do not fit the network of {origin.model or 'the given model'}: {error}"
+        ) from error
+    return network.eval()
+
+
+def read_plan(directory: Path) -> dict[str, Any]:
+    """The content of ``plan.json``.
+
+    Raises:
+        StorageError: it is missing, damaged, or of a newer version.
+    """
+    path = directory / PLAN
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise storage_error(path, error) from error
+    except ValueError as error:
+        raise StorageError(f"{path} is no JSON ({error}): copy it again") from error
+    if not isinstance(document, dict) or not isinstance(document.get("layers"), list):
+        raise StorageError(f"{path} holds an object with a list called layers; got something else")
+    if document.get("version") != VERSION:
+        raise StorageError(f"{path} has version {document.get('version')}; this release reads version {VERSION}")
+    return document
+
+
+def origin_of(document: dict[str, Any]) -> Origin:
+    """Where the network of a plan comes from."""
+    known = document.get("origin") or {}
+    return Origin(
+        known.get("model"),
+        known.get("classes"),
+        *(tuple(known[key]) if known.get(key) else None for key in ("mean", "std", "input_shape")),
+    )
+
+
+def summary_document(summary: Summary) -> dict[str, Any]:
+    """The content of ``result.json``: accuracies are fractions, drops are points."""
+    return {
+        "version": VERSION,
+        "dense": {**asdict(summary.dense), "score": summary.dense_score},
+        "compressed": {
+            **asdict(summary.compressed),
+            "score": summary.compressed_score,
+            "score_before_finetuning": summary.score_before_finetuning,
+        },
+        "score_name": summary.score_name,
+        "max_drop": summary.max_drop,
+        "drop": summary.drop,
+        "drop_interval": summary.drop_interval,
+        "mac_reduction": summary.mac_reduction,
+        "held_out": summary.held_out,
+        "layers": [asdict(layer) for layer in summary.layers],
+        "warnings": list(summary.warnings),
+        "seconds": summary.seconds,
+        "provenance": summary.provenance,
+    }
+
+
+def _plan_document(result: CompressionResult, origin: Origin) -> dict[str, Any]:
+    """Choices with their chains spelled out as torch layers, so that the folder can be used without this library."""
+    stages = plan_stages(result.dense, result.plan)
+    choices = result.plan.to_json()
+    return {
+        "version": VERSION,
+        "origin": asdict(origin),
+        "layers": [
+            {**choice, "stages": [torch_layer(stage) for stage in stages[choice["layer"]]]} for choice in choices
+        ],
+    }
+
+
+def torch_layer(stage: ConvSpec) -> dict[str, Any]:
+    """A stage as the name and the arguments of a class in ``torch.nn``."""
+    if stage.axes == 0:
+        return {
+            "class": "Linear",
+            "arguments": {"in_features": stage.in_channels, "out_features": stage.out_channels, "bias": stage.bias},
+        }
+    arguments = {
+        "in_channels": stage.in_channels,
+        "out_channels": stage.out_channels,
+        "kernel_size": list(stage.kernel),
+        "stride": list(stage.stride),
+        "padding": stage.padding if stage.padding == "same" else list(stage.padding),
+        "dilation": list(stage.dilation),
+        "groups": stage.groups,
+        "bias": stage.bias,
+        "padding_mode": stage.padding_mode,
+    }
+    return {"class": f"Conv{stage.axes}d", "arguments": arguments}
+
+
+def _weights(model: nn.Module) -> bytes:
+    """All parameters and buffers; tensors that share memory are written once each."""
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    return safetensors.torch.save(tensors, metadata={"format": "pt", "torch": torch.__version__})
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    return (json.dumps(document, indent=2) + "\n").encode()

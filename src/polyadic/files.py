@@ -1,0 +1,73 @@
+"""Files that are either whole or absent: every write goes to a neighbour first and is then renamed over the target."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from polyadic.errors import StorageError
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary neighbour of ``path``; rename it over ``path`` when the block ends, remove it when it fails.
+
+    Raises:
+        StorageError: the file system refused (disk full, no permission); ``path`` is as it was.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+        temporary = None
+    except OSError as error:
+        raise storage_error(path, error) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` as UTF-8, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def storage_error(path: Path, error: OSError) -> StorageError:
+    """Say in one sentence what the file system refused and what to do."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageError(
+            f"writing {path} needs free disk space and there is none left: free some and run again with --resume"
+        )
+    return StorageError(
+        f"{path} could not be read or written ({error.strerror or error}): check the path and its permissions"
+    )
+
+
+def write_together(contents: Mapping[Path, bytes]) -> None:
+    """Write several files; none of them appears before all have reached the disk. The first one appears last.
+
+    Raises:
+        StorageError: the file system refused; what stood at those paths is as it was.
+    """
+    with contextlib.ExitStack() as stack:
+        for path, content in contents.items():
+            temporary = stack.enter_context(atomic_path(path))
+            try:
+                with temporary.open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())  # a full disk speaks here at the latest, before anything is renamed
+            except OSError as error:
+                raise storage_error(path, error) from error

@@ -1,0 +1,101 @@
+"""CP of order 3: a 1 x 1, a depthwise D x D and a 1 x 1 convolution (Phan et al., ECCV 2020, Fig. 3a)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal, final
+
+from torch import Tensor
+
+from polyadic.algebra import CP, kernel_to_order3
+from polyadic.decomposition import (
+    ALSOptions,
+    EPCOptions,
+    Solution,
+    StableOptions,
+    cp_als,
+    cp_epc,
+    exact_cp,
+    full_rank,
+    stable_cp,
+)
+from polyadic.formats.format import Format, refuse_groups
+from polyadic.schema import ConvSpec, Rank
+
+
+@final
+@dataclass(frozen=True)
+class CPFormat(Format):
+    """``K = sum_r a_r o b_r o c_r``: ``B'`` mixes inputs, ``A`` filters each of R channels, ``C`` mixes outputs.
+
+    Attributes:
+        method: "cp-epc" (stable: penalised homotopy, then EPC), "cp-als" (plain ALS, the baseline), "cp-als-epc"
+            (ALS, then
+            EPC: the method of the ECCV paper).
+        stable: options of "cp-epc".
+        als: options of the two others.
+        epc: options of the correction in "cp-als-epc".
+    """
+
+    method: Literal["cp-epc", "cp-als", "cp-als-epc"] = "cp-epc"
+    stable: StableOptions = field(default_factory=StableOptions)
+    als: ALSOptions = field(default_factory=ALSOptions)
+    epc: EPCOptions = field(default_factory=EPCOptions)
+
+    @property
+    def name(self) -> str:
+        """The method."""
+        return self.method
+
+    def refuses(self, spec: ConvSpec) -> str | None:
+        """Matrices, and grouped layers."""
+        if spec.taps == 1:
+            return "a 1 x 1 kernel is a matrix, for which svd is optimal"
+        return refuse_groups(spec)
+
+    def largest_rank(self, spec: ConvSpec) -> Rank:
+        """The product of the two smallest of (D^2, S, T)."""
+        return (full_rank(_sizes(spec)),)
+
+    def stages(self, spec: ConvSpec, rank: Rank) -> tuple[ConvSpec, ...]:
+        """1 x 1 (S to R), depthwise D x D with the layer's geometry, 1 x 1 (R to T) with its bias.
+
+        A 1 x 1 convolution without bias commutes with every padding mode, so the depthwise stage may carry it.
+        """
+        (R,) = rank
+        return (
+            ConvSpec.pointwise(spec.in_channels, R, spec.axes),
+            replace(spec, in_channels=R, out_channels=R, groups=R, bias=False),
+            ConvSpec.pointwise(R, spec.out_channels, spec.axes, bias=spec.bias),
+        )
+
+    def ladder(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
+        """Every rank from 1 up."""
+        return [(R,) for R in range(1, self.largest_rank(spec)[0] + 1)]
+
+    def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[CP]:
+        """CP of the kernel as a D^2 x S x T tensor."""
+        K, (R,) = kernel_to_order3(kernel), rank
+        if self.method == "cp-epc":
+            return stable_cp(K, R, self.stable, seed=seed)
+        if full_rank(_sizes(spec)) == R:
+            return exact_cp(K, R)
+        fitted = cp_als(K.double(), R, self.als, seed=seed)
+        if self.method == "cp-als-epc":
+            return cp_epc(K, fitted.factors, self.epc)
+        return Solution(**{**vars(fitted), "factors": fitted.factors.to(K)})
+
+    def weights(self, factors: CP, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
+        """``B'`` (R x S x 1), ``A'`` (R x 1 x window), ``C`` (T x R x 1); terms that the solver dropped are zero."""
+        A, B, C = factors.padded(rank[0]).factors
+        ones = (1,) * spec.axes
+        R = rank[0]
+        return (
+            B.mT.reshape(R, spec.in_channels, *ones),
+            A.mT.reshape(R, 1, *spec.kernel),
+            C.reshape(spec.out_channels, R, *ones),
+        )
+
+
+def _sizes(spec: ConvSpec) -> tuple[int, int, int]:
+    return spec.taps, spec.in_channels, spec.out_channels

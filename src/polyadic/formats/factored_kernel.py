@@ -1,0 +1,70 @@
+"""A kernel as a chain of plain layers with weights, whatever format made it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from polyadic.schema import ConvSpec, Rank
+
+_CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+
+
+@dataclass(frozen=True)
+class FactoredKernel:
+    """What a format hands to the layers, to the cache and to the report.
+
+    Attributes:
+        format: name of the format.
+        rank: its rank or ranks.
+        stages: the chain, first layer first; the bias of the dense layer belongs to the last one.
+        weights: one weight per stage, shaped ``stage.weight_shape``.
+        relative_error: ``||K - K^|| / ||K||`` of the weights as they are stored.
+        stop: why the solver stopped, as a sentence.
+        sensitivity: true sensitivity of the factors of ``K / ||K||`` (CP formats only).
+        intensity_ratio: largest over smallest intensity (CP formats only).
+    """
+
+    format: str
+    rank: Rank
+    stages: tuple[ConvSpec, ...]
+    weights: tuple[Tensor, ...]
+    relative_error: float
+    stop: str
+    sensitivity: float | None = None
+    intensity_ratio: float | None = None
+
+    def dense_kernel(self) -> Tensor:
+        """The kernel of the single layer that equals the chain: T x S x window, by feeding it one impulse per channel.
+
+        Two cross-correlations in a row have as kernel the true convolution of theirs, so every stage is applied
+        flipped and fully padded; stride and dilation do not enter, since only one stage per axis has an extent.
+        """
+        axes = max(self.stages[0].axes, 1)
+        response = _as_window(self.weights[0], axes).transpose(0, 1)  # channel s is sample s
+        if self.stages[0].groups != 1:
+            raise ValueError("a chain starts with a stage of one group")
+        for stage, weight in zip(self.stages[1:], self.weights[1:], strict=True):
+            kernel = _as_window(weight, axes)
+            flipped = kernel.flip(tuple(range(2, 2 + axes)))
+            padding = [size - 1 for size in kernel.shape[2:]]
+            response = _CONVOLUTIONS[axes](response, flipped, padding=padding, groups=stage.groups)
+        dense = response.transpose(0, 1)
+        return dense.flatten(1) if self.stages[0].axes == 0 else dense
+
+
+def _as_window(weight: Tensor, axes: int) -> Tensor:
+    """A weight with its spatial axes; a matrix gets windows of size 1."""
+    return weight.reshape(*weight.shape, *([1] * axes)) if weight.ndim == 2 else weight
+
+
+def error_of(kernel: Tensor, factored: FactoredKernel) -> float:
+    """``||K - K^|| / ||K||`` in float64, from the chain's weights as they are stored."""
+    K = kernel.detach().double()
+    weights = tuple(weight.detach().double() for weight in factored.weights)
+    rebuilt = FactoredKernel(factored.format, factored.rank, factored.stages, weights, 0.0, "").dense_kernel()
+    norm, residual = K.norm(), (K - rebuilt.reshape(K.shape)).norm()
+    return float(residual / norm) if float(norm) > 0 else float(torch.as_tensor(residual))

@@ -1,0 +1,59 @@
+"""SVD of 1 x 1 convolutions and fully connected layers: two of them in a row (Phan et al., ECCV 2020, Fig. 3b)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import final
+
+from torch import Tensor
+
+from polyadic.algebra import LowRank
+from polyadic.decomposition import Solution, truncated_svd
+from polyadic.formats.format import Format, refuse_groups
+from polyadic.schema import ConvSpec, Rank
+
+
+@final
+@dataclass(frozen=True)
+class SVDFormat(Format):
+    """``K = P Q`` with P (T x R) and Q (R x S)."""
+
+    @property
+    def name(self) -> str:
+        """Svd."""
+        return "svd"
+
+    def refuses(self, spec: ConvSpec) -> str | None:
+        """Windows larger than one tap, and grouped layers."""
+        if spec.taps != 1:
+            window = " x ".join(str(size) for size in spec.kernel)
+            return f"svd factorises matrices (1 x 1 and fully connected layers), not a {window} window"
+        return refuse_groups(spec)
+
+    def largest_rank(self, spec: ConvSpec) -> Rank:
+        """min(S, T)."""
+        return (min(spec.in_channels, spec.out_channels),)
+
+    def stages(self, spec: ConvSpec, rank: Rank) -> tuple[ConvSpec, ...]:
+        """S to R with the layer's stride and padding (so the second stage sees fewer positions).
+
+        R to T with its bias.
+        """
+        return (
+            replace(spec, out_channels=rank[0], bias=False),
+            ConvSpec.pointwise(rank[0], spec.out_channels, spec.axes, bias=spec.bias),
+        )
+
+    def ladder(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
+        """Every rank from 1 up."""
+        return [(R,) for R in range(1, self.largest_rank(spec)[0] + 1)]
+
+    def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[LowRank]:
+        """SVD of the T x S matrix."""
+        return truncated_svd(kernel.flatten(1), rank[0])
+
+    def weights(self, factors: LowRank, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
+        """Q, then P."""
+        ones = (1,) * spec.axes
+        Q = factors.Q.reshape(rank[0], spec.in_channels, *ones)
+        return Q, factors.P.reshape(spec.out_channels, rank[0], *ones)

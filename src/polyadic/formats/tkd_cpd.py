@@ -1,0 +1,84 @@
+"""TKD-CPD: Tucker-2 and a stable CP of its core, up to five layers (Phan et al., ECCV 2020, Fig. 3c)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import final
+
+from torch import Tensor
+
+from polyadic.algebra import kernel_to_order3
+from polyadic.decomposition import Solution, StableOptions, TuckerCP, full_rank, tkd_cpd, tucker2_bounded
+from polyadic.formats.format import Format, refuse_groups
+from polyadic.schema import ConvSpec, Rank
+
+
+@final
+@dataclass(frozen=True)
+class TKDCPDFormat(Format):
+    """``K = [[A, U B, V C]]`` with rank (R1, R2, R): 1 x 1s to R1 and to R, depthwise D x D, 1 x 1s to R2 and to T.
+
+    Two 1 x 1 stages S -> R1 -> R cost ``R1 (S + R)`` weights, merged into one ``S R``: they stay apart only if
+    ``R1 < S R / (S + R)``, each side on its own (the paper's condition, R above R1 and R2, is weaker).
+
+    Attributes:
+        tucker_error: relative error that the Tucker-2 part may take on the ladder; the CP rank then climbs.
+        stable: options of the CP of the core.
+    """
+
+    tucker_error: float = 0.2
+    stable: StableOptions = field(default_factory=StableOptions)
+
+    @property
+    def name(self) -> str:
+        """tkd-cpd-epc."""
+        return "tkd-cpd-epc"
+
+    def refuses(self, spec: ConvSpec) -> str | None:
+        """Matrices, and grouped layers."""
+        if spec.taps == 1:
+            return "a 1 x 1 kernel is a matrix, for which svd is optimal"
+        return refuse_groups(spec)
+
+    def largest_rank(self, spec: ConvSpec) -> Rank:
+        """(S, T, the product of the two smallest of (D^2, S, T))."""
+        S, T = spec.in_channels, spec.out_channels
+        return S, T, full_rank((spec.taps, S, T))
+
+    def stages(self, spec: ConvSpec, rank: Rank) -> tuple[ConvSpec, ...]:
+        """Three to five stages: each side split or merged, whichever holds fewer weights."""
+        R1, R2, R = rank
+        S, T, axes = spec.in_channels, spec.out_channels, spec.axes
+        first = [ConvSpec.pointwise(S, R, axes)]
+        if splits(S, R1, R):
+            first = [ConvSpec.pointwise(S, R1, axes), ConvSpec.pointwise(R1, R, axes)]
+        last = [ConvSpec.pointwise(R, T, axes, bias=spec.bias)]
+        if splits(T, R2, R):
+            last = [ConvSpec.pointwise(R, R2, axes), ConvSpec.pointwise(R2, T, axes, bias=spec.bias)]
+        depthwise = replace(spec, in_channels=R, out_channels=R, groups=R, bias=False)
+        return (*first, depthwise, *last)
+
+    def ladder(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
+        """(R1, R2) as ``tucker_error`` asks, R from 1 up to where the CP of the core is exact."""
+        R1, R2 = tucker2_bounded(kernel_to_order3(kernel), self.tucker_error).factors.ranks
+        return [(R1, R2, R) for R in range(1, full_rank((spec.taps, R1, R2)) + 1)]
+
+    def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[TuckerCP]:
+        """Tucker-2 and CP of the kernel as a D^2 x S x T tensor."""
+        R1, R2, R = rank
+        return tkd_cpd(kernel_to_order3(kernel), R, ranks=(R1, R2), options=self.stable, seed=seed)
+
+    def weights(self, factors: TuckerCP, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
+        """The stages' weights, ``U B`` and ``V C`` multiplied out where a side is merged."""
+        R = rank[2]
+        A, B, C = factors.core.padded(R).factors
+        first = [factors.U.mT, B.mT] if splits(spec.in_channels, rank[0], R) else [(factors.U @ B).mT]
+        last = [C, factors.V] if splits(spec.out_channels, rank[1], R) else [factors.V @ C]
+        ones = (1,) * spec.axes
+        pointwise = [[M.reshape(*M.shape, *ones) for M in side] for side in (first, last)]
+        return (*pointwise[0], A.mT.reshape(R, 1, *spec.kernel), *pointwise[1])
+
+
+def splits(channels: int, inner: int, R: int) -> bool:
+    """Whether two 1 x 1 stages channels - inner - R hold fewer weights than one."""
+    return inner * (channels + R) < channels * R

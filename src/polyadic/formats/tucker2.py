@@ -1,0 +1,62 @@
+"""Tucker-2: a 1 x 1, a smaller D x D and a 1 x 1 convolution (Kim et al. 2016; Phan et al. 2020, eq. 14)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import final
+
+from torch import Tensor
+
+from polyadic.algebra import Tucker2, kernel_to_order3, order3_to_kernel
+from polyadic.decomposition import Solution, Tucker2Options, tucker2, tucker2_rank_frontier
+from polyadic.formats.format import Format, refuse_groups
+from polyadic.schema import ConvSpec, Rank, chain_params
+
+
+@final
+@dataclass(frozen=True)
+class Tucker2Format(Format):
+    """``K = G x_2 U x_3 V`` with rank (R1, R2)."""
+
+    options: Tucker2Options = field(default_factory=Tucker2Options)
+
+    @property
+    def name(self) -> str:
+        """tucker2."""
+        return "tucker2"
+
+    def refuses(self, spec: ConvSpec) -> str | None:
+        """Matrices, and grouped layers."""
+        if spec.taps == 1:
+            return "a 1 x 1 kernel is a matrix, for which svd is optimal"
+        return refuse_groups(spec)
+
+    def largest_rank(self, spec: ConvSpec) -> Rank:
+        """(S, T)."""
+        return spec.in_channels, spec.out_channels
+
+    def stages(self, spec: ConvSpec, rank: Rank) -> tuple[ConvSpec, ...]:
+        """1 x 1 (S to R1), D x D (R1 to R2) with the layer's geometry, 1 x 1 (R2 to T) with its bias."""
+        R1, R2 = rank
+        return (
+            ConvSpec.pointwise(spec.in_channels, R1, spec.axes),
+            replace(spec, in_channels=R1, out_channels=R2, bias=False),
+            ConvSpec.pointwise(R2, spec.out_channels, spec.axes, bias=spec.bias),
+        )
+
+    def ladder(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
+        """The Pareto frontier of (R1, R2) in weights and error."""
+        return [*tucker2_rank_frontier(kernel_to_order3(kernel), lambda *rank: chain_params(self.stages(spec, rank)))]
+
+    def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[Tucker2]:
+        """Tucker-2 of the kernel as a D^2 x S x T tensor."""
+        return tucker2(kernel_to_order3(kernel), (rank[0], rank[1]), self.options)
+
+    def weights(self, factors: Tucker2, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
+        """``U'`` (R1 x S x 1), the core (R2 x R1 x window), ``V`` (T x R2 x 1)."""
+        ones = (1,) * spec.axes
+        return (
+            factors.U.mT.reshape(rank[0], spec.in_channels, *ones),
+            order3_to_kernel(factors.G, spec.kernel),
+            factors.V.reshape(spec.out_channels, rank[1], *ones),
+        )

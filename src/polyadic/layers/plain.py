@@ -1,0 +1,63 @@
+"""Plain torch layers and their description in integers, both ways."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import nn
+
+from polyadic.schema import ConvSpec
+
+_CONVOLUTIONS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {
+    1: nn.Conv1d,
+    2: nn.Conv2d,
+    3: nn.Conv3d,
+}
+
+
+def spec_of(module: nn.Module) -> ConvSpec | None:
+    """The description of a plain ``nn.Linear`` or ``nn.Conv1d/2d/3d``; None for every other class, subclasses too."""
+    if type(module) is nn.Linear:
+        return ConvSpec(module.in_features, module.out_features, bias=module.bias is not None)
+    if type(module) not in _CONVOLUTIONS.values():
+        return None
+    conv = cast(nn.Conv2d, module)
+    padding = conv.padding
+    if padding == "valid":
+        padding = (0,) * len(conv.kernel_size)
+    return ConvSpec(
+        conv.in_channels,
+        conv.out_channels,
+        tuple(conv.kernel_size),
+        tuple(conv.stride),
+        "same" if padding == "same" else cast("tuple[int, ...]", tuple(padding)),
+        tuple(conv.dilation),
+        conv.groups,
+        conv.bias is not None,
+        conv.padding_mode,
+    )
+
+
+def plain_layer(spec: ConvSpec, device: torch.device | None = None, dtype: torch.dtype | None = None) -> nn.Module:
+    """The torch layer that ``spec`` describes, with uninitialised weights on ``device``."""
+    if spec.axes == 0:
+        layer: nn.Module = nn.utils.skip_init(
+            nn.Linear, spec.in_channels, spec.out_channels, bias=spec.bias, device=device, dtype=dtype
+        )
+        return layer
+    layer = nn.utils.skip_init(
+        _CONVOLUTIONS[spec.axes],
+        spec.in_channels,
+        spec.out_channels,
+        spec.kernel,
+        stride=spec.stride,
+        padding=spec.padding,
+        dilation=spec.dilation,
+        groups=spec.groups,
+        bias=spec.bias,
+        padding_mode=spec.padding_mode,
+        device=device,
+        dtype=dtype,
+    )
+    return layer

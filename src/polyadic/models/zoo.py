@@ -1,0 +1,37 @@
+"""The networks that Polyadic builds by name, untrained: what ``polyadic:NAME`` means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+
+from torch import nn
+
+from polyadic.models.digits_cnn import DigitsCnn
+from polyadic.models.resnet18_cifar import ResNet18Cifar
+from polyadic.models.resnet_cifar import ResNetCifar
+from polyadic.models.vgg_cifar import Vgg16Cifar
+
+
+@dataclass(frozen=True)
+class ZooModel:
+    """A named network: ``build(classes)`` returns it untrained, for images of ``input_shape`` (C, H, W)."""
+
+    build: Callable[[int], nn.Module]
+    input_shape: tuple[int, int, int]
+
+
+ZOO: Mapping[str, ZooModel] = MappingProxyType(
+    {
+        "resnet20": ZooModel(partial(ResNetCifar, 20), (3, 32, 32)),
+        "resnet32": ZooModel(partial(ResNetCifar, 32), (3, 32, 32)),
+        "resnet44": ZooModel(partial(ResNetCifar, 44), (3, 32, 32)),
+        "resnet56": ZooModel(partial(ResNetCifar, 56), (3, 32, 32)),
+        "resnet110": ZooModel(partial(ResNetCifar, 110), (3, 32, 32)),
+        "vgg16-bn": ZooModel(Vgg16Cifar, (3, 32, 32)),
+        "resnet18": ZooModel(ResNet18Cifar, (3, 32, 32)),
+        "digits-cnn": ZooModel(DigitsCnn, (1, 8, 8)),
+    }
+)

@@ -1,0 +1,95 @@
+"""Rank search by accuracy drop (Phan et al., ECCV 2020, section 3).
+
+For each layer, and each format that it may take, bisection finds the smallest rank whose drop, *after fine-tuning
+that single layer*, stays within a threshold EPS. All other layers are dense meanwhile. The cheapest format wins.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+from polyadic.schema import Plan
+from polyadic.search.rank_search import Ladder, Problem, RankSearch, Trial, single
+
+
+@final
+@dataclass(frozen=True)
+class Bisection(RankSearch):
+    """Bisection on the ladder of each layer.
+
+    Attributes:
+        resolution: stop when the two ranks in question differ by less than this share of the dense layer's MACs.
+    """
+
+    resolution: float = 0.04
+
+    def propose(self, problem: Problem, trials: Sequence[Trial]) -> Plan | None:
+        """The middle rank of the first ladder that is not decided yet."""
+        drops = {trial.plan: trial.drop for trial in trials}
+        for ladder in problem.ladders:
+            fails, passes = self._bracket(ladder, problem, drops)
+            if not self._decided(ladder, fails, passes):
+                return single(ladder, (fails + passes) // 2)
+        return None
+
+    def conclude(self, problem: Problem, trials: Sequence[Trial]) -> Plan:
+        """Every layer at the cheapest rank that passed, in whichever format; dense where none did."""
+        drops = {trial.plan: trial.drop for trial in trials}
+        best: dict[str, tuple[int, Plan]] = {}
+        for ladder in problem.ladders:
+            _, passes = self._bracket(ladder, problem, drops)
+            if passes < len(ladder.ranks) and single(ladder, passes) in drops:
+                candidate = (ladder.macs[passes], single(ladder, passes))
+                if ladder.layer not in best or candidate[0] < best[ladder.layer][0]:
+                    best[ladder.layer] = candidate
+        return Plan(tuple(choice for _, plan in best.values() for choice in plan.choices))
+
+    def expected_trials(self, problem: Problem) -> int:
+        """The bisection steps of all ladders."""
+        return sum(
+            max(1, math.ceil(math.log2(max(2.0, min(len(ladder.ranks), 1.0 / self.resolution)))))
+            for ladder in problem.ladders
+        )
+
+    def _bracket(self, ladder: Ladder, problem: Problem, drops: dict[Plan, float]) -> tuple[int, int]:
+        """The highest rank on the ladder that failed (-1: none) and the lowest above it that passed.
+
+        Ranks that cost no less than what another format of the layer already reached count as passed: not worth a
+        trial.
+        """
+        fails, passes = -1, self._worthwhile(ladder, problem, drops)
+        while passes - fails > 1:
+            middle = (fails + passes) // 2
+            drop = drops.get(single(ladder, middle))
+            if drop is None or self._decided(ladder, fails, passes):
+                break
+            if drop <= problem.threshold:
+                passes = middle
+            else:
+                fails = middle
+        return fails, passes
+
+    def _decided(self, ladder: Ladder, fails: int, passes: int) -> bool:
+        if passes - fails <= 1:
+            return True
+        if passes == len(ladder.ranks):  # nothing passed yet: the answer may still be "dense"
+            upper = ladder.dense_macs
+        else:
+            upper = ladder.macs[passes]
+        lower = ladder.macs[fails] if fails >= 0 else 0
+        return upper - lower < self.resolution * ladder.dense_macs
+
+    def _worthwhile(self, ladder: Ladder, problem: Problem, drops: dict[Plan, float]) -> int:
+        """How many ranks of the ladder are cheaper than what earlier formats of the same layer reached."""
+        reached = ladder.dense_macs
+        for earlier in problem.ladders:
+            if earlier == ladder:
+                break
+            if earlier.layer == ladder.layer:
+                _, passes = self._bracket(earlier, problem, drops)
+                if passes < len(earlier.ranks) and single(earlier, passes) in drops:
+                    reached = min(reached, earlier.macs[passes])
+        return sum(macs < reached for macs in ladder.macs)

@@ -1,0 +1,86 @@
+"""The log of a search: one JSON object per line, written as it happens, from which an interrupted search goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from polyadic.errors import PolyadicError, StorageError
+from polyadic.files import storage_error
+from polyadic.schema import Plan
+from polyadic.search.rank_search import Trial
+
+
+class TrialLog:
+    """Trials in ``path``; the first line says which run they belong to."""
+
+    def __init__(self, path: Path | None, run: str, *, resume: bool = False) -> None:
+        """Open the log of the run called ``run``, a digest of everything that decides its trials.
+
+        Raises:
+            PolyadicError: a log exists and ``resume`` is False, or it belongs to another run.
+            StorageError: the file cannot be read or written.
+        """
+        self.path = path
+        self.trials: list[Trial] = []
+        if path is None:
+            return
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists() and path.stat().st_size:
+                if not resume:
+                    raise PolyadicError(
+                        f"{path} holds trials of an earlier run: go on with --resume or choose another folder"
+                    )
+                self._read(path, run)
+            if not path.exists() or not path.stat().st_size:
+                self._append({"run": run})
+        except OSError as error:
+            raise storage_error(path, error) from error
+
+    def add(self, trial: Trial, details: Mapping[str, Any]) -> None:
+        """Keep a trial, on disk before this returns.
+
+        Raises:
+            StorageError: the disk refused; the log ends with the last trial that was written whole.
+        """
+        self.trials.append(trial)
+        if self.path is not None:
+            line = {"trial": len(self.trials), "plan": trial.plan.to_json(), "drop": trial.drop, **details}
+            try:
+                self._append(line)
+            except OSError as error:
+                raise storage_error(self.path, error) from error
+
+    def _append(self, line: Mapping[str, Any]) -> None:
+        assert self.path is not None
+        with self.path.open("ab") as file:
+            file.write(json.dumps(line).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _read(self, path: Path, run: str) -> None:
+        """Take over the whole lines; cut off what a kill left half-written."""
+        content = path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole != content:
+            with path.open("r+b") as file:
+                file.truncate(len(whole))
+        lines = whole.splitlines()
+        if not lines:
+            return
+        try:
+            header = json.loads(lines[0])
+            records = [json.loads(line) for line in lines[1:]]
+            known = header["run"]
+            self.trials = [Trial(Plan.from_json(record["plan"]), float(record["drop"])) for record in records]
+        except (ValueError, KeyError, TypeError) as error:
+            raise StorageError(f"{path} is damaged ({error}): remove it to start the search again") from error
+        if known != run:
+            raise PolyadicError(
+                f"{path} belongs to a run with another model, data or options: repeat those to resume, "
+                "or choose another folder"
+            )

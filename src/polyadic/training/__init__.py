@@ -1,0 +1,40 @@
+"""Scoring a network on images, and fine-tuning it after compression."""
+
+from polyadic.training.augment import Augmentation, augment
+from polyadic.training.evaluate import Score, drop_interval, evaluate
+from polyadic.training.execution import Execution, Precision, placed
+from polyadic.training.finetune import finetune
+from polyadic.training.options import EpochRecord, FinetuneOptions, FinetuneReport, Schedule, StopReason
+from polyadic.training.task import (
+    LAYER_TUNING,
+    NETWORK_TUNING,
+    FinalScores,
+    ImageTask,
+    ScoreTask,
+    Task,
+    augmentation_for,
+)
+
+__all__ = [
+    "LAYER_TUNING",
+    "NETWORK_TUNING",
+    "Augmentation",
+    "EpochRecord",
+    "Execution",
+    "FinalScores",
+    "FinetuneOptions",
+    "FinetuneReport",
+    "ImageTask",
+    "Precision",
+    "Schedule",
+    "Score",
+    "ScoreTask",
+    "StopReason",
+    "Task",
+    "augment",
+    "augmentation_for",
+    "drop_interval",
+    "evaluate",
+    "finetune",
+    "placed",
+]

@@ -1,0 +1,142 @@
+"""How many images a network classifies correctly, and how surely one network is worse than another."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from polyadic.data.images import ImageSet
+from polyadic.errors import DataError
+from polyadic.training.execution import Execution, placed
+
+NORMAL_97_5 = 1.959964
+"""The 97.5 % quantile of the standard normal distribution."""
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """What a network got right on N images.
+
+    Attributes:
+        value: the fraction of images classified correctly (top-1), 0 to 1.
+        correct: bool (N,), on the CPU: which images.
+        loss: mean cross-entropy in nats; infinite when any logit is not finite.
+    """
+
+    value: float
+    correct: Tensor
+    loss: float
+
+    def beats(self, other: Score) -> bool:
+        """Whether this score is strictly better: more images right, or as many at a lower loss."""
+        return (self.value, -self.loss) > (other.value, -other.loss)
+
+
+def evaluate(
+    model: nn.Module,
+    images: ImageSet,
+    normalise: Callable[[Tensor], Tensor],
+    *,
+    execution: Execution | None = None,
+    batch_size: int = 250,
+) -> Score:
+    """Classify every image once, in evaluation mode.
+
+    An image whose logits are not all finite counts as wrong. The model's mode, device and memory format come back.
+
+    Args:
+        model: maps float (n, C, H, W) to logits (n, classes).
+        images: what to classify.
+        normalise: uint8 (n, C, H, W) to float32, as the network was trained.
+        execution: where and how; ``Execution.for_evaluation()`` (float32) when absent.
+        batch_size: images per forward pass.
+
+    Raises:
+        DataError: there are no images, or the logits are not (n, classes) with a column for every label.
+    """
+    execution = execution or Execution.for_evaluation()
+    labels = images.labels
+    if not len(labels) or batch_size < 1:
+        raise DataError(f"a score needs images and a batch size of 1 or more; got {len(labels)} and {batch_size}")
+    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    correct = torch.zeros(len(labels), dtype=torch.bool)
+    total = 0.0
+    with placed(model, execution), evaluation_mode(model), torch.inference_mode(), execution.autocast():
+        for index in torch.split(torch.arange(len(labels)), batch_size):
+            pixels = execution.place(images.images(index))  # bytes travel and are rearranged faster than floats
+            logits = model(execution.place(normalise(pixels).to(dtype)))
+            logits = checked_logits(logits, labels[index]).double().cpu()
+            finite = logits.isfinite().all(dim=1)
+            correct[index] = (logits.argmax(dim=1) == labels[index]) & finite
+            total += float(F.cross_entropy(logits, labels[index], reduction="sum")) if bool(finite.all()) else math.inf
+    return Score(value=int(correct.sum()) / len(labels), correct=correct, loss=total / len(labels))
+
+
+def drop_interval(dense: Score, other: Score) -> tuple[float, float]:
+    r"""95 % confidence interval of how many points ``other`` lost against ``dense`` on the same images.
+
+    Per image d_i = dense_i - other_i in {-1, 0, 1}; with n10 images that only ``dense`` got right and n01 that only
+    ``other`` got right,
+
+        mean = (n10 - n01) / N,  var = (n10 + n01) / N - mean^2,  interval = 100 (mean -+ 1.96 sqrt(var / N)),
+
+    the normal (Wald) approximation for paired proportions. Pairing pays: images that both get right, or both wrong, add
+    no variance. It is too short when n10 + n01 is below about ten, and has no length at all when it is zero.
+
+    Args:
+        dense: the score before.
+        other: the score after, on the same images in the same order.
+
+    Returns:
+        (low, high) in percentage points; positive is a loss of accuracy.
+
+    Raises:
+        DataError: the two scores are of different numbers of images.
+    """
+    if dense.correct.shape != other.correct.shape:
+        raise DataError(
+            f"a paired interval needs two scores of the same images; got {len(dense.correct)} and {len(other.correct)}"
+        )
+    count = len(dense.correct)
+    difference = dense.correct.double() - other.correct.double()
+    mean = float(difference.mean())
+    half = NORMAL_97_5 * math.sqrt(max(float(difference.square().mean()) - mean**2, 0.0) / count)
+    return 100 * (mean - half), 100 * (mean + half)
+
+
+@contextlib.contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put every module of ``model`` in evaluation mode; on leaving, each goes back to its own."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def checked_logits(logits: object, labels: Tensor) -> Tensor:
+    """Return ``logits`` if they can be compared with ``labels`` (n,).
+
+    Raises:
+        DataError: they are not one (n, classes) tensor, or a label has no column.
+    """
+    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(labels):
+        raise DataError(
+            f"a classifier returns logits of shape ({len(labels)}, classes) for {len(labels)} images; got {shape}: "
+            "wrap the model so that it returns them"
+        )
+    if int(labels.min()) < 0 or int(labels.max()) >= logits.shape[1]:
+        raise DataError(
+            f"labels lie from 0 to {logits.shape[1] - 1} for {logits.shape[1]} logits; got {int(labels.min())} to "
+            f"{int(labels.max())}: the network and the images are of different data sets"
+        )
+    return logits

@@ -1,0 +1,253 @@
+"""What a network is for: how it is scored and trained, on labelled images or by a function of the user."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from polyadic.data import ImageData
+from polyadic.errors import PolyadicError
+from polyadic.training.augment import Augmentation
+from polyadic.training.evaluate import drop_interval, evaluate
+from polyadic.training.execution import Execution
+from polyadic.training.finetune import finetune
+from polyadic.training.options import EpochRecord, FinetuneOptions, FinetuneReport
+
+LAYER_TUNING = FinetuneOptions(
+    epochs=1, steps_per_epoch=40, learning_rate=1e-2, schedule="cosine", warmup=0.1, distillation=1.0, retries=1
+)
+"""One short epoch for a single layer: enough for its factors to settle, cheap enough for a hundred trials."""
+
+NETWORK_TUNING = FinetuneOptions(epochs=12, learning_rate=2e-2, schedule="cosine", warmup=0.1, distillation=0.9)
+"""The whole network, mostly taught by the dense one (Hinton et al. 2015)."""
+
+
+@dataclass(frozen=True)
+class FinalScores:
+    """Scores on images that chose nothing, one per network, and the drop from the first to the last.
+
+    Attributes:
+        values: fractions, in the order of the networks.
+        drop_interval: 95 % interval in points, where the score is a mean over samples.
+    """
+
+    values: tuple[float, ...]
+    drop_interval: tuple[float, float] | None
+
+
+class Task(ABC):
+    """Scores are fractions or any other number of which more is better."""
+
+    @property
+    @abstractmethod
+    def score_name(self) -> str:
+        """What the score is."""
+
+    @abstractmethod
+    def example_input(self) -> Tensor | None:
+        """One sample as a batch (1, ...), where the task knows one."""
+
+    @abstractmethod
+    def score(self, model: nn.Module) -> float:
+        """The score on what ranks are chosen by: held-out training images, never test images."""
+
+    @abstractmethod
+    def tune_layer(self, model: nn.Module, parameters: Iterable[nn.Parameter], teacher: nn.Module) -> bool:
+        """Fine-tune ``parameters`` alone, in place; whether anything was done."""
+
+    @abstractmethod
+    def tune_network(
+        self,
+        model: nn.Module,
+        teacher: nn.Module,
+        on_epoch: Callable[[EpochRecord, int], None],
+        checkpoint: Path | None,
+    ) -> FinetuneReport | None:
+        """Fine-tune everything, in place; None where the task cannot train."""
+
+    @abstractmethod
+    def calibration_batches(self) -> Iterable[Tensor]:
+        """Inputs for batch-norm statistics, without labels."""
+
+    @abstractmethod
+    def final_scores(self, models: Sequence[nn.Module]) -> FinalScores:
+        """Scores on the test images, read here and nowhere else."""
+
+    @abstractmethod
+    def provenance(self) -> dict[str, object]:
+        """What the scores depend on, as plain data."""
+
+
+@final
+@dataclass(frozen=True)
+class ImageTask(Task):
+    """Classification of labelled images.
+
+    Attributes:
+        data: training, held-out and test images.
+        layer: fine-tuning of a single layer; None leaves layers as the decomposition made them.
+        network: fine-tuning of the whole network; None leaves it.
+        training: where and how passes of the search and of the training run.
+        testing: where and how the final scores are taken.
+        batch_size: images per batch when scoring.
+        calibration_images: how many training images batch-norm statistics are taken from.
+    """
+
+    data: ImageData
+    layer: FinetuneOptions | None = LAYER_TUNING
+    network: FinetuneOptions | None = NETWORK_TUNING
+    training: Execution = field(default_factory=Execution.for_training)
+    testing: Execution = field(default_factory=Execution.for_evaluation)
+    batch_size: int = 250
+    calibration_images: int = 5000
+
+    @property
+    def score_name(self) -> str:
+        """top-1 accuracy."""
+        return "top-1 accuracy"
+
+    def example_input(self) -> Tensor:
+        """The first training image, normalised."""
+        return self.data.example(1)
+
+    def score(self, model: nn.Module) -> float:
+        """Accuracy on the held-out training images."""
+        score = evaluate(
+            model, self.data.held_out, self.data.normalise, execution=self.training, batch_size=self.batch_size
+        )
+        return score.value
+
+    def tune_layer(self, model: nn.Module, parameters: Iterable[nn.Parameter], teacher: nn.Module) -> bool:
+        """A few steps of distillation that move one layer."""
+        if self.layer is None:
+            return False
+        options = replace(self.layer, score_precision=self.training.precision)
+        finetune(model, self.data, options, parameters=parameters, teacher=teacher, execution=self.training)
+        return True
+
+    def tune_network(
+        self,
+        model: nn.Module,
+        teacher: nn.Module,
+        on_epoch: Callable[[EpochRecord, int], None],
+        checkpoint: Path | None,
+    ) -> FinetuneReport | None:
+        """All epochs of the fine-tuning of the whole network."""
+        options = self.network
+        if options is None:
+            return None
+        return finetune(
+            model,
+            self.data,
+            options,
+            teacher=teacher,
+            execution=self.training,
+            on_progress=lambda record: on_epoch(record, options.epochs),
+            checkpoint=checkpoint,
+        )
+
+    def calibration_batches(self) -> Iterator[Tensor]:
+        """Training images as they are, normalised."""
+        count = min(self.calibration_images, len(self.data.train))
+        for index in torch.arange(count).split(self.batch_size):
+            yield self.data.normalise(self.data.train.images(index))
+
+    def final_scores(self, models: Sequence[nn.Module]) -> FinalScores:
+        """Accuracy on the test images."""
+        scores = [
+            evaluate(model, self.data.test, self.data.normalise, execution=self.testing, batch_size=self.batch_size)
+            for model in models
+        ]
+        return FinalScores(tuple(score.value for score in scores), drop_interval(scores[0], scores[-1]))
+
+    def provenance(self) -> dict[str, object]:
+        """Data set, hashes, sizes, constants and training options."""
+        return {
+            "data": self.data.name,
+            "data_digests": self.data.digests,
+            "images": {part: len(getattr(self.data, part)) for part in ("train", "held_out", "test")},
+            "mean": list(self.data.mean),
+            "std": list(self.data.std),
+            "layer_tuning": repr(self.layer),
+            "network_tuning": repr(self.network),
+            "training_execution": repr(self.training),
+            "testing_execution": repr(self.testing),
+        }
+
+
+@final
+@dataclass(frozen=True)
+class ScoreTask(Task):
+    """A score function of the user, such as ``lambda model: -perplexity(model)``. Nothing is trained.
+
+    Attributes:
+        function: from a model in evaluation mode to its score, higher is better; a drop of 1 point is 0.01 of it.
+        name: what it is.
+    """
+
+    function: Callable[[nn.Module], float]
+    name: str = "score"
+
+    @property
+    def score_name(self) -> str:
+        """As the user called it."""
+        return self.name
+
+    def example_input(self) -> None:
+        """Unknown."""
+        return
+
+    def score(self, model: nn.Module) -> float:
+        """The user's score.
+
+        Raises:
+            PolyadicError: the function returned something that is no finite number.
+        """
+        value = self.function(model.eval())
+        try:
+            number = float(value)
+        except (TypeError, ValueError) as error:
+            raise PolyadicError(f"a score function returns one number; got {value!r}") from error
+        if number != number or number in (float("inf"), float("-inf")):
+            raise PolyadicError(f"a score function returns a finite number; got {number}")
+        return number
+
+    def tune_layer(self, model: nn.Module, parameters: Iterable[nn.Parameter], teacher: nn.Module) -> bool:
+        """Nothing to train with."""
+        return False
+
+    def tune_network(
+        self,
+        model: nn.Module,
+        teacher: nn.Module,
+        on_epoch: Callable[[EpochRecord, int], None],
+        checkpoint: Path | None,
+    ) -> None:
+        """Nothing to train with."""
+        return
+
+    def calibration_batches(self) -> Iterable[Tensor]:
+        """None."""
+        return ()
+
+    def final_scores(self, models: Sequence[nn.Module]) -> FinalScores:
+        """The same function: there is no other."""
+        return FinalScores(tuple(self.score(model) for model in models), None)
+
+    def provenance(self) -> dict[str, object]:
+        """The function's name."""
+        return {"score_function": getattr(self.function, "__qualname__", repr(self.function))}
+
+
+def augmentation_for(data: ImageData) -> Augmentation:
+    """Mirror and shift colour images.
+
+    Leave grey ones, such as digits and letters, whose mirror image means something else.
+    """
+    return Augmentation() if data.image_shape[0] == 3 else Augmentation.none()
