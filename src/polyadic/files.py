@@ -38,6 +38,19 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def remove_partial(directory: Path) -> None:
+    """Remove the temporary neighbours that a killed process left in ``directory``, where no other process writes.
+
+    Raises:
+        StorageError: the file system refused.
+    """
+    try:
+        for stale in directory.glob(".*.partial"):
+            stale.unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_error(directory, error) from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` to ``path`` as UTF-8, whole or not at all."""
     with atomic_path(path) as temporary:

@@ -95,6 +95,11 @@ class CP:
         root = factor ** (1.0 / len(self.factors))
         return CP(tuple(U * root for U in self.factors))
 
+    def times_input(self, M: Tensor) -> CP:
+        """``X x_S M`` for a kernel D^2 x S x T (S is the second mode), columns rescaled."""
+        A, B, *rest = self.factors
+        return CP((A, M @ B, *rest)).rescaled()
+
     def padded(self, rank: int) -> CP:
         """The same tensor with zero terms added up to ``rank``."""
         extra = rank - self.rank

@@ -33,6 +33,10 @@ class LowRank:
         """The matrix itself, rows x columns."""
         return self.P @ self.Q
 
+    def times_input(self, M: Tensor) -> LowRank:
+        """``K x_S M`` for a kernel T x S."""
+        return LowRank(self.P, self.Q @ M.mT)
+
     def to(self, like: Tensor) -> LowRank:
         """The same factors in the dtype and on the device of ``like``."""
         return LowRank(self.P.to(like), self.Q.to(like))

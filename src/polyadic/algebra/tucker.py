@@ -41,6 +41,10 @@ class Tucker2:
         """The tensor itself, D^2 x S x T."""
         return torch.einsum("dpq,sp,tq->dst", self.G, self.U, self.V)
 
+    def times_input(self, M: Tensor) -> Tucker2:
+        """``K x_S M``; U is orthonormal no more."""
+        return Tucker2(self.G, M @ self.U, self.V)
+
     def to(self, like: Tensor) -> Tucker2:
         """The same factors in the dtype and on the device of ``like``."""
         return Tucker2(self.G.to(like), self.U.to(like), self.V.to(like))

@@ -32,6 +32,7 @@ from polyadic.cli.arguments import (
 from polyadic.data import ImageData
 from polyadic.errors import PolyadicError
 from polyadic.export import Origin, load, save, summary_document
+from polyadic.files import remove_partial
 from polyadic.pipeline import CompressionResult, CompressOptions, Progress, compress
 from polyadic.reporting import HEADLINE_COLUMNS, LAYER_COLUMNS, headline_rows, layer_rows
 from polyadic.schema import Summary
@@ -70,6 +71,8 @@ def compress_command(
         raise PolyadicError(
             f"{out} already holds a result: choose another folder, or --resume to repeat its last steps"
         )
+    if resume:
+        remove_partial(out)
     images = data_of(data, mean, std, seed, held_out)
     loaded, classes = model_of(model, weights, images)
     options = CompressOptions(

@@ -90,8 +90,13 @@ def read_array(path: Path) -> Tensor:
         raise storage_error(path, error) from error
     except (ValueError, EOFError) as error:
         raise StorageError(f"{path} is no plain .npy array ({error}): save it with numpy.save") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-        raise DecompositionError(f"{path} holds one array of real numbers; got {getattr(array, 'dtype', type(array))}")
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise DecompositionError(f"{path} is an archive of arrays: save the kernel alone with numpy.save")
+    if array.dtype.kind not in "fiu" or array.size == 0:
+        raise DecompositionError(
+            f"{path} holds a kernel of real numbers; got {array.dtype} of shape {array.shape}: save the weight itself"
+        )
     return torch.from_numpy(array.astype(np.float64))
 
 

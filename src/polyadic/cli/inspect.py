@@ -36,6 +36,8 @@ def inspect(
         shape = images.image_shape
     if input_shape is not None:
         given = whole_numbers(input_shape, "--input-shape")
+        if min(given) < 1:
+            raise LayerError(f"--input-shape is a list of sizes from 1 up, such as 3,224,224; got {input_shape!r}")
         example = torch.zeros(1, *given)
     elif shape is not None:
         example = torch.zeros(1, *shape)

@@ -3,6 +3,7 @@
 from polyadic.decomposition.cp_als import ALSOptions, cp_als
 from polyadic.decomposition.cp_epc import EPCOptions, cp_epc
 from polyadic.decomposition.cp_ridge import RidgeOptions, cp_ridge
+from polyadic.decomposition.input_norm import InputNorm, corrected_kernel
 from polyadic.decomposition.solution import Solution, Stability, StopReason
 from polyadic.decomposition.stable_cp import StableOptions, exact_cp, full_rank, stable_cp
 from polyadic.decomposition.svd import truncated_svd
@@ -12,6 +13,7 @@ from polyadic.decomposition.tucker2 import Tucker2Options, tucker2, tucker2_boun
 __all__ = [
     "ALSOptions",
     "EPCOptions",
+    "InputNorm",
     "RidgeOptions",
     "Solution",
     "Stability",
@@ -19,6 +21,7 @@ __all__ = [
     "StopReason",
     "Tucker2Options",
     "TuckerCP",
+    "corrected_kernel",
     "cp_als",
     "cp_epc",
     "cp_ridge",

@@ -98,7 +98,8 @@ def solve_gram(Gamma: Tensor, G: Tensor) -> Tensor:
     d = Gamma.diagonal().clamp_min(1e-200).sqrt()
     e, Q = torch.linalg.eigh(Gamma / torch.outer(d, d))
     kept = e > 1e-13 * e[-1].clamp_min(0.0)
-    return (G / d @ Q[:, kept] / e[kept]) @ Q[:, kept].mT / d
+    least: Tensor = (G / d @ Q[:, kept] / e[kept]) @ Q[:, kept].mT / d
+    return least
 
 
 def alive(cp: CP) -> CP:

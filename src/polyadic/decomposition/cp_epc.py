@@ -115,7 +115,8 @@ def least_sensitive(block: Block, bound: float) -> Tensor:
     if bound >= 1.0:
         return torch.zeros_like(block.factor)
     mu = _secular_root(energy, e, slack)
-    return (F / (e + mu)) @ Q.mT / w
+    factor: Tensor = (F / (e + mu)) @ Q.mT / w
+    return factor
 
 
 def _secular_root(energy: Tensor, e: Tensor, target: float) -> float:

@@ -43,8 +43,8 @@ class RidgeOptions:
         strongest: first penalty ``mu``.
         weakening: each penalty is the one before divided by this.
         weakest: the path ends here at the latest.
-        share: the path ends when ``mu * sensitivity <= share * squared error``. Chosen on kernels of ResNet-56: at 0.1 the
-            error is below that of long ALS on almost all of them, at a small part of its sensitivity.
+        share: the path ends when ``mu * sensitivity <= share * squared error``. Chosen on kernels of ResNet-56: at 0.1
+            the error is below that of long ALS on almost all of them, at a small part of its sensitivity.
         max_sweeps: most sweeps at each penalty.
         tolerance: a penalty is left when a sweep lowers the objective by less than this fraction of it.
         init: "random" or "singular".

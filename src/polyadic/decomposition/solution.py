@@ -37,6 +37,10 @@ class Factors(Protocol):
         """The tensor itself."""
         ...
 
+    def times_input(self, M: Tensor) -> Self:
+        """The factors of ``K x_S M`` (M is S x S)."""
+        ...
+
     def to(self, like: Tensor) -> Self:
         """The same factors in the dtype and on the device of ``like``."""
         ...

@@ -54,6 +54,10 @@ class TuckerCP:
         """The tensor itself, D^2 x S x T."""
         return self.merged().full()
 
+    def times_input(self, M: Tensor) -> TuckerCP:
+        """``K x_S M``; U is orthonormal no more."""
+        return TuckerCP(self.core, M @ self.U, self.V)
+
     def to(self, like: Tensor) -> TuckerCP:
         """The same factors in the dtype and on the device of ``like``."""
         return TuckerCP(self.core.to(like), self.U.to(like), self.V.to(like))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -126,8 +127,8 @@ def origin_of(document: dict[str, Any]) -> Origin:
 
 
 def summary_document(summary: Summary) -> dict[str, Any]:
-    """The content of ``result.json``: accuracies are fractions, drops are points."""
-    return {
+    """The content of ``result.json``: accuracies are fractions, drops are points; null for what is not finite."""
+    document = {
         "version": VERSION,
         "dense": {**asdict(summary.dense), "score": summary.dense_score},
         "compressed": {
@@ -146,6 +147,17 @@ def summary_document(summary: Summary) -> dict[str, Any]:
         "seconds": summary.seconds,
         "provenance": summary.provenance,
     }
+    finite: dict[str, Any] = _finite(document)
+    return finite
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for NaN and infinities (such as the loss of an epoch that diverged), which JSON has not."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _plan_document(result: CompressionResult, origin: Origin) -> dict[str, Any]:

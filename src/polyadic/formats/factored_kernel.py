@@ -26,6 +26,7 @@ class FactoredKernel:
         stop: why the solver stopped, as a sentence.
         sensitivity: true sensitivity of the factors of ``K / ||K||`` (CP formats only).
         intensity_ratio: largest over smallest intensity (CP formats only).
+        weighted_error: the relative error in the norm of the layer's inputs, if it was decomposed in that.
     """
 
     format: str
@@ -36,6 +37,7 @@ class FactoredKernel:
     stop: str
     sensitivity: float | None = None
     intensity_ratio: float | None = None
+    weighted_error: float | None = None
 
     def dense_kernel(self) -> Tensor:
         """The kernel of the single layer that equals the chain: T x S x window, by feeding it one impulse per channel.

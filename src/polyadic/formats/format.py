@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
-from polyadic.decomposition import Solution
+from polyadic.algebra import CP
+from polyadic.decomposition import InputNorm, Solution, Stability
 from polyadic.errors import LayerError
 from polyadic.formats.factored_kernel import FactoredKernel, error_of
 from polyadic.schema import ConvSpec, Rank, plain_rank
@@ -45,8 +47,17 @@ class Format(ABC):
     def weights(self, factors: Any, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
         """The factors as weights of :meth:`stages`."""
 
-    def factorise(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int = 0) -> FactoredKernel:
+    def factorise(
+        self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int = 0, norm: InputNorm | None = None
+    ) -> FactoredKernel:
         """Decompose ``kernel`` (T x S x window) and lower it to a chain; the error is measured on the chain itself.
+
+        Args:
+            kernel: the weight of the layer.
+            spec: its geometry.
+            rank: rank or ranks.
+            seed: of the decomposition.
+            norm: of the layer's inputs, in which the error is then made small; the plain norm when absent.
 
         Raises:
             LayerError: the format refuses the layer, the rank is out of bounds, or the kernel is not the layer's.
@@ -55,20 +66,25 @@ class Format(ABC):
         self.check(spec, rank)
         if tuple(kernel.shape) != spec.weight_shape:
             raise LayerError(f"the layer's weight has shape {spec.weight_shape}; got a kernel {tuple(kernel.shape)}")
-        solution = self.solve(kernel, spec, rank, seed)
-        weights = tuple(weight.contiguous() for weight in self.weights(solution.factors, spec, rank))
-        stability = solution.stability
+        solution = self.solve(kernel if norm is None else norm.weigh(kernel), spec, rank, seed)
+        factors, stability = solution.factors, solution.stability
+        if norm is not None:
+            factors = factors.times_input(norm.inverse_root.to(kernel.device))
+            if isinstance(factors, CP):
+                stability = Stability.of(factors, float(kernel.double().norm()))
+        weights = tuple(weight.to(kernel).contiguous() for weight in self.weights(factors, spec, rank))
         chain = FactoredKernel(
             self.name,
             rank,
             self.stages(spec, rank),
             weights,
-            solution.relative_error,
+            0.0,
             solution.stop.value,
             stability.sensitivity if stability else None,
             stability.intensity_ratio if stability else None,
+            solution.relative_error if norm is not None else None,
         )
-        return FactoredKernel(**{**vars(chain), "relative_error": error_of(kernel, chain)})
+        return replace(chain, relative_error=error_of(kernel, chain))
 
     def check(self, spec: ConvSpec, rank: Rank) -> None:
         """Refuse what cannot be built.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -39,25 +39,27 @@ def spec_of(module: nn.Module) -> ConvSpec | None:
     )
 
 
-def plain_layer(spec: ConvSpec, device: torch.device | None = None, dtype: torch.dtype | None = None) -> nn.Module:
+def plain_layer(spec: ConvSpec, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> nn.Module:
     """The torch layer that ``spec`` describes, with uninitialised weights on ``device``."""
-    if spec.axes == 0:
-        layer: nn.Module = nn.utils.skip_init(
-            nn.Linear, spec.in_channels, spec.out_channels, bias=spec.bias, device=device, dtype=dtype
-        )
-        return layer
-    layer = nn.utils.skip_init(
-        _CONVOLUTIONS[spec.axes],
+    with torch.device("meta"):  # no time for an initialisation that is thrown away
+        layer = _linear(spec, dtype) if spec.axes == 0 else _convolution(spec, dtype)
+    return layer.to_empty(device=device)
+
+
+def _linear(spec: ConvSpec, dtype: torch.dtype | None) -> nn.Module:
+    return nn.Linear(spec.in_channels, spec.out_channels, bias=spec.bias, dtype=dtype)
+
+
+def _convolution(spec: ConvSpec, dtype: torch.dtype | None) -> nn.Module:
+    return _CONVOLUTIONS[spec.axes](
         spec.in_channels,
         spec.out_channels,
-        spec.kernel,
-        stride=spec.stride,
-        padding=spec.padding,
-        dilation=spec.dilation,
+        cast("Any", spec.kernel),
+        stride=cast("Any", spec.stride),
+        padding=cast("Any", spec.padding),
+        dilation=cast("Any", spec.dilation),
         groups=spec.groups,
         bias=spec.bias,
-        padding_mode=spec.padding_mode,
-        device=device,
+        padding_mode=cast("Any", spec.padding_mode),
         dtype=dtype,
     )
-    return layer

@@ -13,9 +13,13 @@ from torch import nn
 
 model = ...  # the dense network's structure, whatever its weights
 for choice in json.load(open("plan.json"))["layers"]:
+    dense = model.get_submodule(choice["layer"])
     stages = [getattr(nn, stage["class"])(**stage["arguments"]) for stage in choice["stages"]]
-    parent, _, leaf = choice["layer"].rpartition(".")
-    setattr(model.get_submodule(parent), leaf, nn.Sequential(*stages))
+    chain = nn.Sequential(*stages).to(dense.weight)
+    for name, module in list(model.named_modules(remove_duplicate=False)):
+        if module is dense:
+            parent, _, leaf = name.rpartition(".")
+            setattr(model.get_submodule(parent), leaf, chain)
 model.load_state_dict(load_file("model.safetensors"))
 model.eval()"""
 

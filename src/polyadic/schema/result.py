@@ -19,7 +19,9 @@ class LayerOutcome:
         reason: why it is not factorised; for a factorised one, why the decomposition stopped.
         format: name of the format.
         rank: rank or ranks.
-        relative_error: ``||K - K^|| / ||K||`` of the decomposition, before fine-tuning.
+        relative_error: ``||K - K^|| / ||K||`` of the decomposition, before fine-tuning; K is the kernel that was
+            decomposed.
+        weighted_error: the same in the norm of the layer's inputs, if that is the norm it was decomposed in.
         sensitivity: true sensitivity of the factors of ``K / ||K||`` (CP formats only).
         intensity_ratio: largest over smallest intensity (CP formats only).
         macs_before: multiply-accumulates of the dense layer for one sample.
@@ -34,6 +36,7 @@ class LayerOutcome:
     format: str | None = None
     rank: int | list[int] | None = None
     relative_error: float | None = None
+    weighted_error: float | None = None
     sensitivity: float | None = None
     intensity_ratio: float | None = None
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import final
 
 from polyadic.schema import Plan
-from polyadic.search.rank_search import Ladder, Problem, RankSearch, Trial, single
+from polyadic.search.rank_search import Ladder, Problem, RankSearch, Trial, single, verdicts
 
 
 @final
@@ -28,20 +28,20 @@ class Bisection(RankSearch):
 
     def propose(self, problem: Problem, trials: Sequence[Trial]) -> Plan | None:
         """The middle rank of the first ladder that is not decided yet."""
-        drops = {trial.plan: trial.drop for trial in trials}
+        known = verdicts(problem, trials)
         for ladder in problem.ladders:
-            fails, passes = self._bracket(ladder, problem, drops)
+            fails, passes = self._bracket(ladder, problem, known)
             if not self._decided(ladder, fails, passes):
                 return single(ladder, (fails + passes) // 2)
         return None
 
     def conclude(self, problem: Problem, trials: Sequence[Trial]) -> Plan:
         """Every layer at the cheapest rank that passed, in whichever format; dense where none did."""
-        drops = {trial.plan: trial.drop for trial in trials}
+        known = verdicts(problem, trials)
         best: dict[str, tuple[int, Plan]] = {}
         for ladder in problem.ladders:
-            _, passes = self._bracket(ladder, problem, drops)
-            if passes < len(ladder.ranks) and single(ladder, passes) in drops:
+            _, passes = self._bracket(ladder, problem, known)
+            if passes < len(ladder.ranks) and single(ladder, passes) in known:
                 candidate = (ladder.macs[passes], single(ladder, passes))
                 if ladder.layer not in best or candidate[0] < best[ladder.layer][0]:
                     best[ladder.layer] = candidate
@@ -54,19 +54,19 @@ class Bisection(RankSearch):
             for ladder in problem.ladders
         )
 
-    def _bracket(self, ladder: Ladder, problem: Problem, drops: dict[Plan, float]) -> tuple[int, int]:
+    def _bracket(self, ladder: Ladder, problem: Problem, known: dict[Plan, bool]) -> tuple[int, int]:
         """The highest rank on the ladder that failed (-1: none) and the lowest above it that passed.
 
         Ranks that cost no less than what another format of the layer already reached count as passed: not worth a
         trial.
         """
-        fails, passes = -1, self._worthwhile(ladder, problem, drops)
+        fails, passes = -1, self._worthwhile(ladder, problem, known)
         while passes - fails > 1:
             middle = (fails + passes) // 2
-            drop = drops.get(single(ladder, middle))
-            if drop is None or self._decided(ladder, fails, passes):
+            passed = known.get(single(ladder, middle))
+            if passed is None or self._decided(ladder, fails, passes):
                 break
-            if drop <= problem.threshold:
+            if passed:
                 passes = middle
             else:
                 fails = middle
@@ -75,21 +75,19 @@ class Bisection(RankSearch):
     def _decided(self, ladder: Ladder, fails: int, passes: int) -> bool:
         if passes - fails <= 1:
             return True
-        if passes == len(ladder.ranks):  # nothing passed yet: the answer may still be "dense"
-            upper = ladder.dense_macs
-        else:
-            upper = ladder.macs[passes]
+        # while nothing has passed, the answer may still be "dense"
+        upper = ladder.dense_macs if passes == len(ladder.ranks) else ladder.macs[passes]
         lower = ladder.macs[fails] if fails >= 0 else 0
         return upper - lower < self.resolution * ladder.dense_macs
 
-    def _worthwhile(self, ladder: Ladder, problem: Problem, drops: dict[Plan, float]) -> int:
+    def _worthwhile(self, ladder: Ladder, problem: Problem, known: dict[Plan, bool]) -> int:
         """How many ranks of the ladder are cheaper than what earlier formats of the same layer reached."""
         reached = ladder.dense_macs
         for earlier in problem.ladders:
             if earlier == ladder:
                 break
             if earlier.layer == ladder.layer:
-                _, passes = self._bracket(earlier, problem, drops)
-                if passes < len(earlier.ranks) and single(earlier, passes) in drops:
+                _, passes = self._bracket(earlier, problem, known)
+                if passes < len(earlier.ranks) and single(earlier, passes) in known:
                     reached = min(reached, earlier.macs[passes])
         return sum(macs < reached for macs in ladder.macs)

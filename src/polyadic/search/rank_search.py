@@ -51,11 +51,19 @@ class Trial:
 
     Attributes:
         plan: what was replaced.
-        drop: points of score lost against the dense network, after fine-tuning what was replaced.
+        drop: points of score lost against the dense network.
+        final: whether fine-tuning was tried; it is not where the drop was small enough without.
     """
 
     plan: Plan
     drop: float
+    final: bool = True
+
+    def verdict(self, threshold: float) -> bool | None:
+        """Whether the plan stays within ``threshold``; None where fine-tuning, not yet done, could still decide."""
+        if self.drop <= threshold:
+            return True
+        return False if self.final else None
 
 
 class RankSearch(ABC):
@@ -77,3 +85,9 @@ class RankSearch(ABC):
 def single(ladder: Ladder, position: int) -> Plan:
     """The plan that replaces one layer only."""
     return Plan((Choice(ladder.layer, ladder.format, ladder.ranks[position]),))
+
+
+def verdicts(problem: Problem, trials: Sequence[Trial]) -> dict[Plan, bool]:
+    """Which plans stayed within the threshold, as far as trials tell; of several trials of a plan the last counts."""
+    known = {trial.plan: trial.verdict(problem.threshold) for trial in trials}
+    return {plan: verdict for plan, verdict in known.items() if verdict is not None}

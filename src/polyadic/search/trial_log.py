@@ -49,7 +49,13 @@ class TrialLog:
         """
         self.trials.append(trial)
         if self.path is not None:
-            line = {"trial": len(self.trials), "plan": trial.plan.to_json(), "drop": trial.drop, **details}
+            line = {
+                "trial": len(self.trials),
+                "plan": trial.plan.to_json(),
+                "drop": trial.drop,
+                "final": trial.final,
+                **details,
+            }
             try:
                 self._append(line)
             except OSError as error:
@@ -76,7 +82,10 @@ class TrialLog:
             header = json.loads(lines[0])
             records = [json.loads(line) for line in lines[1:]]
             known = header["run"]
-            self.trials = [Trial(Plan.from_json(record["plan"]), float(record["drop"])) for record in records]
+            self.trials = [
+                Trial(Plan.from_json(record["plan"]), float(record["drop"]), bool(record["final"]))
+                for record in records
+            ]
         except (ValueError, KeyError, TypeError) as error:
             raise StorageError(f"{path} is damaged ({error}): remove it to start the search again") from error
         if known != run:

@@ -3,6 +3,7 @@
 from polyadic.surgery.calibrate import recalibrate, recalibrate_if_better
 from polyadic.surgery.candidates import find_sites
 from polyadic.surgery.factorise import FactorCache, check_finite, default_cache_directory
+from polyadic.surgery.input_moments import input_moments, paired_moments
 from polyadic.surgery.layer_map import CP, SVD, TKDCPD, LayerMap, Request, Tucker2, decompose_
 from polyadic.surgery.rebuild import plan_stages, rebuild
 from polyadic.surgery.replace import chain_for, layer_at, put, swapped
@@ -20,7 +21,9 @@ __all__ = [
     "decompose_",
     "default_cache_directory",
     "find_sites",
+    "input_moments",
     "layer_at",
+    "paired_moments",
     "plan_stages",
     "put",
     "rebuild",

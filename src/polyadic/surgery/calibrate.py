@@ -11,31 +11,37 @@ _Norms = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 
 def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Replace every running mean and variance by the plain average over ``batches`` (N, ...), in place.
+    """Replace every running mean and variance by the average over ``batches`` (N, ...), in place.
 
-    Only batch norms are put into training mode, so dropout and the rest behave as in use.
+    Every sample counts the same, however the batches are cut. Only batch norms are put into training mode, so dropout
+    and the rest behave as in use. Without a single batch the statistics stay as they are.
     """
     norms = [module for module in model.modules() if isinstance(module, _Norms) and module.track_running_stats]
-    kept = [(norm, norm.momentum, norm.training) for norm in norms]
+    momenta = [norm.momentum for norm in norms]
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # cumulative average: every batch counts the same
-        norm.train()
+    seen = 0
     try:
         with torch.no_grad():
             for batch in batches:
+                seen += len(batch)
+                for norm in norms:
+                    if seen == len(batch):
+                        norm.reset_running_stats()
+                        norm.train()
+                    norm.momentum = len(batch) / seen  # mean += n / N (batch mean - mean): a weighted average
                 model(batch)
     finally:
-        for norm, momentum, training in kept:
+        for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
-            norm.train(training)
+        for module, training in modes:
+            module.training = training
 
 
 def recalibrate_if_better(
     model: nn.Module, batches: Iterable[Tensor], score: Callable[[nn.Module], float]
 ) -> tuple[bool, float, float]:
-    """Re-estimate the statistics and keep them only if ``score`` (higher is better) does not fall.
+    """Re-estimate the statistics and keep them only if ``score`` (higher is better) rises.
 
     It lifts networks that the decomposition hurt much and harms those that it hurt little, so it has to be asked for.
 

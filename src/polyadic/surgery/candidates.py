@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from polyadic.errors import LayerError
 from polyadic.layers import spec_of
 from polyadic.schema import LayerSite
+from polyadic.surgery.replace import swapped
 
 Inputs = Tensor | tuple[Any, ...]
 
@@ -24,7 +25,7 @@ def find_sites(model: nn.Module, example_input: Inputs) -> tuple[LayerSite, ...]
     """Every weight-bearing layer of ``model`` in the order of its modules, each a candidate or with the reason why not.
 
     Args:
-        model: any module; it is run once in evaluation mode and left as it was.
+        model: any module; it is run a few times in evaluation mode and left as it was.
         example_input: a batch (N, ...) or a tuple of arguments whose first is one.
 
     Raises:
@@ -34,7 +35,7 @@ def find_sites(model: nn.Module, example_input: Inputs) -> tuple[LayerSite, ...]
     trace = _Trace({id(_weight(module)): module for _, module in layers if _weight(module) is not None})
     _run(model, example_input, [module for _, module in layers], trace)
     owners = _owners(model)
-    return tuple(_site(names, module, trace, owners) for names, module in layers)
+    return _rehearsed(model, example_input, tuple(_site(names, module, trace, owners) for names, module in layers))
 
 
 @dataclass
@@ -53,10 +54,11 @@ class _Trace(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Note a weight that feeds a tensor operation while its layer is not running."""
+        """Note a weight that feeds a tensor operation, alone or in a list, while its layer is not running."""
         result = func(*args, **(kwargs or {}))
         if isinstance(result, Tensor | tuple):
-            for argument in (*args, *(kwargs or {}).values()):
+            given = (*args, *(kwargs or {}).values())
+            for argument in (*given, *(item for value in given if isinstance(value, list | tuple) for item in value)):
                 owner = self.weights.get(id(argument))
                 if owner is not None and owner not in self.running and result is not argument:
                     self.functional[owner] = getattr(func, "__name__", str(func))
@@ -81,8 +83,56 @@ class _Trace(TorchFunctionMode):
         self.running.pop()
 
 
+class _Counter(nn.Module):
+    """Hands its input on and counts how often it was asked to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x: Any) -> Any:
+        self.calls += 1
+        return x
+
+
+def _rehearsed(model: nn.Module, example_input: Inputs, sites: tuple[LayerSite, ...]) -> tuple[LayerSite, ...]:
+    """The sites, with a reason where the model does not survive, or does not notice, a chain in the layer's place."""
+    candidates = [site for site in sites if site.reason is None]
+    reasons = _rehearse(model, example_input, candidates)
+    if reasons:  # together they say that something is wrong, one by one which
+        reasons = {}
+        for site in candidates:
+            reasons |= _rehearse(model, example_input, [site])
+    return tuple(replace(site, reason=reasons.get(site.name, site.reason)) for site in sites)
+
+
+def _rehearse(model: nn.Module, example_input: Inputs, sites: list[LayerSite]) -> dict[str, str]:
+    """Run the model with an ``nn.Sequential`` around each layer; what is wrong, by name."""
+    counters = {site.name: _Counter() for site in sites}
+    try:
+        with ExitStack() as stack:
+            stack.enter_context(_evaluating(model))
+            stack.enter_context(torch.no_grad())
+            for site in sites:
+                stand_in = nn.Sequential(counters[site.name], model.get_submodule(site.name)).eval()
+                stack.enter_context(swapped(model, site, stand_in))
+            model(*_arguments(example_input))
+    except Exception as error:  # whatever a stranger's forward raises when it meets another class
+        reason = f"the model does more with it than call it ({type(error).__name__}: {error})"
+        return {site.name: reason for site in sites}
+    return {
+        name: "the model holds it under another reference too, where a replacement would not reach it"
+        for name, counter in counters.items()
+        if not counter.calls
+    }
+
+
+def _arguments(example_input: Inputs) -> tuple[Any, ...]:
+    return example_input if isinstance(example_input, tuple) else (example_input,)
+
+
 def _run(model: nn.Module, example_input: Inputs, layers: list[nn.Module], trace: _Trace) -> None:
-    args = example_input if isinstance(example_input, tuple) else (example_input,)
+    args = _arguments(example_input)
     first = next((argument for argument in args if isinstance(argument, Tensor)), None)
     trace.batch = int(first.shape[0]) if first is not None and first.ndim else 1
     with ExitStack() as stack:
@@ -121,6 +171,8 @@ def _named_layers(model: nn.Module) -> list[tuple[tuple[str, ...], nn.Module]]:
     """Modules that hold a weight of two or more axes, each once with all its names."""
     names: dict[nn.Module, list[str]] = defaultdict(list)
     for name, module in model.named_modules(remove_duplicate=False):
+        if isinstance(module, parametrize.ParametrizationList):  # belongs to the layer above it
+            continue
         weight = _weight(module)
         if parametrize.is_parametrized(module) or (weight is not None and weight.ndim >= 2):
             names[module].append(name)
@@ -162,13 +214,13 @@ def _reason(names: tuple[str, ...], module: nn.Module, trace: _Trace, owners: di
         return _unknown_kind(module)
     if names[0] == "":
         return "the model itself is this layer: wrap it in nn.Sequential"
+    others = [name for name in owners[id(weight)] if name not in names]
+    if others:
+        return f"it shares its weight with {', '.join(others)}"
     if module in trace.functional:
         return f"its weight is also used outside the layer's own forward pass (by {trace.functional[module]})"
     if module not in trace.calls:
         return "it did not run in the traced forward pass"
-    others = [name for name in owners[id(weight)] if name not in names]
-    if others:
-        return f"it shares its weight with {', '.join(others)}"
     if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
         return "it carries hooks that a replacement would lose"
     if weight is None or not weight.is_floating_point():

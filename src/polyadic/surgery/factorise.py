@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from polyadic.decomposition import InputNorm
 from polyadic.errors import PolyadicError
 from polyadic.files import atomic_path
 from polyadic.formats import FactoredKernel, Format
@@ -41,7 +42,9 @@ class FactorCache:
         """Keep files in ``directory``; None keeps nothing."""
         self.directory = directory
 
-    def factorise(self, kernel: Tensor, spec: ConvSpec, fmt: Format, rank: Rank, seed: int) -> FactoredKernel:
+    def factorise(
+        self, kernel: Tensor, spec: ConvSpec, fmt: Format, rank: Rank, seed: int, norm: InputNorm | None = None
+    ) -> FactoredKernel:
         """``fmt.factorise(...)``, from disk if it was done before.
 
         Raises:
@@ -50,20 +53,21 @@ class FactorCache:
             StorageError: the result could not be written.
         """
         if self.directory is None:
-            return fmt.factorise(kernel, spec, rank, seed)
+            return fmt.factorise(kernel, spec, rank, seed, norm)
         fmt.check(spec, rank)
-        path = self.directory / f"{_key(kernel, spec, fmt, rank, seed)}.safetensors"
+        path = self.directory / f"{_key(kernel, spec, fmt, rank, seed, norm)}.safetensors"
         kept = _read(path, fmt.stages(spec, rank))
         if kept is not None:
             return kept
-        factored = fmt.factorise(kernel, spec, rank, seed)
+        factored = fmt.factorise(kernel, spec, rank, seed, norm)
         _write(path, factored)
         return factored
 
 
-def _key(kernel: Tensor, spec: ConvSpec, fmt: Format, rank: Rank, seed: int) -> str:
+def _key(kernel: Tensor, spec: ConvSpec, fmt: Format, rank: Rank, seed: int, norm: InputNorm | None) -> str:
     digest = hashlib.sha256(repr((_LAYOUT, fmt, spec, rank, seed, kernel.dtype, tuple(kernel.shape))).encode())
-    digest.update(kernel.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    for tensor in (kernel,) if norm is None else (kernel, norm.root):
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

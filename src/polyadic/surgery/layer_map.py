@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from polyadic.algebra import kernel_to_order3
 from polyadic.decomposition import tucker2_bounded
-from polyadic.errors import LayerError
+from polyadic.errors import DecompositionError, LayerError
 from polyadic.formats import format_named
 from polyadic.schema import Choice, ConvSpec, LayerSite, Plan, Rank
 from polyadic.surgery.candidates import Inputs, find_sites
@@ -136,8 +136,11 @@ def decompose_(
                 raise LayerError(f"layer {site.name!r} cannot be factorised as {fmt.name}: {reason}")
             continue
         layer, weight, spec = layer_at(model, site.name)
-        rank = request.rank_for(weight.detach(), spec)
-        factored = cache.factorise(weight.detach(), spec, fmt, rank, seed)
+        try:
+            rank = request.rank_for(weight.detach(), spec)
+            factored = cache.factorise(weight.detach(), spec, fmt, rank, seed)
+        except (LayerError, DecompositionError) as error:
+            raise type(error)(f"layer {site.name!r}: {error}") from error
         chains.append((site, chain_for(layer, factored)))
         choices.append(Choice(site.name, fmt.name, rank))
     for site, chain in chains:  # only now: whatever fails above leaves the model as it was

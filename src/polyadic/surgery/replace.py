@@ -26,7 +26,10 @@ def layer_at(model: nn.Module, name: str) -> tuple[nn.Module, Tensor, ConvSpec]:
     spec = spec_of(module)
     if spec is None:
         raise LayerError(f"layer {name!r} is a {type(module).__name__}, not a plain convolution or Linear")
-    return module, module.get_parameter("weight"), spec
+    weight = module._parameters.get("weight")
+    if weight is None:
+        raise LayerError(f"the weight of layer {name!r} is computed by a parametrisation: remove that first")
+    return module, weight, spec
 
 
 def chain_for(layer: nn.Module, factored: FactoredKernel) -> nn.Sequential:
@@ -48,8 +51,8 @@ def put(model: nn.Module, site: LayerSite, module: nn.Module) -> None:
 def swapped(model: nn.Module, site: LayerSite, module: nn.Module) -> Iterator[None]:
     """``model`` with ``module`` in the place of the site's layer, which comes back at the end."""
     original = model.get_submodule(site.name)
-    put(model, site, module)
     try:
+        put(model, site, module)
         yield
     finally:
         put(model, site, original)

@@ -155,7 +155,8 @@ class ImageTask(Task):
     def calibration_batches(self) -> Iterator[Tensor]:
         """Training images as they are, normalised."""
         count = min(self.calibration_images, len(self.data.train))
-        for index in torch.arange(count).split(self.batch_size):
+        for start in range(0, count, self.batch_size):
+            index = torch.arange(start, min(start + self.batch_size, count))
             yield self.data.normalise(self.data.train.images(index))
 
     def final_scores(self, models: Sequence[nn.Module]) -> FinalScores:

@@ -1,0 +1,132 @@
+"""What stability is worth: one layer replaced by cp-als, cp-als-epc or cp-epc, then fine-tuned alike at rising rates.
+
+    python benchmarks/stability.py --weights resnet20_cifar10.safetensors --data npz:build/data/cifar10
+
+Three layers, three ranks, plain norm (no images enter the decomposition). Only the replaced layer moves: SGD on the
+labels at a constant rate. Reported per method: error, sensitivity, accuracy on held-out training images before and
+after, and the largest rate that survives, which means: at the end, without any best state kept, no more than a point is
+lost against the start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from record import record
+from torch import nn
+
+from polyadic.data import ImageData, ImageSet, load_data
+from polyadic.formats import format_named
+from polyadic.models import load_model
+from polyadic.schema import LayerSite
+from polyadic.surgery import FactorCache, chain_for, default_cache_directory, find_sites, layer_at, swapped
+from polyadic.training import Execution, evaluate, placed
+
+LAYERS = ("layer1.1.conv1", "layer2.1.conv1", "layer3.1.conv1")
+KEPT = (0.5, 0.3, 0.15)  # share of the layer's multiply-accumulates that the rank leaves
+RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
+METHODS = ("cp-als", "cp-als-epc", "cp-epc")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The dense network, the images and how they run."""
+
+    dense: nn.Module
+    data: ImageData
+    judge: ImageSet
+    execution: Execution
+    steps: int
+    cache: FactorCache
+
+    def score(self) -> float:
+        """Accuracy of the network as it stands, on the held-out images."""
+        return evaluate(self.dense, self.judge, self.data.normalise, execution=self.execution).value
+
+    def compare(self, site: LayerSite, rank: int, method: str) -> dict[str, Any]:
+        """One method at one rank of one layer."""
+        began = time.perf_counter()
+        layer, weight, spec = layer_at(self.dense, site.name)
+        factored = self.cache.factorise(weight.detach(), spec, format_named(method), (rank,), 0)
+        start, after = 0.0, {}
+        for rate in (0.0, *RATES):
+            chain = chain_for(layer, factored)
+            with swapped(self.dense, site, chain):
+                if rate == 0.0:
+                    start = self.score()
+                else:
+                    after[str(rate)] = self.score() if self.train(chain, rate) else 0.0
+        surviving = [rate for rate in RATES if after[str(rate)] >= start - 0.01]
+        return {
+            "layer": site.name,
+            "rank": rank,
+            "method": method,
+            "relative_error": factored.relative_error,
+            "sensitivity": factored.sensitivity,
+            "intensity_ratio": factored.intensity_ratio,
+            "score_before": start,
+            "score_after": after,
+            "best_score_after": max(after.values()),
+            "surviving_rate": max(surviving, default=0.0),
+            "seconds": round(time.perf_counter() - began, 1),
+        }
+
+    def train(self, chain: nn.Module, rate: float) -> bool:
+        """Seeded SGD with momentum that moves ``chain`` alone; False once the loss is not finite."""
+        generator = torch.Generator().manual_seed(0)
+        self.dense.requires_grad_(False)
+        chain.requires_grad_(True)
+        optimizer = torch.optim.SGD(chain.parameters(), lr=rate, momentum=0.9, weight_decay=1e-4)
+        with placed(self.dense, self.execution):
+            for _ in range(self.steps):
+                index = torch.randint(len(self.data.train), (128,), generator=generator)
+                x = self.execution.place(self.data.normalise(self.data.train.images(index)))
+                with self.execution.autocast():
+                    logits = self.dense(x)
+                loss = F.cross_entropy(logits.float(), self.data.train.labels[index].to(logits.device))
+                if not math.isfinite(float(loss)):
+                    return False
+                optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+        return True
+
+
+def main() -> None:
+    """Run all combinations and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--images", type=int, default=2000, help="held-out images per score")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    data = load_data(options.data)
+    dense = copy.deepcopy(load_model("polyadic:resnet20", weights=options.weights).model)
+    judge = data.held_out.take(torch.arange(options.images))
+    cache = FactorCache(default_cache_directory())
+    bench = Bench(dense, data, judge, Execution.for_training(), options.steps, cache)
+    sites = {site.name: site for site in find_sites(dense, data.example(1))}
+    dense_score, rows = bench.score(), []
+    for layer in LAYERS:
+        spec = sites[layer].spec
+        assert spec is not None
+        full, per_rank = spec.params, spec.taps + spec.in_channels + spec.out_channels
+        for kept in KEPT:
+            for method in METHODS:
+                rows.append(bench.compare(sites[layer], max(1, round(kept * full / per_rank)), method))
+                print(rows[-1], flush=True)
+    print(record("stability_resnet20", {"dense_score": dense_score, "steps": options.steps, "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""The dense network on the bench: single layers are tried out in it, and whole plans carried out on copies of it."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any
+
+from torch import Tensor, nn
+
+from polyadic.decomposition import InputNorm, corrected_kernel
+from polyadic.errors import LayerError
+from polyadic.formats import FactoredKernel, format_named
+from polyadic.pipeline.options import CompressOptions, OnProgress, Progress
+from polyadic.schema import Choice, LayerSite, Plan, plain_rank
+from polyadic.search import Ladder, Problem, Trial, TrialLog
+from polyadic.surgery import chain_for, input_moments, layer_at, paired_moments, put, recalibrate_if_better, swapped
+from polyadic.training import EpochRecord, Task
+
+
+class Workshop:
+    """Tries out layers and carries out plans."""
+
+    def __init__(
+        self, dense: nn.Module, task: Task, sites: tuple[LayerSite, ...], options: CompressOptions, show: OnProgress
+    ) -> None:
+        """Score the dense network; nothing is replaced yet."""
+        self.dense = dense
+        self.bench = copy.deepcopy(dense)
+        self.task = task
+        self.sites = {site.name: site for site in sites}
+        self.options = options
+        self.show = show
+        self.dense_score = task.score(dense)
+        self.norms: dict[str, InputNorm] = {}
+
+    def measure_inputs(self, ladders: tuple[Ladder, ...]) -> None:
+        """Take the norm of every candidate's inputs, if there are images for it."""
+        if self.options.data_aware:
+            names = list(dict.fromkeys(ladder.layer for ladder in ladders))
+            moments = input_moments(self.dense, names, self.batches())
+            self.norms = {name: InputNorm.of(moment) for name, moment in moments.items()}
+
+    def batches(self) -> Iterable[Tensor]:
+        """A few unlabelled batches."""
+        return islice(self.task.calibration_batches(), self.options.moment_batches)
+
+    def search(self, problem: Problem, journal: TrialLog) -> Plan:
+        """Ask the strategy for plans and try them until it has seen enough."""
+        strategy = self.options.search
+        total = strategy.expected_trials(problem)
+        while (plan := strategy.propose(problem, journal.trials)) is not None:
+            began = time.monotonic()
+            trial, details = self.try_out(plan, problem.threshold)
+            journal.add(trial, {**details, "seconds": round(time.monotonic() - began, 3)})
+            done = len(journal.trials)
+            self.show(Progress("search", done, max(total, done), f"{_in_words(plan)}: drop {trial.drop:.2f} points"))
+        return strategy.conclude(problem, journal.trials)
+
+    def try_out(self, plan: Plan, threshold: float) -> tuple[Trial, dict[str, Any]]:
+        """Replace one layer of the dense network, fine-tune it alone if that can change the verdict, and score.
+
+        Fine-tuning keeps the best state, the first one included, so a layer that passes without it passes with it.
+        """
+        (choice,) = plan.choices
+        site = self.sites[choice.layer]
+        _, weight, _ = layer_at(self.dense, choice.layer)
+        factored = self.factorise(choice, weight.detach(), self.norms.get(choice.layer))
+        chain = chain_for(self.bench.get_submodule(choice.layer), factored)
+        with swapped(self.bench, site, chain):
+            before = after = self.drop(self.bench)
+            wanting = before > threshold
+            if wanting and self.task.tune_layer(self.bench, chain.parameters(), self.dense):
+                after = self.drop(self.bench)
+        details = {
+            "threshold": threshold,
+            "drop_before_finetuning": before,
+            "relative_error": factored.relative_error,
+            "weighted_error": factored.weighted_error,
+            "sensitivity": factored.sensitivity,
+            "macs": site.chain_macs(factored.stages),
+        }
+        return Trial(plan, after, final=wanting), details
+
+    def drop(self, model: nn.Module) -> float:
+        """Points lost by ``model`` against the dense network on the held-out images."""
+        return 100.0 * (self.dense_score - self.task.score(model))
+
+    def carry_out(self, plan: Plan) -> tuple[nn.Module, dict[str, FactoredKernel]]:
+        """A copy of the dense network with every layer of ``plan`` replaced, and the kernels.
+
+        Layer after layer: each kernel is first corrected for what the layers before it did to its inputs, then
+        decomposed in the norm of the inputs that it will really see.
+        """
+        network = copy.deepcopy(self.dense)
+        kernels: dict[str, FactoredKernel] = {}
+        for number, choice in enumerate(plan.choices, start=1):
+            layer, weight, _ = layer_at(network, choice.layer)
+            kernel, norm = weight.detach(), None
+            if self.norms:
+                cross, moment = paired_moments(self.dense, network, choice.layer, self.batches())
+                kernel, norm = corrected_kernel(kernel, cross, moment), InputNorm.of(moment)
+            kernels[choice.layer] = self.factorise(choice, kernel, norm)
+            put(network, self.sites[choice.layer], chain_for(layer, kernels[choice.layer]))
+            self.show(Progress("replace", number, len(plan.choices), choice.layer))
+        return network, kernels
+
+    def recalibrate(self, network: nn.Module) -> bool:
+        """Re-estimate batch-norm statistics; whether that helped and was kept."""
+        kept, _, _ = recalibrate_if_better(network, self.task.calibration_batches(), self.task.score)
+        return kept
+
+    def factorise(self, choice: Choice, kernel: Tensor, norm: InputNorm | None) -> FactoredKernel:
+        """The factored kernel for a choice.
+
+        Raises:
+            LayerError: the layer cannot be factorised so; the message names it.
+        """
+        _, _, spec = layer_at(self.dense, choice.layer)
+        fmt, options = format_named(choice.format), self.options
+        try:
+            return options.cache.factorise(kernel, spec, fmt, choice.rank, options.seed, norm)
+        except LayerError as error:
+            raise LayerError(f"layer {choice.layer!r}: {error}") from error
+
+    def epoch(self, record: EpochRecord, epochs: int) -> None:
+        """Report an epoch of fine-tuning."""
+        score = "diverged" if record.score is None else f"{100 * record.score:.2f} % on held-out images"
+        self.show(Progress("finetune", record.epoch, epochs, f"loss {record.loss:.4f}, {score}"))
+
+
+def _in_words(plan: Plan) -> str:
+    return ", ".join(f"{choice.layer} {choice.format} {plain_rank(choice.rank)}" for choice in plan.choices)

@@ -1,0 +1,258 @@
+"""What every format promises. A new format inherits these tests by standing in the registry."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from specs import (
+    LINEAR,
+    POINTWISE,
+    SERVED,
+    SMALL_LAYERS,
+    Case,
+    bias_of,
+    grouped,
+    image_of,
+    kernel_of,
+    middle_rank,
+    served_by,
+)
+from torch.utils.flop_counter import FlopCounterMode
+
+from cases import gaussian
+from oracles import dense_layer
+from polyadic.errors import DecompositionError, LayerError
+from polyadic.formats import FORMATS, FactoredKernel, Format
+from polyadic.layers import empty_chain, filled_chain, spec_of
+from polyadic.schema import ConvSpec, chain_macs, chain_params
+
+every_format = pytest.mark.parametrize("fmt", FORMATS.values(), ids=FORMATS)
+every_served_layer = pytest.mark.parametrize(("name", "layer"), SERVED)
+# torch says so of the dense layer as of the chain
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+
+
+def any_served(fmt: Format) -> ConvSpec:
+    """The first small layer that the format serves."""
+    return next(spec for spec in SMALL_LAYERS.values() if fmt.refuses(spec) is None)
+
+
+def drawn(data: st.DataObject, fmt: Format) -> tuple[Case, tuple[int, ...]]:
+    """A layer that the format serves and a rank within its bounds."""
+    case = data.draw(served_by(fmt))
+    rank = data.draw(st.tuples(*(st.integers(1, most) for most in fmt.largest_rank(case[0]))))
+    return case, rank
+
+
+@every_format
+@given(data=st.data())
+def test_a_chain_of_the_largest_rank_is_the_dense_layer(fmt: Format, data: st.DataObject) -> None:
+    spec, size = data.draw(served_by(fmt))
+    kernel, bias, x = kernel_of(spec), bias_of(spec), image_of(spec, size)
+    factored = fmt.factorise(kernel, spec, fmt.largest_rank(spec))
+    expected = dense_layer(spec, kernel, bias)(x)
+    torch.testing.assert_close(filled_chain(factored, bias, kernel)(x), expected, rtol=1e-10, atol=1e-10)
+    assert factored.relative_error < 1e-10
+
+
+@every_format
+@given(data=st.data())
+@settings(max_examples=15)
+def test_a_chain_is_the_single_layer_with_its_dense_kernel(fmt: Format, data: st.DataObject) -> None:
+    (spec, size), rank = drawn(data, fmt)
+    kernel, bias, x = kernel_of(spec), bias_of(spec), image_of(spec, size)
+    factored = fmt.factorise(kernel, spec, rank)
+    dense = factored.dense_kernel()
+    assert dense.shape == kernel.shape
+    expected = dense_layer(spec, dense, bias)(x)
+    torch.testing.assert_close(filled_chain(factored, bias, kernel)(x), expected, rtol=1e-10, atol=1e-10)
+    assert factored.relative_error == pytest.approx(float((kernel - dense).norm() / kernel.norm()), abs=1e-10)
+
+
+@every_format
+@given(data=st.data())
+def test_weights_fit_their_stages_and_stages_the_layer(fmt: Format, data: st.DataObject) -> None:
+    (spec, size), rank = drawn(data, fmt)
+    stages = fmt.stages(spec, rank)
+    modules = empty_chain(stages, torch.empty(0))
+    assert tuple(spec_of(module) for module in modules) == stages
+    assert (stages[0].in_channels, stages[-1].out_channels) == (spec.in_channels, spec.out_channels)
+    assert all(before.out_channels == after.in_channels for before, after in pairwise(stages))
+    assert [stage.bias for stage in stages] == [False] * (len(stages) - 1) + [spec.bias]
+    seen = size
+    for stage in stages:
+        seen = stage.output_size(seen)
+    assert seen == spec.output_size(size)
+
+
+@every_format
+@given(data=st.data())
+@settings(max_examples=15)
+def test_params_and_macs_are_what_torch_counts(fmt: Format, data: st.DataObject) -> None:
+    (spec, size), rank = drawn(data, fmt)
+    stages = fmt.stages(spec, rank)
+    chain = filled_chain(random_chain(fmt, stages, rank), bias_of(spec), torch.empty(0, dtype=torch.float64))
+    assert chain_params(stages) == sum(p.numel() for p in chain.parameters())
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        y = chain(image_of(spec, size, samples=1))
+    assert chain_macs(stages, size) == counter.get_total_flops() // 2
+    assert y.shape == (1, spec.out_channels, *spec.output_size(size))
+
+
+def random_chain(fmt: Format, stages: tuple[ConvSpec, ...], rank: tuple[int, ...]) -> FactoredKernel:
+    """Stages with random weights: a count needs no decomposition."""
+    return FactoredKernel(fmt.name, rank, stages, tuple(kernel_of(stage) for stage in stages), 0.0, "")
+
+
+@every_served_layer
+def test_rank_after_rank_the_ladder_costs_more_and_errs_less(name: str, layer: str) -> None:
+    fmt, spec = FORMATS[name], SMALL_LAYERS[layer]
+    kernel = kernel_of(spec)
+    ladder = fmt.ladder(kernel, spec)
+    costs = [chain_params(fmt.stages(spec, rank)) for rank in ladder]
+    assert costs == sorted(costs)
+    for rank in ladder:
+        fmt.check(spec, rank)
+    rungs = ladder[:: max(1, len(ladder) // 4)] + ladder[-1:]
+    errors = [fmt.factorise(kernel, spec, rank).relative_error for rank in rungs]
+    assert all(later <= earlier + 1e-7 for earlier, later in pairwise(errors))
+    assert errors[-1] < errors[0]
+
+
+@every_served_layer
+def test_a_zero_kernel_has_a_ladder_and_is_met_exactly(name: str, layer: str) -> None:
+    fmt, spec = FORMATS[name], SMALL_LAYERS[layer]
+    zero = torch.zeros(spec.weight_shape, dtype=torch.float64)
+    ladder = fmt.ladder(zero, spec)
+    assert ladder
+    factored = fmt.factorise(zero, spec, ladder[0])
+    assert factored.relative_error == 0.0
+    assert not factored.dense_kernel().any()
+
+
+@every_served_layer
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_short_types_come_back_with_the_error_of_their_own_digits(name: str, layer: str, dtype: torch.dtype) -> None:
+    fmt, spec = FORMATS[name], SMALL_LAYERS[layer]
+    kernel = kernel_of(spec).to(dtype)
+    factored = fmt.factorise(kernel, spec, middle_rank(fmt, spec))
+    assert {weight.dtype for weight in factored.weights} == {dtype}
+    doubled = replace(factored, weights=tuple(weight.double() for weight in factored.weights)).dense_kernel()
+    measured = float((kernel.double() - doubled).norm() / kernel.double().norm())
+    assert factored.relative_error == pytest.approx(measured, abs=1e-10)
+    exact = fmt.factorise(kernel, spec, fmt.largest_rank(spec))
+    assert exact.relative_error < 8 * torch.finfo(dtype).eps
+
+
+@every_served_layer
+def test_the_same_seed_gives_the_same_weights_bit_for_bit(name: str, layer: str) -> None:
+    fmt, spec = FORMATS[name], SMALL_LAYERS[layer]
+    rank = middle_rank(fmt, spec)
+    first, second = (fmt.factorise(kernel_of(spec), spec, rank, seed=4) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first.weights, second.weights, strict=True))
+    assert first.relative_error == second.relative_error
+
+
+@every_served_layer
+def test_a_kernel_in_any_memory_layout_and_with_a_graph_is_served(name: str, layer: str) -> None:
+    fmt, spec = FORMATS[name], SMALL_LAYERS[layer]
+    rank, kernel = middle_rank(fmt, spec), kernel_of(spec)
+    order = tuple(reversed(range(kernel.ndim)))
+    scattered = torch.nn.Parameter(kernel.permute(order).contiguous().permute(order))
+    factored = fmt.factorise(scattered, spec, rank)
+    assert factored.relative_error == pytest.approx(fmt.factorise(kernel, spec, rank).relative_error, rel=1e-6)
+    assert all(weight.is_contiguous() and not weight.requires_grad for weight in factored.weights)
+
+
+@every_format
+@pytest.mark.parametrize("groups", [2, 6])
+def test_grouped_and_depthwise_layers_are_refused_with_a_sentence(fmt: Format, groups: int) -> None:
+    spec = any_served(fmt)
+    spec = grouped(replace(spec, in_channels=6, out_channels=12), groups)
+    reason = fmt.refuses(spec)
+    assert reason is not None
+    assert ("depthwise" if groups == 6 else "groups = 2") in reason
+    assert len(reason.split()) > 5
+    with pytest.raises(LayerError, match="cannot be used here"):
+        fmt.factorise(kernel_of(spec), spec, fmt.largest_rank(spec))
+
+
+@every_format
+def test_every_layer_is_served_or_refused_with_a_sentence(fmt: Format) -> None:
+    for spec in SMALL_LAYERS.values():
+        reason = fmt.refuses(spec)
+        assert reason is None or len(reason.split()) > 5
+    assert any(fmt.refuses(spec) is None for spec in SMALL_LAYERS.values())
+
+
+@every_format
+def test_ranks_out_of_bounds_are_layer_errors_that_name_the_bound(fmt: Format) -> None:
+    spec = any_served(fmt)
+    largest = fmt.largest_rank(spec)
+    kernel = kernel_of(spec)
+    fmt.check(spec, largest)
+    fmt.check(spec, (1,) * len(largest))
+    for position in range(len(largest)):
+        for value in (0, -1, largest[position] + 1):
+            rank = (*largest[:position], value, *largest[position + 1 :])
+            with pytest.raises(LayerError, match=r"out of bounds.*ranks lie between 1 and"):
+                fmt.factorise(kernel, spec, rank)
+    for wrong in ((), (*largest, 1)):
+        with pytest.raises(LayerError, match=rf"takes {len(largest)} rank\(s\)"):
+            fmt.factorise(kernel, spec, wrong)
+
+
+@every_format
+def test_a_kernel_of_another_shape_is_refused(fmt: Format) -> None:
+    spec = any_served(fmt)
+    wrong = gaussian(spec.out_channels + 1, *spec.weight_shape[1:])
+    with pytest.raises(LayerError, match="weight has shape"):
+        fmt.factorise(wrong, spec, (1,) * len(fmt.largest_rank(spec)))
+
+
+@every_format
+def test_weights_with_nan_are_a_decomposition_error(fmt: Format) -> None:
+    spec = any_served(fmt)
+    with pytest.raises(DecompositionError, match="NaN or Inf"):
+        fmt.factorise(kernel_of(spec) * torch.nan, spec, (1,) * len(fmt.largest_rank(spec)))
+
+
+@every_served_layer
+def test_stages_survive_json(name: str, layer: str) -> None:
+    fmt, spec = FORMATS[name], SMALL_LAYERS[layer]
+    stages = fmt.stages(spec, middle_rank(fmt, spec))
+    back = json.loads(json.dumps([asdict(stage) for stage in stages]))
+    assert tuple(from_json(stage) for stage in back) == stages
+
+
+def from_json(stage: dict[str, Any]) -> ConvSpec:
+    """A spec from its JSON, where tuples have become lists."""
+    return ConvSpec(**{key: tuple(value) if isinstance(value, list) else value for key, value in stage.items()})
+
+
+@every_served_layer
+def test_the_report_says_who_made_it_and_why_it_stopped(name: str, layer: str) -> None:
+    fmt, spec = FORMATS[name], SMALL_LAYERS[layer]
+    factored = fmt.factorise(kernel_of(spec), spec, middle_rank(fmt, spec))
+    assert (factored.format, factored.rank) == (name, middle_rank(fmt, spec))
+    assert factored.stages == fmt.stages(spec, factored.rank)
+    assert len(factored.stop.split()) >= 3
+    if "cp" in name:
+        assert factored.sensitivity is not None
+        assert factored.sensitivity > 0
+        assert factored.intensity_ratio is not None
+        assert factored.intensity_ratio >= 1
+    else:
+        assert factored.sensitivity is None
+
+
+def test_the_small_layers_cover_both_sides_of_the_house() -> None:
+    assert {layer for _, layer in SERVED} == set(SMALL_LAYERS)
+    assert (POINTWISE.taps, LINEAR.taps) == (1, 1)

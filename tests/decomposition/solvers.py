@@ -1,0 +1,58 @@
+"""Every decomposition of an order-3 tensor by name, all called alike: ``solve(K, rank, seed)``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from torch import Tensor
+
+from polyadic.algebra import CP
+from polyadic.decomposition import (
+    ALSOptions,
+    EPCOptions,
+    RidgeOptions,
+    Solution,
+    StableOptions,
+    cp_als,
+    cp_epc,
+    cp_ridge,
+    stable_cp,
+    tkd_cpd,
+    tucker2,
+    tucker2_bounded,
+)
+
+Solver: TypeAlias = Callable[[Tensor, int, int], Solution[Any]]
+
+SHORT_ALS = ALSOptions(max_sweeps=60)
+SHORT_EPC = EPCOptions(max_sweeps=60)
+SHORT_RIDGE = RidgeOptions(max_sweeps=20)
+SHORT_STABLE = StableOptions(ridge=SHORT_RIDGE, epc=SHORT_EPC)
+
+
+def within(K: Tensor, rank: int) -> tuple[int, int]:
+    """Multilinear ranks as close to ``rank`` as the tensor allows."""
+    return (min(rank, K.shape[1]), min(rank, K.shape[2])) if K.ndim == 3 else (rank, rank)
+
+
+def als_then_epc(K: Tensor, rank: int, seed: int) -> Solution[CP]:
+    """The procedure of the ECCV paper."""
+    return cp_epc(K, cp_als(K, rank, SHORT_ALS, seed=seed).factors, SHORT_EPC)
+
+
+CP_SOLVERS: dict[str, Solver] = {
+    "cp_als": lambda K, R, seed: cp_als(K, R, SHORT_ALS, seed=seed),
+    "cp_als from singular vectors": lambda K, R, seed: cp_als(K, R, ALSOptions(60, init="singular"), seed=seed),
+    "cp_als of three starts": lambda K, R, seed: cp_als(K, R, ALSOptions(60, starts=3), seed=seed),
+    "cp_ridge": lambda K, R, seed: cp_ridge(K, R, SHORT_RIDGE, seed=seed),
+    "cp_als, cp_epc": als_then_epc,
+    "stable_cp": lambda K, R, seed: stable_cp(K, R, SHORT_STABLE, seed=seed),
+}
+
+SOLVERS: dict[str, Solver] = {
+    **CP_SOLVERS,
+    "tkd_cpd": lambda K, R, seed: tkd_cpd(K, R, ranks=within(K, R), options=SHORT_STABLE, seed=seed),
+    "tucker2": lambda K, R, seed: tucker2(K, within(K, R)),
+    "tucker2_bounded": lambda K, R, seed: tucker2_bounded(K, 0.3),
+}

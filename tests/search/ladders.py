@@ -1,0 +1,93 @@
+"""Invented problems for a search, and an invented world that answers it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+
+from polyadic.schema import Choice, Plan
+from polyadic.search import Bisection, Ladder, Problem, Trial
+
+THRESHOLD = 1.0
+Drop = Callable[[Choice], float]
+
+
+def ladder(layer: str, fmt: str, macs: list[int], dense: int) -> Ladder:
+    """Ranks 1, 2, ... at the given costs."""
+    return Ladder(layer, fmt, tuple((rank,) for rank in range(1, len(macs) + 1)), tuple(macs), dense)
+
+
+@st.composite
+def problems(draw: st.DrawFn, formats: int = 3) -> Problem:
+    """One to four layers in one to ``formats`` formats each, at any costs below the dense layer's."""
+    ladders = []
+    for number in range(draw(st.integers(1, 4))):
+        dense = draw(st.integers(30, 5000))
+        costs = st.lists(st.integers(1, dense - 1), min_size=1, max_size=60, unique=True).map(sorted)
+        for name in ("cp", "tucker", "svd")[: draw(st.integers(1, formats))]:
+            ladders.append(ladder(f"layer{number}", name, draw(costs), dense))
+    return Problem(tuple(ladders), THRESHOLD)
+
+
+@dataclass(frozen=True)
+class World:
+    """Two drops for each plan, before and after fine-tuning, that depend on the seed alone."""
+
+    seed: int
+    monotone: bool
+
+    def drops(self, choice: Choice) -> tuple[float, float]:
+        """Between 0 and 2 after fine-tuning; before it no less."""
+        key = f"{self.seed}/{choice.layer}/{choice.format}"
+        if self.monotone:  # falls as the rank grows, at a pace of the ladder's own
+            after = 2.0 * random.Random(key).random() ** 2 * 30 / choice.rank[0]
+            return after * (1 + random.Random(key + "before").random()), after
+        after = 2.0 * random.Random(f"{key}/{choice.rank}").random()
+        return after + random.Random(f"{key}/{choice.rank}/before").random(), after
+
+    def trial(self, plan: Plan, threshold: float) -> Trial:
+        """As the pipeline does it: fine-tuning only where it can change the verdict."""
+        (choice,) = plan.choices
+        before, after = self.drops(choice)
+        return Trial(plan, before, final=False) if before <= threshold else Trial(plan, after)
+
+    def passes(self, choice: Choice, threshold: float = THRESHOLD) -> bool:
+        """Whether the plan stays within the threshold."""
+        return self.drops(choice)[1] <= threshold
+
+
+WORLDS = st.builds(World, st.integers(0, 10_000), st.booleans())
+MONOTONE = st.builds(World, st.integers(0, 10_000), st.just(True))
+
+
+def searched(
+    search: Bisection, problem: Problem, world: World, trials: list[Trial] | None = None
+) -> tuple[list[Trial], Plan]:
+    """The whole history of a search, and its conclusion."""
+    trials = list(trials or [])
+    most = sum(len(ladder.ranks) for ladder in problem.ladders) * 3
+    while (plan := search.propose(problem, trials)) is not None:
+        assert len(trials) <= most, "the search does not end"
+        trials.append(world.trial(plan, problem.threshold))
+    return trials, search.conclude(problem, trials)
+
+
+def cheapest(problem: Problem, world: World, layer: str) -> int | None:
+    """The cost of the cheapest rank of a layer that passes, in whichever format."""
+    costs = [
+        macs
+        for ladder in problem.ladders
+        if ladder.layer == layer
+        for rank, macs in zip(ladder.ranks, ladder.macs, strict=True)
+        if world.passes(Choice(layer, ladder.format, rank), problem.threshold)
+    ]
+    return min(costs, default=None)
+
+
+def cost_of(problem: Problem, choice: Choice) -> int:
+    """What a choice costs."""
+    (ladder,) = [one for one in problem.ladders if (one.layer, one.format) == (choice.layer, choice.format)]
+    return ladder.macs[ladder.ranks.index(choice.rank)]
