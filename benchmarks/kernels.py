@@ -3,7 +3,7 @@
     python benchmarks/kernels.py --weights resnet56_cifar10.safetensors
 
 For each kernel: relative error, sensitivity (factors of K / ||K||, balanced) and seconds of cp-als (many sweeps),
-cp-als-epc and cp-epc, and how far the reported error is from that of the rebuilt kernel. Also layer3.8.conv1 at rank 64.
+cp-als-epc and cp-epc, and how far the reported error is from the rebuilt kernel's. Also layer3.8.conv1 at rank 64.
 """
 
 from __future__ import annotations

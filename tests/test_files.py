@@ -99,7 +99,13 @@ def test_a_really_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    for name in ("model.safetensors", ".model.safetensors.k3j.partial", ".finetune.pt", "notes.partial", "sub/.a.partial"):
+    for name in (
+        "model.safetensors",
+        ".model.safetensors.k3j.partial",
+        ".finetune.pt",
+        "notes.partial",
+        "sub/.a.partial",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     remove_partial(tmp_path)

@@ -52,9 +52,16 @@ def compress_command(
     weights: Weights = None,
     formats: Annotated[str, typer.Option(help="formats to choose from, separated by commas")] = "cp-epc,svd",
     eps: Annotated[float | None, typer.Option(help="points that a single layer may lose; max-drop when absent")] = None,
+    recoverable: Annotated[
+        float,
+        typer.Option(help="times max-drop that may be lost before fine-tuning"),
+    ] = CompressOptions.recoverable,
     finetune_epochs: Annotated[
         int, typer.Option(help="epochs for the whole network; 0 = none")
     ] = NETWORK_TUNING.epochs,
+    data_aware: Annotated[
+        bool, typer.Option("--data-aware/--plain-norm", help="decompose in the norm of each layer's inputs, or not")
+    ] = True,
     exclude: Annotated[
         list[str] | None, typer.Option(help="layer, or pattern with *, to leave dense (repeatable)")
     ] = None,
@@ -78,6 +85,8 @@ def compress_command(
     options = CompressOptions(
         eps=eps,
         exclude=tuple(exclude or ()),
+        data_aware=data_aware,
+        recoverable=recoverable,
         seed=seed,
         cache=FactorCache(cache_dir or default_cache_directory()),
         work=out,

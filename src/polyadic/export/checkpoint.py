@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-import torch
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from torch import nn
 
@@ -42,6 +42,9 @@ class Origin:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     input_shape: tuple[int, ...] | None = None
+
+
+_ORIGIN = TypeAdapter(Origin)
 
 
 def save(result: CompressionResult, directory: Path | str, *, origin: Origin | None = None) -> None:
@@ -117,13 +120,17 @@ def read_plan(directory: Path) -> dict[str, Any]:
 
 
 def origin_of(document: dict[str, Any]) -> Origin:
-    """Where the network of a plan comes from."""
-    known = document.get("origin") or {}
-    return Origin(
-        known.get("model"),
-        known.get("classes"),
-        *(tuple(known[key]) if known.get(key) else None for key in ("mean", "std", "input_shape")),
-    )
+    """Where the network of a plan comes from.
+
+    Raises:
+        StorageError: what it says of that is damaged.
+    """
+    try:
+        return _ORIGIN.validate_python(document.get("origin") or {})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(("origin", *map(str, first["loc"])))
+        raise StorageError(f"{PLAN} is damaged at {where} ({first['msg']}): copy it again") from error
 
 
 def summary_document(summary: Summary) -> dict[str, Any]:
@@ -195,9 +202,9 @@ def torch_layer(stage: ConvSpec) -> dict[str, Any]:
 
 
 def _weights(model: nn.Module) -> bytes:
-    """All parameters and buffers; tensors that share memory are written once each."""
+    """All parameters and buffers, the same bytes for the same network; tensors that share memory are written each."""
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
-    return safetensors.torch.save(tensors, metadata={"format": "pt", "torch": torch.__version__})
+    return safetensors.torch.save(tensors, metadata={"format": "pt"})
 
 
 def _json(document: dict[str, Any]) -> bytes:

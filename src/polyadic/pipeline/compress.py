@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,14 +18,14 @@ from polyadic.pipeline.outcome import MACS_CONVENTION, environment, outcome_of, 
 from polyadic.pipeline.problem import check_request, ladders_of, run_digest
 from polyadic.pipeline.workshop import Workshop
 from polyadic.schema import Plan, Summary
-from polyadic.search import Ladder, Problem, TrialLog
+from polyadic.search import Ladder, Problem, TrialLog, relaxed
 from polyadic.surgery import check_finite, find_sites
 from polyadic.training import ImageTask, ScoreTask, Task
 
-log = logging.getLogger(__name__)
-
 CHECKPOINT = ".finetune.pt"
-TIGHTENINGS = 6
+RELAXATION_STEPS = 16
+
+_Reached = tuple[Problem, Plan, nn.Module, dict[str, FactoredKernel]]
 
 
 def compress(
@@ -108,6 +107,7 @@ def compress(
             "formats": list(formats),
             "exclude": list(options.exclude),
             "data_aware": options.data_aware,
+            "recoverable": options.recoverable,
             "search": repr(options.search),
             "trials": len(journal.trials),
             "finetuning_stop": report.stop.value if report is not None else "not fine-tuned",
@@ -118,39 +118,52 @@ def compress(
     return CompressionResult(compressed.eval(), dense, replace(summary, warnings=warnings_of(summary)), example[:1])
 
 
-def _within_reach(
-    workshop: Workshop, ladders: tuple[Ladder, ...], journal: TrialLog, max_drop: float
-) -> tuple[Problem, Plan, nn.Module, dict[str, FactoredKernel]]:
-    """Search with a falling threshold until the whole network is near enough for fine-tuning to win the rest back.
+def _within_reach(workshop: Workshop, ladders: tuple[Ladder, ...], journal: TrialLog, max_drop: float) -> _Reached:
+    """Search, then give ranks back to all layers until fine-tuning can win back what the whole network loses.
 
-    Losses of single layers add up, so a threshold that suits each may ruin the whole. Trials of a larger threshold
-    serve the smaller ones too. A threshold that the user gave is kept.
+    Losses of single layers add up, so ranks that suit each layer alone may ruin the whole. The smallest share of ranks
+    that has to be given back is found by bisection. A threshold that the user gave is taken at its word.
 
     Raises:
-        BudgetError: no layer passes, or the network is out of reach at every threshold.
+        BudgetError: no layer passes, or the network is out of reach whatever is given back.
     """
     options = workshop.options
-    threshold = options.eps if options.eps is not None else max_drop
     allowed = options.recoverable * max_drop
-    for _ in range(TIGHTENINGS):
-        problem = Problem(ladders, threshold)
-        plan = workshop.search(problem, journal)
-        if not plan.choices:
-            raise BudgetError(
-                f"no layer can be made cheaper with at most {threshold:g} points lost on the held-out images (tried: "
-                f"{len(ladders)} pairs of layer and format): allow a larger drop, or other formats"
-            )
-        compressed, kernels = workshop.carry_out(plan)
-        workshop.recalibrate(compressed)
-        drop = workshop.drop(compressed)
-        log.info("eps %g: %d layers, %.2f points lost before fine-tuning", threshold, len(plan.choices), drop)
-        if options.eps is not None or drop <= allowed:
-            return problem, plan, compressed, kernels
-        threshold /= 2.0
-    raise BudgetError(
-        f"before fine-tuning the whole network may lose {allowed:g} points on the held-out images; it loses {drop:.2f} "
-        f"even at eps {2 * threshold:g}: allow a larger drop, exclude layers, or give eps yourself"
-    )
+    share = min(max_drop, allowed / len({ladder.layer for ladder in ladders}))
+    problem = Problem(ladders, options.eps if options.eps is not None else share)
+    tightest = workshop.search(problem, journal)
+    if not tightest.choices:
+        raise BudgetError(
+            f"no layer can be made cheaper with at most {problem.threshold:g} points lost on the held-out images "
+            f"(tried: {len(ladders)} pairs of layer and format): allow a larger drop, or other formats"
+        )
+    plan = tightest
+    if options.eps is None:
+        lost = workshop.joint_drop(plan, journal)
+        plan = plan if lost <= allowed else _given_back(workshop, tightest, ladders, journal, allowed)
+    return problem, plan, *workshop.carry_out(plan)
+
+
+def _given_back(
+    workshop: Workshop, tightest: Plan, ladders: tuple[Ladder, ...], journal: TrialLog, allowed: float
+) -> Plan:
+    """The cheapest relaxation of ``tightest`` that loses no more than ``allowed`` points, to a sixteenth."""
+    low, high, best, least = 0.0, 1.0, None, float("inf")
+    while high - low > 1.0 / RELAXATION_STEPS:
+        middle = 0.5 * (low + high)
+        plan = relaxed(tightest, ladders, middle)
+        lost = workshop.joint_drop(plan, journal)
+        least = min(least, lost)
+        if lost <= allowed:
+            high, best = middle, plan
+        else:
+            low = middle
+    if best is None:
+        raise BudgetError(
+            f"before fine-tuning the whole network may lose {allowed:g} points on the held-out images; it loses "
+            f"{least:.2f} even at the highest ranks: allow a larger drop, exclude layers, or give eps yourself"
+        )
+    return best
 
 
 class _Clock:

@@ -32,11 +32,10 @@ class CompressOptions:
 
     Attributes:
         eps: drop in points that a single layer may cause after its own fine-tuning (EPS of Phan et al. 2020). When
-            absent
-            it starts at ``max_drop`` and is halved until the whole network, before fine-tuning, loses no more than
-            ``recoverable`` allows.
-        recoverable: how many times ``max_drop`` the whole network may lose before fine-tuning, which wins most of it
-            back.
+            absent it is an equal share of what the whole network may lose before fine-tuning, at most ``max_drop``;
+            if the whole network then loses more all the same, ranks are given back to all layers.
+        recoverable: how many times ``max_drop`` the whole network may lose before fine-tuning, on the held-out images;
+            fine-tuning wins most of it back.
         search: the strategy.
         exclude: names or patterns (``*``, ``?``) of layers that stay dense.
         data_aware: decompose in the norm of each layer's inputs, and correct each kernel for what the layers before it
@@ -49,7 +48,7 @@ class CompressOptions:
     """
 
     eps: float | None = None
-    recoverable: float = 10.0
+    recoverable: float = 6.0
     search: RankSearch = field(default_factory=Bisection)
     exclude: tuple[str, ...] = ()
     data_aware: bool = True

@@ -24,6 +24,8 @@ def check_request(max_drop: float, formats: Sequence[str], options: CompressOpti
     Raises:
         PolyadicError: says which.
     """
+    if not options.recoverable > 0:
+        raise PolyadicError(f"recoverable is a number of times max_drop above 0; got {options.recoverable}")
     for name, points in (("max_drop", max_drop), ("eps", options.eps if options.eps is not None else 0.0)):
         if not 0.0 <= points < 100.0:
             raise PolyadicError(

@@ -105,12 +105,20 @@ class Workshop:
             kernels[choice.layer] = self.factorise(choice, kernel, norm)
             put(network, self.sites[choice.layer], chain_for(layer, kernels[choice.layer]))
             self.show(Progress("replace", number, len(plan.choices), choice.layer))
+        recalibrate_if_better(network, self.task.calibration_batches(), self.task.score)
         return network, kernels
 
-    def recalibrate(self, network: nn.Module) -> bool:
-        """Re-estimate batch-norm statistics; whether that helped and was kept."""
-        kept, _, _ = recalibrate_if_better(network, self.task.calibration_batches(), self.task.score)
-        return kept
+    def joint_drop(self, plan: Plan, journal: TrialLog) -> float:
+        """Points that the network loses when all of ``plan`` is carried out, untuned; from the log if known."""
+        known = [trial.drop for trial in journal.trials if trial.plan == plan]
+        if known:
+            return known[-1]
+        began = time.monotonic()
+        network, kernels = self.carry_out(plan)
+        drop = self.drop(network)
+        macs = sum(self.sites[name].chain_macs(kernel.stages) for name, kernel in kernels.items())
+        journal.add(Trial(plan, drop), {"joint": True, "macs": macs, "seconds": round(time.monotonic() - began, 3)})
+        return drop
 
     def factorise(self, choice: Choice, kernel: Tensor, norm: InputNorm | None) -> FactoredKernel:
         """The factored kernel for a choice.

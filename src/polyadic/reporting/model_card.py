@@ -8,11 +8,13 @@ from polyadic.reporting.tables import HEADLINE_COLUMNS, LAYER_COLUMNS, Rows, hea
 from polyadic.schema import Summary
 
 _WITHOUT = """import json
+from pathlib import Path
+
 from safetensors.torch import load_file
 from torch import nn
 
 model = ...  # the dense network's structure, whatever its weights
-for choice in json.load(open("plan.json"))["layers"]:
+for choice in json.loads(Path("plan.json").read_text())["layers"]:
     dense = model.get_submodule(choice["layer"])
     stages = [getattr(nn, stage["class"])(**stage["arguments"]) for stage in choice["stages"]]
     chain = nn.Sequential(*stages).to(dense.weight)
@@ -78,7 +80,12 @@ def model_card(summary: Summary, source: str | None) -> str:
 def markdown(columns: tuple[str, ...], rows: Rows) -> str:
     """A table in Markdown."""
     body = [columns, tuple("---" for _ in columns), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in body)
+    return "\n".join("| " + " | ".join(_cell(text) for text in row) + " |" for row in body)
+
+
+def _cell(text: str) -> str:
+    """Text without what would end the cell or the row."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _drop_in_words(summary: Summary) -> str:

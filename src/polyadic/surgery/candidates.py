@@ -118,7 +118,8 @@ def _rehearse(model: nn.Module, example_input: Inputs, sites: list[LayerSite]) -
                 stack.enter_context(swapped(model, site, stand_in))
             model(*_arguments(example_input))
     except Exception as error:  # whatever a stranger's forward raises when it meets another class
-        reason = f"the model does more with it than call it ({type(error).__name__}: {error})"
+        words = next(iter(str(error).splitlines()), "")
+        reason = f"the model does more with it than call it ({type(error).__name__}: {words})"
         return {site.name: reason for site in sites}
     return {
         name: "the model holds it under another reference too, where a replacement would not reach it"
