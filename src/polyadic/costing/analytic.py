@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from polyadic.errors import LayerError
+from polyadic.layers import device_of
 from polyadic.schema import Cost
 
 
@@ -24,7 +25,7 @@ def network_cost(model: nn.Module, example_input: Tensor) -> Cost:
     counter = FlopCounterMode(display=False)
     try:
         with torch.no_grad(), counter:
-            model(example_input[:1].to(_device_of(model)))
+            model(example_input[:1].to(device_of(model)))
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise LayerError(
             f"counting operations takes an input that the model accepts; it failed on shape "
@@ -38,8 +39,3 @@ def network_cost(model: nn.Module, example_input: Tensor) -> Cost:
         macs=counter.get_total_flops() // 2,
         bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
     )
-
-
-def _device_of(model: nn.Module) -> torch.device:
-    first = next(model.parameters(), None)
-    return first.device if first is not None else torch.device("cpu")

@@ -12,12 +12,12 @@ from polyadic.data.arrays import Split, array_images, classes_of
 from polyadic.data.cifar10 import load_cifar10
 from polyadic.data.digest import array_sha256
 from polyadic.data.digits import load_digits
-from polyadic.data.factory import call_factory
 from polyadic.data.imagefolder import load_imagefolder
 from polyadic.data.images import IMAGENET_MEAN, IMAGENET_STD, ImageData
 from polyadic.data.npz import load_npz
 from polyadic.data.stratified import default_held_out, stratified_split
 from polyadic.errors import DataError
+from polyadic.factory import call_factory
 
 _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 # 1 channel: the ImageNet constants describe colours; 0.5 and 0.5 bring grey pixels to -1..1 without looking at them.
@@ -96,7 +96,7 @@ def _source(text: str, image_size: int) -> Split | ImageData:
 
 
 def _from_factory(text: str) -> Split | ImageData:
-    made = call_factory(text)
+    made = call_factory(text, "data", DataError)
     if isinstance(made, ImageData):
         return made
     if not isinstance(made, tuple) or len(made) != len(_ARRAYS):

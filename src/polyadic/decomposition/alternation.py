@@ -84,10 +84,7 @@ def sweep(K: Tensor, cp: CP, update: Update) -> tuple[CP, float]:
 
 
 def solve_gram(Gamma: Tensor, G: Tensor) -> Tensor:
-    """``G Gamma^(-1)`` for a Gram ``Gamma`` (R x R) by Cholesky.
-
-    Minimum norm over unit columns where it is singular.
-    """
+    """``G Gamma^(-1)`` for a Gram ``Gamma`` (R x R): by Cholesky, or of minimum norm over unit columns if singular."""
     L, info = torch.linalg.cholesky_ex(Gamma)
 
     # L_rr^2 / Gamma_rr is the part of column r that the columns before it do not span: below 1e-13 it is rounding,

@@ -1,10 +1,9 @@
 """CP decomposition by alternating least squares (Carroll and Chang 1970; Harshman 1970).
 
 Each factor in turn is the least-squares solution with the others fixed, ``A = G_A Gamma_A^(-1)``, so the error never
-rises.
-Nothing holds the components back: at the ranks of convolution kernels their norms usually grow without bound while they
-cancel (Phan et al. 2020, section 1.2). It stands here as the baseline; :func:`polyadic.decomposition.stable_cp` is the
-method to use.
+rises. Nothing holds the components back: at the ranks of convolution kernels their norms usually grow without bound
+while they cancel (Phan et al. 2020, section 1.2). It stands here as the baseline;
+:func:`polyadic.decomposition.stable_cp` is the method to use.
 """
 
 from __future__ import annotations

@@ -5,17 +5,16 @@ factor:
 
     min ||A diag(w)||^2   subject to   ||K_(1) - A Z'||^2 <= delta^2,        Z = C (kr) B, w_r^2 = L b_r^2 + J c_r^2.
 
-With ``A~ = A diag(w)``, ``G~ = K_(1) Z diag(1/w)``, ``Gamma~ = diag(1/w) Gamma diag(1/w) = Q diag(e) Q'``, ``F = G~
-Q`` and
-``f_r^2 = ||F(:, r)||^2`` the minimiser is ``A~(mu) = F diag(1 / (e + mu)) Q'`` where ``mu`` is the only root of
+With ``A~ = A diag(w)``, ``G~ = K_(1) Z diag(1/w)``, ``Gamma~ = diag(1/w) Gamma diag(1/w) = Q diag(e) Q'``,
+``F = G~ Q`` and ``f_r^2 = ||F(:, r)||^2`` the minimiser is ``A~(mu) = F diag(1 / (e + mu)) Q'`` where ``mu`` is the
+only root of
 
     phi(mu) = sum_r (f_r^2 / e_r) (mu / (e_r + mu))^2 = delta^2 - eps_min,    eps_min = ||K||^2 - sum_r f_r^2 / e_r,
 
 so one R x R eigendecomposition and a scalar equation replace the quadratic programme over a sphere. It is ridge
-regression
-whose ridge follows from the discrepancy principle. After every sweep the columns are rescaled to their best norms
-(:meth:`polyadic.algebra.CP.rescaled`): the tensor stays, the sensitivity falls in closed form. With that rescaling the
-paper's ``ss`` and the true sensitivity have the same iterates up to scale.
+regression whose ridge follows from the discrepancy principle. After every sweep the columns are rescaled to their best
+norms (:meth:`polyadic.algebra.CP.rescaled`): the tensor stays, the sensitivity falls in closed form. With that
+rescaling the paper's ``ss`` and the true sensitivity have the same iterates up to scale.
 """
 
 from __future__ import annotations
@@ -53,8 +52,8 @@ def cp_epc(K: Tensor, cp: CP, options: EPCOptions | None = None) -> Solution[CP]
     """Lower the sensitivity of ``cp`` (factors of ``K``, I x J x L) while its error stays within the slack.
 
     Returns:
-        Factors whose error is at most ``1 + error_slack`` times the given one (up to rounding), no more sensitive
-        than those.
+        Factors whose error is at most ``1 + error_slack`` times the given one (up to rounding), and which are no more
+        sensitive than the given ones.
 
     Raises:
         DecompositionError: NaN or Inf, factors that do not fit ``K``, a negative slack.

@@ -5,17 +5,14 @@ Each factor minimises ``||K - K^||^2 + mu * sensitivity`` with the others fixed:
     A = G_A (Gamma_A + mu diag(w^2))^(-1),      w_r^2 = L b_r^2 + J c_r^2,
 
 and the columns are rescaled to their best norms after every sweep, so the objective never rises. Started at random
-with a
-strong penalty and weakened step by step, the path ends at a lower error *and* at a far lower sensitivity than long
-plain ALS, because the components never get the chance to grow against each other. Every point of it is a usable
+with a strong penalty and weakened step by step, the path ends at a lower error *and* at a far lower sensitivity than
+long plain ALS, because the components never get the chance to grow against each other. Every point of it is a usable
 decomposition.
 
 Two things make the path short. Sweeps start from an extrapolated point ``x + beta (x - x_previous)``; where that does
-not
-lower the objective, a plain sweep from ``x`` replaces it and ``beta`` is halved (the restart rule of Ang, Cohen and
-Gillis,
-Numer. Algorithms 2019, for ALS). And the path ends by itself: once the penalty term is a small share of the squared
-error, weakening it further buys little error for much sensitivity.
+not lower the objective, a plain sweep from ``x`` replaces it and ``beta`` is halved (the restart rule of Ang, Cohen and
+Gillis, Numer. Algorithms 2019, for ALS). And the path ends by itself: once the penalty term is a small share of the
+squared error, weakening it further buys little error for much sensitivity.
 """
 
 from __future__ import annotations

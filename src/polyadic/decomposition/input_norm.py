@@ -1,9 +1,8 @@
 """Data-aware decomposition: measure the error of a kernel where its inputs are.
 
 For an input ``x`` with second moment ``Sigma = E x x'`` over the channels (S x S), the output error of an
-approximation is
-``||(K - K^) x_S Sigma^(1/2)||``. So decompose ``K x_S Sigma^(1/2)`` in the plain norm and multiply the S mode of the
-factors by ``Sigma^(-1/2)`` afterwards: any decomposition serves, and no label is needed.
+approximation is ``||(K - K^) x_S Sigma^(1/2)||``. So decompose ``K x_S Sigma^(1/2)`` in the plain norm and multiply the
+S mode of the factors by ``Sigma^(-1/2)`` afterwards: any decomposition serves, and no label is needed.
 """
 
 from __future__ import annotations

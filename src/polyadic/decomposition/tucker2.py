@@ -1,16 +1,14 @@
 r"""Tucker-2 of a kernel with given ranks or with an error bound (Phan et al., ECCV 2020, eq. 14-18).
 
 ``K ~ G x_2 U x_3 V`` with orthonormal ``U`` (S x R1), ``V`` (T x R2) and ``G = K x_2 U' x_3 V'`` (Lemma 2), so the
-squared
-error is ``||K||^2 - ||G||^2``. With V fixed, the best U holds leading eigenvectors of ``Q1 = sum_d (K_d V)(K_d V)'``
-(S x S).
+squared error is ``||K||^2 - ||G||^2``. With V fixed, the best U holds leading eigenvectors of
+``Q1 = sum_d (K_d V)(K_d V)'`` (S x S).
 
-Under a bound ``||K - K^||^2 <= delta^2`` the paper updates U and V in turn, each with the smallest rank that keeps
-the bound.
-Begun at ``V = I`` the first mode then spends the whole error budget and the second rank stays nearly full. Here every
-R1 is
-tried: U = its R1 leading eigenvectors, then a few times {smallest R2 that keeps the bound -> V; leading R1 -> U}; the
-cheapest pair wins. On kernels of ResNet-56 that saves 10 to 33 % of the weights of the sequential rule.
+Under a bound ``||K - K^||^2 <= delta^2`` the paper updates U and V in turn, each with the smallest rank that keeps the
+bound. Begun at ``V = I`` the first mode then spends the whole error budget and the second rank stays nearly full. Here
+R1 runs through a grid and then one by one around the cheapest: U = its R1 leading eigenvectors, then a few times
+{smallest R2 that keeps the bound -> V; leading R1 -> U}; the cheapest pair wins. On kernels of ResNet-56 that saves 10
+to 33 % of the weights of the sequential rule.
 """
 
 from __future__ import annotations

@@ -29,9 +29,8 @@ class CPFormat(Format):
     """``K = sum_r a_r o b_r o c_r``: ``B'`` mixes inputs, ``A`` filters each of R channels, ``C`` mixes outputs.
 
     Attributes:
-        method: "cp-epc" (stable: penalised homotopy, then EPC), "cp-als" (plain ALS, the baseline), "cp-als-epc"
-            (ALS, then
-            EPC: the method of the ECCV paper).
+        method: "cp-epc" (stable: penalised homotopy, then EPC), "cp-als" (plain ALS, the baseline), "cp-als-epc" (ALS,
+            then EPC: the method of the ECCV paper).
         stable: options of "cp-epc".
         als: options of the two others.
         epc: options of the correction in "cp-als-epc".

@@ -20,7 +20,7 @@ class SVDFormat(Format):
 
     @property
     def name(self) -> str:
-        """Svd."""
+        """``svd``."""
         return "svd"
 
     def refuses(self, spec: ConvSpec) -> str | None:
@@ -35,10 +35,7 @@ class SVDFormat(Format):
         return (min(spec.in_channels, spec.out_channels),)
 
     def stages(self, spec: ConvSpec, rank: Rank) -> tuple[ConvSpec, ...]:
-        """S to R with the layer's stride and padding (so the second stage sees fewer positions).
-
-        R to T with its bias.
-        """
+        """S to R with the layer's stride and padding (the second stage sees fewer positions), R to T with its bias."""
         return (
             replace(spec, out_channels=rank[0], bias=False),
             ConvSpec.pointwise(rank[0], spec.out_channels, spec.axes, bias=spec.bias),

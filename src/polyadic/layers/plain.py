@@ -63,3 +63,9 @@ def _convolution(spec: ConvSpec, dtype: torch.dtype | None) -> nn.Module:
         padding_mode=cast("Any", spec.padding_mode),
         dtype=dtype,
     )
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """The device of the first parameter, the CPU if there is none."""
+    first = next(model.parameters(), None)
+    return first.device if first is not None else torch.device("cpu")

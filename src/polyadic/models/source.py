@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from polyadic.errors import LayerError
-from polyadic.models.factory import build_from_factory
+from polyadic.factory import call_factory
 from polyadic.models.weights import load_weights
 from polyadic.models.zoo import ZOO
 from polyadic.models.zoo_extras import build_timm, build_torchvision
@@ -75,4 +75,12 @@ def _build(text: str, classes: int | None) -> tuple[nn.Module, tuple[int, int, i
         raise LayerError(
             f"a factory decides the number of classes itself; got classes={classes} with '{text}': leave classes out"
         )
-    return build_from_factory(text), None
+    return _from_factory(text), None
+
+
+def _from_factory(text: str) -> nn.Module:
+    model = call_factory(text, "model", LayerError)
+    if not isinstance(model, nn.Module):
+        kind = type(model).__name__
+        raise LayerError(f"'{text}' must return a torch.nn.Module; it returned a {kind}: return the network itself")
+    return model

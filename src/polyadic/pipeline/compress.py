@@ -13,6 +13,7 @@ from polyadic.costing import network_cost
 from polyadic.data import ImageData
 from polyadic.errors import BudgetError, LayerError
 from polyadic.formats import FactoredKernel
+from polyadic.layers import device_of
 from polyadic.pipeline.options import CompressionResult, CompressOptions, OnProgress
 from polyadic.pipeline.outcome import MACS_CONVENTION, environment, outcome_of, warnings_of
 from polyadic.pipeline.problem import check_request, ladders_of, run_digest
@@ -69,6 +70,7 @@ def compress(
     check_finite(model)
     clock = _Clock()
     dense = copy.deepcopy(model).eval()
+    example = example.to(device_of(dense))
     sites = find_sites(dense, example)
     ladders = ladders_of(dense, sites, formats, options)
     digest = run_digest(dense, task, ladders, options, max_drop, example)

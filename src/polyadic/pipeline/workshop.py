@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from polyadic.decomposition import InputNorm, corrected_kernel
 from polyadic.errors import LayerError
 from polyadic.formats import FactoredKernel, format_named
+from polyadic.layers import device_of
 from polyadic.pipeline.options import CompressOptions, OnProgress, Progress
 from polyadic.schema import Choice, LayerSite, Plan, plain_rank
 from polyadic.search import Ladder, Problem, Trial, TrialLog
@@ -45,7 +46,12 @@ class Workshop:
 
     def batches(self) -> Iterable[Tensor]:
         """A few unlabelled batches."""
-        return islice(self.task.calibration_batches(), self.options.moment_batches)
+        return islice(self.calibration_batches(), self.options.moment_batches)
+
+    def calibration_batches(self) -> Iterable[Tensor]:
+        """The task's unlabelled batches, where the network is."""
+        device = device_of(self.dense)
+        return (batch.to(device) for batch in self.task.calibration_batches())
 
     def search(self, problem: Problem, journal: TrialLog) -> Plan:
         """Ask the strategy for plans and try them until it has seen enough."""
@@ -105,7 +111,7 @@ class Workshop:
             kernels[choice.layer] = self.factorise(choice, kernel, norm)
             put(network, self.sites[choice.layer], chain_for(layer, kernels[choice.layer]))
             self.show(Progress("replace", number, len(plan.choices), choice.layer))
-        recalibrate_if_better(network, self.task.calibration_batches(), self.task.score)
+        recalibrate_if_better(network, self.calibration_batches(), self.task.score)
         return network, kernels
 
     def joint_drop(self, plan: Plan, journal: TrialLog) -> float:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from polyadic.layers import device_of
+
 
 def input_moments(model: nn.Module, layers: Sequence[str], batches: Iterable[Tensor]) -> dict[str, Tensor]:
     """``E x x'`` (S x S, float64) over the input channels of each layer, at all positions of ``batches`` (N, ...)."""
@@ -27,7 +29,7 @@ def input_moments(model: nn.Module, layers: Sequence[str], batches: Iterable[Ten
 
 def paired_moments(dense: nn.Module, other: nn.Module, layer: str, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     """``(E x y', E y y')`` (S x S, float64), x the inputs of ``layer`` in ``dense`` and y those in ``other``."""
-    cross = moment = torch.zeros((), dtype=torch.float64)
+    cross = moment = torch.zeros((), dtype=torch.float64, device=device_of(dense))
     count = 0
     with torch.no_grad():
         for batch in batches:

@@ -98,7 +98,7 @@ class SVD(Request):
 
     @property
     def format(self) -> str:
-        """Svd."""
+        """``svd``."""
         return "svd"
 
     def rank_for(self, kernel: Tensor, spec: ConvSpec) -> Rank:
@@ -114,10 +114,9 @@ def decompose_(
 ) -> Plan:
     """Factorise layers of ``model`` in place as ``layers`` says; returns the plan that was carried out.
 
-    A key is a layer's name, a pattern with ``*`` and ``?``, or ``re:`` and a regular expression that matches the
-    whole name.
-    Where several match, the last one counts; None leaves a layer alone. Layers that only a pattern matches and that the
-    format refuses stay dense; a refused layer that is named outright is an error.
+    A key is a layer's name, a pattern with ``*`` and ``?``, or ``re:`` and a regular expression that matches the whole
+    name. Where several match, the last one counts; None leaves a layer alone. Layers that only a pattern matches and
+    that the format refuses stay dense; a refused layer that is named outright is an error.
 
     Raises:
         LayerError: a key matches no layer, or a named layer cannot be factorised as asked; the model is as it was.

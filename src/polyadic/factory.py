@@ -1,4 +1,4 @@
-"""A data factory named in text: ``package.module:factory`` or ``path/file.py:factory``."""
+"""A user's own function named in text: ``package.module:factory`` or ``path/file.py:factory``."""
 
 from __future__ import annotations
 
@@ -10,31 +10,32 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-from polyadic.errors import DataError
+from polyadic.errors import PolyadicError
 
 
-def call_factory(text: str) -> object:
+def call_factory(text: str, what: str, refusal: type[PolyadicError]) -> object:
     """Import the function that ``text`` names, call it without arguments and return what it returns.
 
     Modules beside the file, or in the working directory for a package, can be imported while the function runs. The
-    user's code is executed. Raises DataError when it cannot be imported, is no function or fails.
+    user's code is executed. ``what`` ("model", "data") stands in the messages. Raises ``refusal`` when the function
+    cannot be imported, is none or fails.
     """
     place, _, name = text.rpartition(":")
     if not place or not name:
-        raise DataError(f"a data factory is written package.module:factory or file.py:factory; got '{text}'")
+        raise refusal(f"a {what} factory is written package.module:factory or file.py:factory; got '{text}'")
     from_file = place.endswith(".py")
     with _importable(Path(place).resolve().parent if from_file else Path.cwd()):
-        module = _import_file(Path(place)) if from_file else _import_module(place)
+        module = _import_file(Path(place), what, refusal) if from_file else _import_module(place, what, refusal)
         factory = getattr(module, name, None)
         if not callable(factory):
-            raise DataError(f"'{place}' must define the data factory '{name}'; it does not: check the name in '{text}'")
+            raise refusal(f"'{place}' must define the {what} factory '{name}'; it does not: check the name in '{text}'")
         try:
             return factory()
-        except DataError:
-            # It already says what is wrong with the data, and to whom.
+        except refusal:
+            # It already says what is wrong, and to whom.
             raise
         except Exception as error:
-            raise DataError(f"'{text}' is called without arguments and raised {_told(error)}: correct it") from error
+            raise refusal(f"'{text}' is called without arguments and raised {_told(error)}: correct it") from error
 
 
 @contextlib.contextmanager
@@ -49,24 +50,24 @@ def _importable(folder: Path) -> Iterator[None]:
             sys.path.remove(entry)
 
 
-def _import_module(place: str) -> ModuleType:
+def _import_module(place: str, what: str, refusal: type[PolyadicError]) -> ModuleType:
     try:
         return importlib.import_module(place)
     except Exception as error:
-        raise DataError(
-            f"a data factory lies in an importable module; '{place}' is not ({_told(error)}): check its name, or run "
+        raise refusal(
+            f"a {what} factory lies in an importable module; '{place}' is not ({_told(error)}): check its name, or run "
             "in the folder that holds it"
         ) from error
 
 
-def _import_file(path: Path) -> ModuleType:
+def _import_file(path: Path, what: str, refusal: type[PolyadicError]) -> ModuleType:
     if not path.is_file():
-        raise DataError(f"a data factory needs its Python file; there is none at '{path}': check the path")
+        raise refusal(f"a {what} factory needs its Python file; there is none at '{path}': check the path")
     # A name of its own, so that the file cannot hide an installed module of the same name.
-    name = f"polyadic_data_{path.stem}"
+    name = f"polyadic_{what}_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
-        raise DataError(f"'{path}' cannot be read as a Python module: give a .py file")
+        raise refusal(f"'{path}' cannot be read as a Python module: give a .py file")
     module = importlib.util.module_from_spec(spec)
     # Registered first: dataclasses and pickles look their module up by name while the file runs.
     sys.modules[name] = module
@@ -74,7 +75,7 @@ def _import_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        raise DataError(f"'{path}' could not be executed ({_told(error)}): correct it") from error
+        raise refusal(f"'{path}' could not be executed ({_told(error)}): correct it") from error
     return module
 
 
