@@ -21,13 +21,18 @@ def test_a_new_file_stands_in_folders_that_did_not_exist(tmp_path: Path) -> None
     assert files_in(tmp_path) == {"a/b/file.bin"}
 
 
+def write_half(target: Path, error: BaseException) -> None:
+    with atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise error
+
+
 @pytest.mark.parametrize("error", [RuntimeError("no"), KeyboardInterrupt(), OSError(errno.EIO, "input/output error")])
 def test_a_block_that_fails_leaves_the_old_file_and_no_other(tmp_path: Path, error: BaseException) -> None:
     target = tmp_path / "file"
     target.write_text("old")
-    with pytest.raises((type(error), StorageError)), atomic_path(target) as temporary:
-        temporary.write_text("half")
-        raise error
+    with pytest.raises((type(error), StorageError)):
+        write_half(target, error)
     assert target.read_text() == "old"
     assert files_in(tmp_path) == {"file"}
 

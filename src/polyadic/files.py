@@ -51,12 +51,6 @@ def remove_partial(directory: Path) -> None:
         raise storage_error(directory, error) from error
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` as UTF-8, whole or not at all."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
 def storage_error(path: Path, error: OSError) -> StorageError:
     """Say in one sentence what the file system refused and what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

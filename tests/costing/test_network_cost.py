@@ -68,7 +68,6 @@ def test_counting_moves_nothing() -> None:
     assert all(module.training for module in model.modules())
 
 
-@pytest.mark.xfail(reason="network_cost puts every module into the mode of the whole model")
 def test_a_model_with_frozen_parts_keeps_them_frozen() -> None:
     model = small().train()
     model[1].eval()

@@ -42,7 +42,7 @@ def test_rows_are_as_long_as_their_headings() -> None:
         LayerSite("a", "Conv2d", ConvSpec(3, 4, (3, 3), (1, 1), (1, 1), (1, 1), bias=True), ((8, 8),)),
         LayerSite("b", "LSTM", None, reason="no"),
     )
-    rows = site_rows(sites, {"a": ["cp-epc", "tucker2"]})
+    rows = site_rows(sites, {"a": ["cp-epc", "tucker2"]}, {site.name: site.reason for site in sites})
     assert rows == [
         ("a", "Conv2d", "4 x 3 x 3 x 3", "112", "6,912", "cp-epc, tucker2", ""),
         ("b", "LSTM", "", "0", "0", "", "no"),

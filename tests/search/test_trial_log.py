@@ -56,6 +56,12 @@ def test_without_a_path_nothing_is_written(tmp_path: Path, monkeypatch: pytest.M
     assert os.listdir(tmp_path) == []
 
 
+def fill(log: TrialLog) -> None:
+    """Add trials of a kilobyte each until the disk refuses."""
+    for _ in range(100):
+        log.add(TRIALS[0], {"padding": "x" * 1000})
+
+
 def test_every_possible_cut_of_the_file_keeps_the_whole_lines(tmp_path: Path) -> None:
     path = tmp_path / "trials.jsonl"
     written(path)
@@ -105,7 +111,7 @@ def test_a_resumed_run_may_be_the_first(tmp_path: Path) -> None:
 def test_a_damaged_log_is_said_and_left(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "trials.jsonl"
     path.write_bytes(content)
-    with pytest.raises(StorageError, match="is damaged .*: remove it to start the search again"):
+    with pytest.raises(StorageError, match=r"is damaged .*: remove it to start the search again"):
         TrialLog(path, "run", resume=True)
     assert path.read_bytes() == content
 
@@ -124,8 +130,7 @@ def test_on_a_really_full_disk_the_log_ends_with_a_whole_trial(tmp_path: Path) -
     with tiny_disk(tmp_path / "disk") as disk:
         log = TrialLog(disk / "trials.jsonl", "run")
         with pytest.raises(StorageError, match="free disk space"):
-            for _ in range(100):
-                log.add(TRIALS[0], {"padding": "x" * 1000})
+            fill(log)
         kept = len(log.trials) - 1
         (disk / "trials.jsonl").chmod(0o600)
         back = TrialLog(disk / "trials.jsonl", "run", resume=True)

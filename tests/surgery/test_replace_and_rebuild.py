@@ -11,12 +11,21 @@ from torch import nn
 from polyadic.errors import LayerError
 from polyadic.formats import format_named
 from polyadic.schema import Choice, LayerSite, Plan
-from polyadic.surgery import chain_for, decompose_, find_sites, layer_at, plan_stages, put, rebuild, swapped
-from polyadic.surgery import CP as CPRequest
-from polyadic.surgery import SVD as SVDRequest
-from polyadic.surgery import Tucker2 as Tucker2Request
+from polyadic.surgery import (
+    CP,
+    SVD,
+    Tucker2,
+    chain_for,
+    decompose_,
+    find_sites,
+    layer_at,
+    plan_stages,
+    put,
+    rebuild,
+    swapped,
+)
 
-REQUESTS = {"stem": CPRequest(4), "body.1": Tucker2Request((3, 4)), "point": SVDRequest(2), "head": SVDRequest(3)}
+REQUESTS = {"stem": CP(4), "body.1": Tucker2((3, 4)), "point": SVD(2), "head": SVD(3)}
 
 
 def site_named(model: nn.Module, name: str) -> LayerSite:
@@ -102,7 +111,7 @@ def test_rebuild_and_load_give_the_same_bits(dtype: torch.dtype) -> None:
 
 def test_rebuild_replaces_an_alias_too() -> None:
     model, other = seeded(TwoNames).eval(), seeded(TwoNames, seed=1).eval()
-    plan = decompose_(model, {"first": CPRequest(3)}, images())
+    plan = decompose_(model, {"first": CP(3)}, images())
     rebuild(other, plan)
     assert other.first is other.inner["again"]
     other.load_state_dict(model.state_dict())

@@ -42,9 +42,8 @@ def mttkrp(X: Tensor, factors: Sequence[Tensor], mode: int) -> Tensor:
     columns = factors[0].shape[1]
     letters = "ijklmnop"[: X.ndim]
     result, left = X, letters
-    for m in reversed(
-        range(X.ndim)
-    ):  # the last mode first: it is contiguous, so the first and largest product is a GEMM
+    # the last mode first: it is contiguous, so the first and largest product is a GEMM
+    for m in reversed(range(X.ndim)):
         if m == mode:
             continue
         joined = left if left.endswith("r") else left + "r"

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from polyadic.data import ImageData, load_data
 from polyadic.errors import PolyadicError
-from polyadic.models import LoadedModel, load_model
+from polyadic.models import LIBRARIES, LoadedModel, load_model
 
 console = Console(stderr=True)
 
@@ -27,8 +27,6 @@ Mean = Annotated[str | None, typer.Option(help="per-channel mean of pixels in 0.
 Std = Annotated[str | None, typer.Option(help="per-channel standard deviation")]
 Seed = Annotated[int, typer.Option(help="same seed, same factors, same plan")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object on the last line of stdout")]
-
-_SIZED_BY_DATA = ("polyadic:", "torchvision:", "timm:")  # a factory decides its number of classes itself
 
 Arguments = ParamSpec("Arguments")
 
@@ -84,7 +82,8 @@ def data_of(text: str, mean: str | None, std: str | None, seed: int, held_out: i
 
 def model_of(text: str, weights: Path | None, data: ImageData | None) -> tuple[LoadedModel, int | None]:
     """The network that MODEL names, with as many classes as the data has, and that number where it was passed on."""
-    classes = data.classes if data is not None and text.startswith(_SIZED_BY_DATA) else None
+    # a factory decides its number of classes itself
+    classes = data.classes if data is not None and text.startswith(LIBRARIES) else None
     return load_model(text, weights=weights, classes=classes), classes
 
 

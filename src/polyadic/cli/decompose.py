@@ -32,7 +32,7 @@ def decompose(
         float | None, typer.Option(help="relative error that Tucker-2 may take, instead of its ranks")
     ] = None,
     error_slack: Annotated[
-        float, typer.Option(help="share by which EPC may raise the error (cp-epc, tkd-cpd-epc)")
+        float, typer.Option(help="share by which EPC may raise the error (formats with epc in their name)")
     ] = 0.0,
     seed: Seed = 0,
     json: AsJson = False,

@@ -11,8 +11,9 @@ import typer
 from rich.console import Console
 
 from polyadic.cli.arguments import AsJson, Seed, console, emit, reported
-from polyadic.cli.compress import ProgressBars, image_task, print_summary, save_and_reload, with_provenance
+from polyadic.cli.compress import OVER_BUDGET, ProgressBars, image_task, print_summary, save_and_reload, with_provenance
 from polyadic.data import load_data
+from polyadic.errors import PolyadicError
 from polyadic.export import Origin, summary_document
 from polyadic.models import load_model
 from polyadic.pipeline import CompressOptions, compress
@@ -32,6 +33,8 @@ def demo(
     json: AsJson = False,
 ) -> None:
     """Train a small network on handwritten digits, compress it, reload it, and show what happened."""
+    if out is not None and out.exists() and any(out.iterdir()):
+        raise PolyadicError(f"the demo writes to a folder of its own; {out} is not empty: choose another")
     data = load_data("digits", seed=seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -53,7 +56,9 @@ def demo(
         reloaded = save_and_reload(result, folder, origin, data)
     if json:
         emit({"reloaded_score": reloaded, **summary_document(result.summary)})
-        return
-    print_summary(result.summary)
-    where = f"kept in {out}" if out else "not kept (give --out DIR to keep it)"
-    Console().print(f"saved, read back and scored again: {100 * reloaded:.2f} %; {where}", highlight=False)
+    else:
+        print_summary(result.summary)
+        where = f"kept in {out}" if out else "not kept (give --out DIR to keep it)"
+        Console().print(f"saved, read back and scored again: {100 * reloaded:.2f} %; {where}", highlight=False)
+    if result.summary.drop > max_drop:
+        raise typer.Exit(OVER_BUDGET)

@@ -24,6 +24,7 @@ def evaluate(
     weights: Weights = None,
     mean: Mean = None,
     std: Std = None,
+    trust_code: Annotated[bool, typer.Option("--trust-code", help="run the code that a result in DIR names")] = False,
     json: AsJson = False,
 ) -> None:
     """Score a saved result, or a network with its weights, on the test images."""
@@ -36,7 +37,7 @@ def evaluate(
     if origin is not None:
         means, stds = means or origin.mean, stds or origin.std
     images = load_data(data, mean=means, std=stds)
-    model = load(folder) if saved else model_of(target, weights, images)[0].model
+    model = load(folder, trust_code=trust_code) if saved else model_of(target, weights, images)[0].model
     scores = ImageTask(images).final_scores((model,))
     cost = network_cost(model, images.example(1))
     if json:

@@ -63,7 +63,7 @@ def inspect(
         emit({"model": model, "params": cost.params, "macs": cost.macs, "bytes": cost.bytes, "layers": layers})
         return
     table = Table(*SITE_COLUMNS, title=f"{model}, one input of {' x '.join(str(n) for n in example.shape[1:])}")
-    for row in site_rows(sites, formats):
+    for row in site_rows(sites, formats, {site.name: _reason(site) for site in sites}):
         table.add_row(*row)
     out = Console()
     out.print(table)

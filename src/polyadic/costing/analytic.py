@@ -20,7 +20,7 @@ def network_cost(model: nn.Module, example_input: Tensor) -> Cost:
     Raises:
         LayerError: the model does not run on the example.
     """
-    was_training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     counter = FlopCounterMode(display=False)
     try:
@@ -32,7 +32,8 @@ def network_cost(model: nn.Module, example_input: Tensor) -> Cost:
             f"{tuple(example_input[:1].shape)}: {error}"
         ) from error
     finally:
-        model.train(was_training)
+        for module, training in modes:
+            module.training = training
     tensors = [*model.parameters(), *model.buffers()]
     return Cost(
         params=sum(parameter.numel() for parameter in model.parameters()),

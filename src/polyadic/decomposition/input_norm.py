@@ -63,8 +63,8 @@ def regularised(moment: Tensor, ridge: float, scale: float | None = None) -> Ten
 def corrected_kernel(kernel: Tensor, cross: Tensor, moment: Tensor, ridge: float = 0.1) -> Tensor:
     """The kernel that gives from inputs ``y`` of a compressed network what ``kernel`` gives from dense ones, ``x``.
 
-    Least squares, with the ridge pulling to the identity: ``K x_S (C_xy + r I) (C_yy + r I)^(-1)``. Each layer so
-    repairs what the layers before it lost (the linear part of Zhang et al., TPAMI 2016).
+    Least squares, with the ridge pulling to the identity: ``K x_S M'`` with ``M = (C_xy + r I) (C_yy + r I)^(-1)``.
+    Each layer so repairs what the layers before it lost (the linear part of Zhang et al., TPAMI 2016).
 
     Args:
         kernel: T x S x window.

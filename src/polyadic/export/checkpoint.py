@@ -15,7 +15,7 @@ from torch import nn
 
 from polyadic.errors import LayerError, StorageError
 from polyadic.files import storage_error, write_together
-from polyadic.models import load_model
+from polyadic.models import LIBRARIES, load_model
 from polyadic.pipeline import CompressionResult
 from polyadic.reporting import model_card
 from polyadic.schema import ConvSpec, Plan, Summary
@@ -65,17 +65,18 @@ def save(result: CompressionResult, directory: Path | str, *, origin: Origin | N
     )
 
 
-def load(directory: Path | str, model: nn.Module | None = None) -> nn.Module:
+def load(directory: Path | str, model: nn.Module | None = None, *, trust_code: bool = False) -> nn.Module:
     """The compressed network that ``directory`` holds, in evaluation mode; no decomposition runs.
 
     Args:
         directory: written by :func:`save`.
         model: the dense network's structure, whatever its weights; built from the plan's own text where absent. It is
             changed in place.
+        trust_code: run the function that the plan names if it is not one of a known library's networks.
 
     Raises:
         StorageError: a file is missing or damaged.
-        LayerError: the structure does not fit the plan or the weights.
+        LayerError: the structure does not fit the plan or the weights, or building it takes code that is not trusted.
     """
     directory = Path(directory)
     document = read_plan(directory)
@@ -83,6 +84,11 @@ def load(directory: Path | str, model: nn.Module | None = None) -> nn.Module:
     if model is None:
         if origin.model is None:
             raise LayerError(f"{directory} does not say how its network is built: pass the dense model to load()")
+        if not trust_code and not origin.model.startswith(LIBRARIES):
+            raise LayerError(
+                f"{directory} is built by code of its own, {origin.model!r}, which is not run unasked: pass the dense "
+                "model to load(), or say that you trust it (trust_code=True, --trust-code)"
+            )
         model = load_model(origin.model, classes=origin.classes).model
     network = rebuild(model, Plan.from_json(document["layers"]))
     path = directory / WEIGHTS

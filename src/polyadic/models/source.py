@@ -14,6 +14,9 @@ from polyadic.models.weights import load_weights
 from polyadic.models.zoo import ZOO
 from polyadic.models.zoo_extras import build_timm, build_torchvision
 
+LIBRARIES = ("polyadic:", "torchvision:", "timm:")
+"""Beginnings of texts that name a known library's network; every other text names code of the user."""
+
 _DEFAULT_CLASSES = 10
 
 

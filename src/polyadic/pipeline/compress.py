@@ -42,9 +42,8 @@ def compress(
     """Make ``model`` smaller at a loss of at most ``max_drop`` points of score.
 
     Finds the layers, searches format and rank for each (the drop of every single layer, after its own fine-tuning,
-    stays
-    within EPS), replaces them all, re-estimates batch-norm statistics if that helps, fine-tunes the whole and scores
-    dense and compressed network on the test images, once, at the end. The given model is left as it was.
+    stays within EPS), replaces them all, re-estimates batch-norm statistics if that helps, fine-tunes the whole and
+    scores dense and compressed network on the test images, once, at the end. The given model is left as it was.
 
     Args:
         model: any classifier, (N, ...) to (N, classes), or any module if ``data`` is a score function.
@@ -73,9 +72,9 @@ def compress(
     example = example.to(device_of(dense))
     sites = find_sites(dense, example)
     ladders = ladders_of(dense, sites, formats, options)
+    workshop = Workshop(dense, task, sites, options, on_progress)
     digest = run_digest(dense, task, ladders, options, max_drop, example)
     journal = TrialLog(options.work / "trials.jsonl" if options.work else None, digest, resume=options.resume)
-    workshop = Workshop(dense, task, sites, options, on_progress)
     workshop.measure_inputs(ladders)
     clock.lap("inspect")
 
@@ -99,7 +98,7 @@ def compress(
         drop_interval=final.drop_interval,
         held_out=held_out,
         plan=plan,
-        layers=tuple(outcome_of(site, plan, problem, kernels) for site in sites),
+        layers=tuple(outcome_of(site, plan, problem, kernels, formats) for site in sites),
         seconds=clock.laps,
         provenance={
             **environment(),

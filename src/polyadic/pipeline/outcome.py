@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 
-from polyadic.formats import FactoredKernel
+from polyadic.formats import FactoredKernel, format_named
 from polyadic.schema import LayerOutcome, LayerSite, Plan, Summary, plain_rank
 from polyadic.search import Problem
 
 MACS_CONVENTION = "1 MAC = one multiply-accumulate of a convolution or matrix product; FLOPs = 2 x MACs; one sample"
 
 
-def outcome_of(site: LayerSite, plan: Plan, problem: Problem, kernels: dict[str, FactoredKernel]) -> LayerOutcome:
+def outcome_of(
+    site: LayerSite, plan: Plan, problem: Problem, kernels: dict[str, FactoredKernel], formats: Sequence[str]
+) -> LayerOutcome:
     """What happened to a layer and why."""
     if plan.of(site.name) is not None:
         kernel = kernels[site.name]
@@ -35,9 +38,13 @@ def outcome_of(site: LayerSite, plan: Plan, problem: Problem, kernels: dict[str,
     if site.reason is not None:
         return LayerOutcome(site.name, "unsupported", site.reason, site.macs, site.macs)
     if any(ladder.layer == site.name for ladder in problem.ladders):
-        reason = f"every cheaper rank loses more than {problem.threshold:g} points"
-    else:
-        reason = "excluded, or no rank of the given formats makes it cheaper"
+        reason = f"no rank that is cheaper lost at most {problem.threshold:g} points"
+        return LayerOutcome(site.name, "dense", reason, site.macs, site.macs)
+    refusals = [format_named(name).refuses(site.spec) for name in formats] if site.spec is not None else []
+    if all(refusals):
+        reason = "; ".join(dict.fromkeys(filter(None, refusals)))
+        return LayerOutcome(site.name, "unsupported", reason, site.macs, site.macs)
+    reason = "excluded, or no rank of the given formats makes it cheaper"
     return LayerOutcome(site.name, "dense", reason, site.macs, site.macs)
 
 

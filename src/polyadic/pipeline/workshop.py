@@ -15,7 +15,7 @@ from polyadic.errors import LayerError
 from polyadic.formats import FactoredKernel, format_named
 from polyadic.layers import device_of
 from polyadic.pipeline.options import CompressOptions, OnProgress, Progress
-from polyadic.schema import Choice, LayerSite, Plan, plain_rank
+from polyadic.schema import Choice, LayerSite, Plan, plain_rank, points
 from polyadic.search import Ladder, Problem, Trial, TrialLog
 from polyadic.surgery import chain_for, input_moments, layer_at, paired_moments, put, recalibrate_if_better, swapped
 from polyadic.training import EpochRecord, Task
@@ -77,7 +77,7 @@ class Workshop:
         chain = chain_for(self.bench.get_submodule(choice.layer), factored)
         with swapped(self.bench, site, chain):
             before = after = self.drop(self.bench)
-            wanting = before > threshold
+            wanting = not before <= threshold  # NaN is wanting too
             if wanting and self.task.tune_layer(self.bench, chain.parameters(), self.dense):
                 after = self.drop(self.bench)
         details = {
@@ -92,7 +92,7 @@ class Workshop:
 
     def drop(self, model: nn.Module) -> float:
         """Points lost by ``model`` against the dense network on the held-out images."""
-        return 100.0 * (self.dense_score - self.task.score(model))
+        return points(self.dense_score, self.task.score(model))
 
     def carry_out(self, plan: Plan) -> tuple[nn.Module, dict[str, FactoredKernel]]:
         """A copy of the dense network with every layer of ``plan`` replaced, and the kernels.
@@ -116,14 +116,14 @@ class Workshop:
 
     def joint_drop(self, plan: Plan, journal: TrialLog) -> float:
         """Points that the network loses when all of ``plan`` is carried out, untuned; from the log if known."""
-        known = [trial.drop for trial in journal.trials if trial.plan == plan]
+        known = [trial.drop for trial in journal.trials if trial.joint and trial.plan == plan]
         if known:
             return known[-1]
         began = time.monotonic()
         network, kernels = self.carry_out(plan)
         drop = self.drop(network)
         macs = sum(self.sites[name].chain_macs(kernel.stages) for name, kernel in kernels.items())
-        journal.add(Trial(plan, drop), {"joint": True, "macs": macs, "seconds": round(time.monotonic() - began, 3)})
+        journal.add(Trial(plan, drop, joint=True), {"macs": macs, "seconds": round(time.monotonic() - began, 3)})
         return drop
 
     def factorise(self, choice: Choice, kernel: Tensor, norm: InputNorm | None) -> FactoredKernel:

@@ -36,8 +36,8 @@ def layer_rows(summary: Summary) -> Rows:
     return [_layer_row(layer) for layer in summary.layers]
 
 
-def site_rows(sites: tuple[LayerSite, ...], formats: dict[str, list[str]]) -> Rows:
-    """One row per layer that ``inspect`` found; ``formats`` are the names that serve each layer."""
+def site_rows(sites: tuple[LayerSite, ...], formats: dict[str, list[str]], reasons: dict[str, str | None]) -> Rows:
+    """One row per layer that ``inspect`` found, with the formats that serve it or the reason why none does."""
     return [
         (
             site.name,
@@ -46,7 +46,7 @@ def site_rows(sites: tuple[LayerSite, ...], formats: dict[str, list[str]]) -> Ro
             f"{site.params:,}",
             f"{site.macs:,}",
             ", ".join(formats.get(site.name, [])),
-            site.reason or "",
+            reasons.get(site.name) or "",
         )
         for site in sites
     ]

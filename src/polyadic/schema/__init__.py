@@ -4,7 +4,7 @@ from polyadic.schema.conv_spec import ConvSpec, chain_macs, chain_params
 from polyadic.schema.cost import Cost
 from polyadic.schema.layer_site import LayerSite
 from polyadic.schema.plan import Choice, Plan, Rank, plain_rank
-from polyadic.schema.result import LayerOutcome, Summary
+from polyadic.schema.result import LayerOutcome, Summary, points
 
 __all__ = [
     "Choice",
@@ -18,4 +18,5 @@ __all__ = [
     "chain_macs",
     "chain_params",
     "plain_rank",
+    "points",
 ]

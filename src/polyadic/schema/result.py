@@ -9,6 +9,11 @@ from polyadic.schema.cost import Cost
 from polyadic.schema.plan import Plan
 
 
+def points(before: float, after: float) -> float:
+    """What was lost from one score to another, a point being 0.01; rounded so that 0.5 is not 0.5000000000000004."""
+    return round(100.0 * (before - after), 9)
+
+
 @dataclass(frozen=True)
 class LayerOutcome:
     """What happened to one layer.
@@ -80,7 +85,7 @@ class Summary:
     @property
     def drop(self) -> float:
         """Points of score lost on the test images."""
-        return 100.0 * (self.dense_score - self.compressed_score)
+        return points(self.dense_score, self.compressed_score)
 
     @property
     def mac_reduction(self) -> float:

@@ -41,7 +41,7 @@ class Bisection(RankSearch):
         best: dict[str, tuple[int, Plan]] = {}
         for ladder in problem.ladders:
             _, passes = self._bracket(ladder, problem, known)
-            if passes < len(ladder.ranks) and single(ladder, passes) in known:
+            if passes < len(ladder.ranks) and known.get(single(ladder, passes)):
                 candidate = (ladder.macs[passes], single(ladder, passes))
                 if ladder.layer not in best or candidate[0] < best[ladder.layer][0]:
                     best[ladder.layer] = candidate
@@ -88,6 +88,6 @@ class Bisection(RankSearch):
                 break
             if earlier.layer == ladder.layer:
                 _, passes = self._bracket(earlier, problem, known)
-                if passes < len(earlier.ranks) and single(earlier, passes) in known:
+                if passes < len(earlier.ranks) and known.get(single(earlier, passes)):
                     reached = min(reached, earlier.macs[passes])
         return sum(macs < reached for macs in ladder.macs)

@@ -7,8 +7,9 @@ interrupted goes on from its log to the same plan.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from polyadic.schema import Choice, Plan, Rank
 
@@ -52,12 +53,28 @@ class Trial:
     Attributes:
         plan: what was replaced.
         drop: points of score lost against the dense network.
+        joint: whether the plan was tried as a whole network, untuned; such trials do not count for single layers.
         final: whether fine-tuning was tried; it is not where the drop was small enough without.
     """
 
     plan: Plan
     drop: float
     final: bool = True
+    joint: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return {"plan": self.plan.to_json(), "drop": self.drop, "final": self.final, "joint": self.joint}
+
+    @staticmethod
+    def from_json(record: Mapping[str, Any]) -> Trial:
+        """The inverse of :meth:`to_json`.
+
+        Raises:
+            KeyError, TypeError, ValueError: something is missing or of another kind.
+        """
+        plan = Plan.from_json(record["plan"])
+        return Trial(plan, float(record["drop"]), bool(record["final"]), bool(record["joint"]))
 
     def verdict(self, threshold: float) -> bool | None:
         """Whether the plan stays within ``threshold``; None where fine-tuning, not yet done, could still decide."""
@@ -89,5 +106,5 @@ def single(ladder: Ladder, position: int) -> Plan:
 
 def verdicts(problem: Problem, trials: Sequence[Trial]) -> dict[Plan, bool]:
     """Which plans stayed within the threshold, as far as trials tell; of several trials of a plan the last counts."""
-    known = {trial.plan: trial.verdict(problem.threshold) for trial in trials}
+    known = {trial.plan: trial.verdict(problem.threshold) for trial in trials if not trial.joint}
     return {plan: verdict for plan, verdict in known.items() if verdict is not None}

@@ -10,7 +10,6 @@ from typing import Any
 
 from polyadic.errors import PolyadicError, StorageError
 from polyadic.files import storage_error
-from polyadic.schema import Plan
 from polyadic.search.rank_search import Trial
 
 
@@ -37,7 +36,7 @@ class TrialLog:
                     )
                 self._read(path, run)
             if not path.exists() or not path.stat().st_size:
-                self._append({"run": run})
+                self._append(path, {"run": run})
         except OSError as error:
             raise storage_error(path, error) from error
 
@@ -49,21 +48,15 @@ class TrialLog:
         """
         self.trials.append(trial)
         if self.path is not None:
-            line = {
-                "trial": len(self.trials),
-                "plan": trial.plan.to_json(),
-                "drop": trial.drop,
-                "final": trial.final,
-                **details,
-            }
+            line = {"trial": len(self.trials), **trial.to_json(), **details}
             try:
-                self._append(line)
+                self._append(self.path, line)
             except OSError as error:
                 raise storage_error(self.path, error) from error
 
-    def _append(self, line: Mapping[str, Any]) -> None:
-        assert self.path is not None
-        with self.path.open("ab") as file:
+    @staticmethod
+    def _append(path: Path, line: Mapping[str, Any]) -> None:
+        with path.open("ab") as file:
             file.write(json.dumps(line).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -82,10 +75,7 @@ class TrialLog:
             header = json.loads(lines[0])
             records = [json.loads(line) for line in lines[1:]]
             known = header["run"]
-            self.trials = [
-                Trial(Plan.from_json(record["plan"]), float(record["drop"]), bool(record["final"]))
-                for record in records
-            ]
+            self.trials = [Trial.from_json(record) for record in records]
         except (ValueError, KeyError, TypeError) as error:
             raise StorageError(f"{path} is damaged ({error}): remove it to start the search again") from error
         if known != run:

@@ -1,4 +1,4 @@
-"""Find the layers of any model that may be factorised, by one traced forward pass."""
+"""Find the layers of any model that may be factorised: one traced forward pass, and one with stand-ins."""
 
 from __future__ import annotations
 

@@ -157,6 +157,8 @@ class ImageTask(Task):
         count = min(self.calibration_images, len(self.data.train))
         for start in range(0, count, self.batch_size):
             index = torch.arange(start, min(start + self.batch_size, count))
+            if start and len(index) == 1:
+                return  # batch norm has no variance of a single 1 x 1 feature
             yield self.data.normalise(self.data.train.images(index))
 
     def final_scores(self, models: Sequence[nn.Module]) -> FinalScores:
@@ -210,7 +212,8 @@ class ScoreTask(Task):
         Raises:
             PolyadicError: the function returned something that is no finite number.
         """
-        value = self.function(model.eval())
+        with torch.no_grad():
+            value = self.function(model.eval())
         try:
             number = float(value)
         except (TypeError, ValueError) as error:
