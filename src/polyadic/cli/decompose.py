@@ -19,7 +19,7 @@ from polyadic.decomposition import TuckerCP, tucker2_bounded
 from polyadic.errors import DecompositionError, LayerError, StorageError
 from polyadic.files import atomic_path, storage_error
 from polyadic.formats import CPFormat, Format, TKDCPDFormat, format_named
-from polyadic.schema import ConvSpec, Rank, plain_rank
+from polyadic.schema import ConvSpec, Rank, chain_params, plain_rank
 
 
 @reported
@@ -60,7 +60,7 @@ def decompose(
         "sensitivity_lemma": stability.sensitivity_lemma if stability else None,
         "sum_squared_intensity": stability.sum_squared_intensity if stability else None,
         "intensity_ratio": stability.intensity_ratio if stability else None,
-        "parameters": solution.factors.parameters,
+        "parameters": chain_params(fmt.stages(spec, wanted)),
         "parameters_before": weight.numel(),
         "sweeps": solution.sweeps,
         "seconds": round(seconds, 3),
