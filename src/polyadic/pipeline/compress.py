@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -24,7 +25,7 @@ from polyadic.surgery import check_finite, find_sites
 from polyadic.training import ImageTask, ScoreTask, Task
 
 CHECKPOINT = ".finetune.pt"
-RELAXATION_STEPS = 16
+STEPS = 16  # of the relaxation
 
 _Reached = tuple[Problem, Plan, nn.Module, dict[str, FactoredKernel]]
 
@@ -141,29 +142,33 @@ def _within_reach(workshop: Workshop, ladders: tuple[Ladder, ...], journal: Tria
     plan = tightest
     if options.eps is None:
         lost = workshop.joint_drop(plan, journal)
-        plan = plan if lost <= allowed else _given_back(workshop, tightest, ladders, journal, allowed)
+        plan = plan if lost <= allowed else _given_back(workshop, plan, ladders, journal, (lost, allowed))
     return problem, plan, *workshop.carry_out(plan)
 
 
 def _given_back(
-    workshop: Workshop, tightest: Plan, ladders: tuple[Ladder, ...], journal: TrialLog, allowed: float
+    workshop: Workshop, tightest: Plan, ladders: tuple[Ladder, ...], journal: TrialLog, drops: tuple[float, float]
 ) -> Plan:
-    """The cheapest relaxation of ``tightest`` that loses no more than ``allowed`` points, to a sixteenth."""
-    low, high, best, least = 0.0, 1.0, None, float("inf")
-    while high - low > 1.0 / RELAXATION_STEPS:
-        middle = 0.5 * (low + high)
-        plan = relaxed(tightest, ladders, middle)
+    """The cheapest relaxation, in sixteenths, of ``tightest``: ``drops`` are what that loses and what is allowed."""
+    lost, allowed = drops
+    # the drop falls about as exp(-6 share): begin there, double while it fails, bisect once it has passed
+    guess = STEPS * math.log(lost / allowed) / 6.0 if allowed > 0 else STEPS / 2
+    fails, passes, step = 0, STEPS + 1, min(max(round(guess), 1), STEPS)
+    best, least = tightest, lost
+    while passes - fails > 1:
+        plan = relaxed(tightest, ladders, step / STEPS)
         lost = workshop.joint_drop(plan, journal)
         least = min(least, lost)
         if lost <= allowed:
-            high, best = middle, plan
+            passes, best = step, plan
         else:
-            low = middle
-    if best is None:
-        raise BudgetError(
-            f"before fine-tuning the whole network may lose {allowed:g} points on the held-out images; it loses "
-            f"{least:.2f} even at the highest ranks: allow a larger drop, exclude layers, or give eps yourself"
-        )
+            fails = step
+        step = min(2 * fails, STEPS) if passes > STEPS else (fails + passes) // 2
+        if fails == STEPS:
+            raise BudgetError(
+                f"before fine-tuning the whole network may lose {allowed:g} points on the held-out images; it loses "
+                f"{least:.2f} even at the highest ranks: allow a larger drop, exclude layers, or give eps yourself"
+            )
     return best
 
 

@@ -22,7 +22,7 @@ def headline_rows(summary: Summary) -> Rows:
             f"{summary.score_name}, %",
             f"{100 * summary.dense_score:.2f}",
             f"{100 * summary.compressed_score:.2f}",
-            f"{-summary.drop:+.2f} points{interval}",
+            f"{0.0 - summary.drop:+.2f} points{interval}",
         ),
         ("before fine-tuning, %", "", f"{100 * summary.score_before_finetuning:.2f}", ""),
         ("MACs", f"{dense.macs:,}", f"{compressed.macs:,}", fewer(dense.macs, compressed.macs)),
