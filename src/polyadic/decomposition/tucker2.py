@@ -7,8 +7,7 @@ squared error is ``||K||^2 - ||G||^2``. With V fixed, the best U holds leading e
 Under a bound ``||K - K^||^2 <= delta^2`` the paper updates U and V in turn, each with the smallest rank that keeps the
 bound. Begun at ``V = I`` the first mode then spends the whole error budget and the second rank stays nearly full. Here
 R1 runs through a grid and then one by one around the cheapest: U = its R1 leading eigenvectors, then a few times
-{smallest R2 that keeps the bound -> V; leading R1 -> U}; the cheapest pair wins. On kernels of ResNet-56 that saves 10
-to 33 % of the weights of the sequential rule.
+{smallest R2 that keeps the bound -> V; leading R1 -> U}; the cheapest pair wins.
 """
 
 from __future__ import annotations
@@ -57,7 +56,8 @@ def tucker2(K: Tensor, ranks: tuple[int, int], options: Tucker2Options | None = 
     _check_ranks(ranks, X)
     U, V = _leading(_gram_of(X, 1), ranks[0]), _leading(_gram_of(X, 2), ranks[1])
     energy, stop, sweeps = -1.0, StopReason.MAX_SWEEPS, 0
-    for sweeps in range(1, options.max_sweeps + 1):  # noqa: B007  # reported below
+    while sweeps < options.max_sweeps:
+        sweeps += 1
         U = _leading(_gram_of(mode_product(X, V.mT, 2), 1), ranks[0])
         values, vectors = _spectrum(_gram_of(mode_product(X, U.mT, 1), 2))
         V = vectors[:, : ranks[1]]
