@@ -3,17 +3,23 @@
 from polyadic.algebra.cp import CP
 from polyadic.algebra.low_rank import LowRank
 from polyadic.algebra.products import gram, gram_product, khatri_rao, mode_product, mttkrp
+from polyadic.algebra.tensor_train import TensorTrain, largest_tt_ranks
+from polyadic.algebra.tt_matrix import TTMatrix, balanced_modes
 from polyadic.algebra.tucker import Tucker2
 from polyadic.algebra.unfolding import kernel_to_order3, order3_to_kernel, unfold
 
 __all__ = [
     "CP",
     "LowRank",
+    "TTMatrix",
+    "TensorTrain",
     "Tucker2",
+    "balanced_modes",
     "gram",
     "gram_product",
     "kernel_to_order3",
     "khatri_rao",
+    "largest_tt_ranks",
     "mode_product",
     "mttkrp",
     "order3_to_kernel",

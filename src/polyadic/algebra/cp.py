@@ -1,14 +1,19 @@
-"""The canonical polyadic (CP, Kruskal) format and what can be said of its stability."""
+"""The canonical polyadic (CP, Kruskal) format and what can be said of its stability.
+
+Leading dimensions of the factors are a batch: many decompositions of equal shape and rank, worked on as one.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
 
-from polyadic.algebra.products import gram, gram_product
+from polyadic.algebra.products import gram, gram_product, khatri_rao
 
 
 @dataclass(frozen=True)
@@ -18,7 +23,7 @@ class CP:
     For a kernel the factors are ``A`` (D^2 x R), ``B`` (S x R) and ``C`` (T x R).
 
     Attributes:
-        factors: N matrices, number n of shape (I_n x R).
+        factors: N matrices, number n of shape (... x I_n x R).
     """
 
     factors: tuple[Tensor, ...]
@@ -26,12 +31,12 @@ class CP:
     @property
     def rank(self) -> int:
         """The number R of rank-one terms."""
-        return int(self.factors[0].shape[1])
+        return int(self.factors[0].shape[-1])
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The sizes I_1 ... I_N of the tensor."""
-        return tuple(int(U.shape[0]) for U in self.factors)
+        return tuple(int(U.shape[-2]) for U in self.factors)
 
     @property
     def parameters(self) -> int:
@@ -39,61 +44,74 @@ class CP:
         return self.rank * sum(self.shape)
 
     def full(self) -> Tensor:
-        """The tensor itself, I_1 x ... x I_N."""
-        letters = "ijklmnop"[: len(self.factors)]
-        pattern = ",".join(f"{letter}r" for letter in letters)
-        return torch.einsum(f"{pattern}->{letters}", *self.factors)
+        """The tensor itself, ... x I_1 x ... x I_N."""
+        # two Khatri-Rao products of about equal size, as small as can be
+        cut = min(range(1, len(self.factors)), key=lambda n: math.prod(self.shape[:n]) + math.prod(self.shape[n:]))
+        left, right = reduce(khatri_rao, self.factors[:cut]), reduce(khatri_rao, self.factors[cut:])
+        return (left @ right.mT).reshape(*left.shape[:-2], *self.shape)
 
     def squared_norm(self) -> Tensor:
-        """``||X||^2`` from the Grams alone: the sum over all entries of their elementwise product."""
-        return (gram_product(self.factors, skip=0) * gram(self.factors[0])).sum()
+        """``||X||^2`` (...) from the Grams alone: the sum over all entries of their elementwise product."""
+        return (gram_product(self.factors, skip=0) * gram(self.factors[0])).sum((-2, -1))
 
     def squared_column_norms(self) -> Tensor:
-        """``||u_nr||^2`` as an N x R matrix, in float64: products of squares leave the range of the shorter types."""
-        return torch.stack([U.double().square().sum(0) for U in self.factors])
+        """``||u_nr||^2`` (... x N x R), in float64: products of squares leave the range of the shorter types."""
+        return torch.stack([U.double().square().sum(-2) for U in self.factors], dim=-2)
 
     def intensities(self) -> Tensor:
-        """``lambda_r = ||u1_r|| ... ||uN_r||`` (R): the norm of every rank-one term (Phan et al. 2020, Fig. 2)."""
-        return self.squared_column_norms().sqrt().prod(0)
+        """``lambda_r = ||u1_r|| ... ||uN_r||`` (... x R): the norm of each rank-one term (Phan et al. 2020, Fig. 2)."""
+        return self.squared_column_norms().sqrt().prod(-2)
 
-    def sum_squared_intensity(self) -> float:
-        """``sum_r lambda_r^2`` (Phan et al. 2020, eq. 3)."""
-        return float(self.intensities().square().sum())
+    def sum_squared_intensity(self) -> Tensor:
+        """``sum_r lambda_r^2`` (...) (Phan et al. 2020, eq. 3)."""
+        return self.intensities().square().sum(-1)
 
-    def sensitivity(self) -> float:
+    def sensitivity(self) -> Tensor:
         """Expected growth of ``||X - X~||^2 / sigma^2`` when every factor entry moves by N(0, sigma^2), sigma -> 0.
 
         For order 3: ``sum_r (I b^2 c^2 + J a^2 c^2 + L a^2 b^2)``. This is Definition 1 of Phan et al. 2020 (eq. 4,
         without its constant 1/R); their eq. 7-9 print the factor R where the mode's own size I, J, L belongs.
         """
-        norms = self.squared_column_norms()
-        return float(sum(size * _product_without(norms, n).sum() for n, size in enumerate(self.shape)))
+        others = _products_of_others(self.squared_column_norms()).sum(-1)
+        return (others * torch.tensor(self.shape, dtype=others.dtype, device=others.device)).sum(-1)
 
-    def sensitivity_lemma(self) -> float:
+    def sensitivity_lemma(self) -> Tensor:
         """``ss = tr{(A'A)*(B'B) + (B'B)*(C'C) + (A'A)*(C'C)}`` as Lemma 1 of Phan et al. 2020 (eq. 5) prints it."""
-        norms = self.squared_column_norms()
-        return float(sum(_product_without(norms, n).sum() for n in range(len(self.factors))))
+        return _products_of_others(self.squared_column_norms()).sum((-2, -1))
 
-    def rescaled(self) -> CP:
+    def rescaled(self, *, equal: bool = False) -> CP:
         """The same tensor with the column norms that make :meth:`sensitivity` smallest.
+
+        With ``equal``, the norms of a term's columns become equal instead: that makes :meth:`sensitivity_lemma`
+        smallest.
 
         For fixed intensities the minimum has ``||u_1r||^2 : ... : ||u_Nr||^2 = I_1 : ... : I_N``. It is
         ``N (I_1 ... I_N)^(1/N) sum_r lambda_r^(2 (N-1)/N)``, i.e. ``3 (I J L)^(1/3) sum_r lambda_r^(4/3)`` for order 3.
         """
         norms = self.squared_column_norms()
-        order, volume = len(self.factors), math.prod(self.shape)
+        order = len(self.factors)
+        sizes = torch.ones(order) if equal else torch.tensor(self.shape)
+        sizes = sizes.to(norms)[:, None]
         # ||u_nr||^2 = I_n t_r; roots before products, which may leave the range of float64
-        t = (norms ** (1.0 / order)).prod(0) / volume ** (1.0 / order)
-        scaled = []
-        for U, size, norm in zip(self.factors, self.shape, norms, strict=True):
-            scale = torch.where(norm > 0, (size * t / norm.clamp_min(torch.finfo(norm.dtype).tiny)).sqrt(), 0.0)
-            scaled.append((U.double() * scale).to(U.dtype))
-        return CP(tuple(scaled))
+        t = ((norms / sizes) ** (1.0 / order)).prod(-2, keepdim=True)
+        scales = torch.where(norms > 0, (sizes * t / norms.clamp_min(torch.finfo(norms.dtype).tiny)).sqrt(), 0.0)
+        pairs = zip(self.factors, scales.unbind(-2), strict=True)
+        return CP(tuple((U * scale[..., None, :]).to(U.dtype) for U, scale in pairs))
 
-    def scaled(self, factor: float) -> CP:
-        """``factor * X`` (``factor >= 0``), spread evenly over the modes."""
+    def scaled(self, factor: float | Tensor) -> CP:
+        """``factor * X`` (``factor >= 0``, one number or one for each of the batch), spread evenly over the modes."""
         root = factor ** (1.0 / len(self.factors))
+        if isinstance(root, Tensor):
+            root = root[..., None, None]
         return CP(tuple(U * root for U in self.factors))
+
+    def __getitem__(self, index: int | slice | Tensor) -> CP:
+        """One decomposition of a batch, or some of them."""
+        return CP(tuple(U[index] for U in self.factors))
+
+    def permuted(self, order: Sequence[int]) -> CP:
+        """The CP of the tensor whose mode n is mode ``order[n]`` of this one."""
+        return CP(tuple(self.factors[n] for n in order))
 
     def times_input(self, M: Tensor) -> CP:
         """``X x_S M`` for a kernel D^2 x S x T (S is the second mode), columns rescaled."""
@@ -110,6 +128,8 @@ class CP:
         return CP(tuple(U.to(like) for U in self.factors))
 
 
-def _product_without(norms: Tensor, n: int) -> Tensor:
-    """Product over all rows of ``norms`` (N x R) but row ``n`` (never by division: a column may be zero)."""
-    return torch.cat([norms[:n], norms[n + 1 :]]).prod(0)
+def _products_of_others(norms: Tensor) -> Tensor:
+    """For each row of ``norms`` (... x N x R) the product of the others (never by division: a column may be zero)."""
+    rows = norms.unbind(-2)
+    others = [torch.stack(rows[:n] + rows[n + 1 :]).prod(0) for n in range(len(rows))]
+    return torch.stack(others, dim=-2)

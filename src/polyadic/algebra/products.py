@@ -9,12 +9,12 @@ from torch import Tensor
 
 
 def gram(U: Tensor) -> Tensor:
-    """``U' U`` (R x R) of a factor matrix ``U`` (I x R)."""
+    """``U' U`` (... x R x R) of a factor matrix ``U`` (... x I x R)."""
     return U.mT @ U
 
 
 def gram_product(factors: Sequence[Tensor], skip: int) -> Tensor:
-    """Elementwise product of the Grams (R x R) of all factors but number ``skip``: ``(BtB) * (CtC)`` for ``skip=0``."""
+    """Elementwise product of the Grams (... x R x R) of all factors but ``skip``: ``(BtB) * (CtC)`` for ``skip=0``."""
     product: Tensor | None = None
     for mode, U in enumerate(factors):
         if mode != skip:
@@ -25,11 +25,11 @@ def gram_product(factors: Sequence[Tensor], skip: int) -> Tensor:
 
 
 def khatri_rao(P: Tensor, Q: Tensor) -> Tensor:
-    """Column-wise Kronecker product, (I J) x R, of ``P`` (I x R) and ``Q`` (J x R).
+    """Column-wise Kronecker product, ... x (I J) x R, of ``P`` (... x I x R) and ``Q`` (... x J x R).
 
     The row index of ``Q`` runs fastest.
     """
-    return (P[:, None, :] * Q[None, :, :]).reshape(-1, P.shape[1])
+    return (P[..., :, None, :] * Q[..., None, :, :]).flatten(-3, -2)
 
 
 def mode_product(X: Tensor, M: Tensor, mode: int) -> Tensor:

@@ -1,107 +1,214 @@
-"""One sweep over the three factors of a CP decomposition, shared by every alternating solver.
+"""One sweep over all factors of a CP decomposition of any order, shared by every alternating solver.
 
-A sweep needs the three MTTKRPs ``G_A = K_(1) (C (kr) B)``, ``G_B``, ``G_C``. Only two products touch the tensor:
+A sweep needs the MTTKRPs of all modes. Only two products touch the tensor X (I_1 x ... x I_N, modes in ascending
+size): ``P = X x_N U_N'`` (I_1 x ... x I_(N-1) x R) at its beginning and ``G_N = X_(N) (U_1 kr ... kr U_(N-1))`` at its
+end, ``2 I_1 ... I_N R`` operations each. The modes between follow from P by recursion: contract the last of them away,
+serve those before it, then contract those, updated, and serve the last. For order 3, with A, B, C:
 
-    P   = K x_3 C'          (I x J x R, one product of 2 I J L R operations)
-    G_A = sum_j P[:, j] * B[j]      then A is updated
-    G_B = sum_i P[i] * A[i]         then B is updated
-    G_C = K_(3) (A (kr) B)  (one product of 2 I J L R operations)      then C is updated
+    P   = K x_3 C'                  G_A = sum_j P[:, j] * B[j]      then A is updated
+                                    G_B = sum_i P[i] * A[i]         then B is updated
+    G_C = K_(3) (A kr B)                                            then C is updated
 
-so the largest temporary is I x J x R. What distinguishes the solvers is only how a factor follows from ``G`` and from
-the Gram ``Gamma`` of the two other factors; they pass that rule as ``update``.
+The largest temporary is P. Products with the tensor are made in its own dtype, everything of the size of a Gram (R x R)
+in float64. What distinguishes the solvers is only how a factor follows from ``G`` and from the Gram ``Gamma`` of the
+other factors; they pass that rule as ``update``. All works on batches of tensors of equal shape.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from polyadic.algebra import CP, gram, khatri_rao
+from polyadic.algebra.contraction import (
+    Scratch,
+    contract_all_but_last,
+    contract_inner,
+    contract_last,
+    contract_leading,
+)
 
 Update: TypeAlias = "Callable[[Block], Tensor]"
 
 
 @dataclass(frozen=True)
 class Block:
-    """Everything about the sub-problem of one factor.
+    """Everything about the sub-problem of one factor, for a batch of b tensors.
 
     Attributes:
-        mode: 0, 1, 2 for A, B, C.
-        factor: the factor before its update (I_mode x R).
-        G: MTTKRP of this mode (I_mode x R).
-        Gamma: elementwise product of the two other Grams (R x R).
-        weight: ``w^2`` (R), with ``sum_r w_r^2 ||column r||^2`` the part of the true sensitivity that this factor
-            moves.
+        mode: which factor.
+        factor: the factor before its update (b x I x R).
+        G: MTTKRP of this mode (b x I x R), float64.
+        Gamma: elementwise product of the other Grams (b x R x R), float64.
+        norms: squared column norms of the other factors (b x N-1 x R).
+        sizes: sizes of the other modes.
     """
 
     mode: int
     factor: Tensor
     G: Tensor
     Gamma: Tensor
-    weight: Tensor
+    norms: Tensor
+    sizes: tuple[int, ...]
+
+    @property
+    def weight(self) -> Tensor:
+        """``w^2`` (b x R): ``sum_r w_r^2 ||column r||^2`` is the part of the true sensitivity that this factor moves.
+
+        For order 3 and A, ``w_r^2 = J ||c_r||^2 + L ||b_r||^2``.
+        """
+        return weight_of(self.norms, self.sizes)
+
+
+def weight_of(norms: Tensor, sizes: Sequence[int]) -> Tensor:
+    """``sum_m sizes_m prod_(k != m) norms_k`` (b x R), for ``norms`` b x M x R."""
+    rows = norms.unbind(-2)
+    if len(rows) == 2:
+        return sizes[0] * rows[1] + sizes[1] * rows[0]
+    products = [torch.stack(rows[:m] + rows[m + 1 :]).prod(0) for m in range(len(rows))]
+    return torch.stack([size * product for size, product in zip(sizes, products, strict=True)]).sum(0)
 
 
 def unit_tensor(K: Tensor) -> tuple[Tensor, float]:
-    """``K`` scaled to Frobenius norm 1 (left alone if zero) and its norm: every solver works at this scale."""
+    """``K`` scaled to Frobenius norm 1 (left alone if zero), and its norm."""
     norm = float(K.norm())
     return (K / norm if norm > 0 else K), norm
 
 
-def sweep(K: Tensor, cp: CP, update: Update) -> tuple[CP, float]:
-    """Update A, B and C of ``cp`` once, each by ``update``.
+@dataclass(frozen=True)
+class UnitTensors:
+    """A batch of tensors as the solvers see it: norm 1, modes in ascending size, contiguous.
 
-    Args:
-        K: I x J x L, float64, norm 1.
-        cp: the present factors.
-        update: from the sub-problem of a factor to its new value.
+    Attributes:
+        X: b x I_1 x ... x I_N, of norm 1 (or 0 for a zero tensor).
+        norms: the norms before (b), float64.
+        squares: ``||X||^2`` (b), 1 or 0.
+        order: mode n of X is mode ``order[n]`` of the tensors that were given.
+        scratch: memory for the temporaries of a sweep.
+    """
+
+    X: Tensor
+    norms: Tensor
+    squares: Tensor
+    order: tuple[int, ...]
+    scratch: Scratch = field(default_factory=Scratch)
+
+    @staticmethod
+    def of(tensors: Tensor, dtype: torch.dtype = torch.float64) -> UnitTensors:
+        """From a batch b x I x J x ... in float64."""
+        sizes = tensors.shape[1:]
+        order = tuple(sorted(range(len(sizes)), key=lambda n: (sizes[n], n)))
+        norms = tensors.flatten(1).norm(dim=1)
+        scale = torch.where(norms > 0, norms, 1.0).reshape(-1, *[1] * len(sizes))
+        X = (tensors / scale).permute(0, *(n + 1 for n in order)).to(dtype).contiguous()
+        return UnitTensors(X, norms, (norms > 0).double(), order)
+
+    def __getitem__(self, index: Tensor) -> UnitTensors:
+        """Some of the batch, perhaps several times."""
+        return UnitTensors(self.X[index], self.norms[index], self.squares[index], self.order, self.scratch)
+
+    def __len__(self) -> int:
+        """How many tensors there are."""
+        return int(self.X.shape[0])
+
+    def inside(self, cp: CP) -> CP:
+        """A CP of the given tensors as one of X."""
+        scale = torch.where(self.norms > 0, 1.0 / self.norms.clamp_min(1e-300), 0.0)
+        return CP(tuple(U.to(self.X) for U in cp.permuted(self.order).scaled(scale).factors))
+
+    def outside(self, cp: CP) -> CP:
+        """A CP of X as one of the given tensors, in float64."""
+        back = sorted(range(len(self.order)), key=self.order.__getitem__)
+        return CP(tuple(U.double() for U in cp.permuted(back).factors)).scaled(self.norms)
+
+
+def sweep(unit: UnitTensors, cp: CP, update: Update) -> tuple[CP, Tensor]:
+    """Update every factor of ``cp`` once, each by ``update``; mode N last.
 
     Returns:
-        The new factors and their squared error ``||K - K^||^2``.
+        The new factors and their squared errors ``||X - X^||^2`` (b, float64).
     """
-    I, J, L = K.shape
-    A, B, C = cp.factors
-    AtA, BtB, CtC = gram(A), gram(B), gram(C)
-    rows = K.reshape(I * J, L)
-    P = (rows @ C).reshape(I, J, -1)
+    X, factors = unit.X, list(cp.factors)
+    grams = [gram(U.double()) for U in factors]
+    last = len(factors) - 1
 
-    G = torch.einsum("ijr,jr->ir", P, B)
-    A = update(Block(0, A, G, BtB * CtC, J * CtC.diagonal() + L * BtB.diagonal()))
-    AtA = gram(A)
-    G = torch.einsum("ijr,ir->jr", P, A)
-    B = update(Block(1, B, G, AtA * CtC, I * CtC.diagonal() + L * AtA.diagonal()))
-    BtB = gram(B)
-    G = rows.mT @ khatri_rao(A, B)
-    Gamma = AtA * BtB
-    C = update(Block(2, C, G, Gamma, I * BtB.diagonal() + J * AtA.diagonal()))
+    def serve(mode: int, G: Tensor) -> Tensor:
+        others = [m for m in range(last + 1) if m != mode]
+        Gamma = reduce(torch.mul, [grams[m] for m in others])
+        norms = torch.stack([grams[m].diagonal(dim1=-2, dim2=-1) for m in others], dim=-2)
+        sizes = tuple(int(X.shape[1 + m]) for m in others)
+        factors[mode] = update(Block(mode, factors[mode], G.double(), Gamma, norms, sizes)).to(X)
+        grams[mode] = gram(factors[mode].double())
+        return Gamma
 
-    # ||K - K^||^2 = ||K||^2 - 2 <K, K^> + ||K^||^2, and <K, K^> = sum(G * C): K^ is never formed
-    error = K.square().sum() - 2.0 * (G * C).sum() + (Gamma * gram(C)).sum()
-    return CP((A, B, C)), max(float(error), 0.0)
+    def descend(P: Tensor, modes: int) -> None:
+        """Serve the first ``modes`` modes from P (b x I_1 x ... x I_modes x R)."""
+        if modes == 1:
+            serve(0, P)
+            return
+        rows = P.reshape(P.shape[0], -1, P.shape[-2], P.shape[-1])
+        inner = contract_inner(rows, factors[modes - 1], unit.scratch)
+        descend(inner.reshape(P.shape[0], *P.shape[1:modes], P.shape[-1]), modes - 1)
+        serve(modes - 1, contract_leading(rows, reduce(khatri_rao, factors[: modes - 1]), unit.scratch))
+
+    flat = X.reshape(X.shape[0], -1, X.shape[-2], X.shape[-1])  # b x (I_1 ... I_(N-2)) x I_(N-1) x I_N
+    P = contract_last(X.reshape(X.shape[0], -1, X.shape[-1]), factors[last], unit.scratch)
+    descend(P.reshape(*X.shape[:-1], P.shape[-1]), last)
+    G = contract_all_but_last(flat, reduce(khatri_rao, factors[: last - 1]), factors[last - 1], unit.scratch)
+    Gamma = serve(last, G)
+
+    # ||X - X^||^2 = ||X||^2 - 2 <X, X^> + ||X^||^2, and <X, X^> = sum(G * U_N): X^ is never formed
+    inner = (G.double() * factors[last]).sum((-2, -1))
+    error = unit.squares - 2.0 * inner + (Gamma * grams[last]).sum((-2, -1))
+    return CP(tuple(factors)), error.clamp_min(0.0)
+
+
+def mttkrps(unit: UnitTensors, cp: CP) -> list[Tensor]:
+    """``G_n`` (b x I_n x R) of every mode at one point: a sweep that moves nothing."""
+    found: dict[int, Tensor] = {}
+
+    def keep(block: Block) -> Tensor:
+        found[block.mode] = block.G
+        return block.factor
+
+    sweep(unit, cp, keep)
+    return [found[mode] for mode in range(len(cp.factors))]
 
 
 def solve_gram(Gamma: Tensor, G: Tensor) -> Tensor:
-    """``G Gamma^(-1)`` for a Gram ``Gamma`` (R x R): by Cholesky, or of minimum norm over unit columns if singular."""
+    """``G Gamma^(-1)`` for Grams ``Gamma`` (b x R x R): by Cholesky, or of minimum norm over unit columns if singular.
+
+    A zero row of ``Gamma`` belongs to a dead term, whose column of G is zero: it stays zero.
+    """
+    diagonal = Gamma.diagonal(dim1=-2, dim2=-1)
+    dead = diagonal <= 0
+    if bool(dead.any()):
+        Gamma = Gamma + torch.diag_embed(dead.to(Gamma))
+        diagonal = Gamma.diagonal(dim1=-2, dim2=-1)
     L, info = torch.linalg.cholesky_ex(Gamma)
 
     # L_rr^2 / Gamma_rr is the part of column r that the columns before it do not span: below 1e-13 it is rounding,
     # and Cholesky would answer with terms that are huge and cancel
-    if int(info) == 0 and bool((L.diagonal().square() > 1e-13 * Gamma.diagonal()).all()):
+    sound = (info == 0) & (L.diagonal(dim1=-2, dim2=-1).square() > 1e-13 * diagonal).all(-1)
+    if bool(sound.all()):
         solution: Tensor = torch.cholesky_solve(G.mT, L).mT
         return solution
-    d = Gamma.diagonal().clamp_min(1e-200).sqrt()
-    e, Q = torch.linalg.eigh(Gamma / torch.outer(d, d))
-    kept = e > 1e-13 * e[-1].clamp_min(0.0)
-    least: Tensor = (G / d @ Q[:, kept] / e[kept]) @ Q[:, kept].mT / d
+    result = torch.empty_like(G)
+    if bool(sound.any()):
+        result[sound] = torch.cholesky_solve(G[sound].mT, L[sound]).mT
+    result[~sound] = _least_norm(Gamma[~sound], G[~sound])
+    return result
+
+
+def _least_norm(Gamma: Tensor, G: Tensor) -> Tensor:
+    d = Gamma.diagonal(dim1=-2, dim2=-1).clamp_min(1e-200).sqrt()[..., None, :]
+    e, Q = torch.linalg.eigh(Gamma / d / d.mT)
+    e = e[..., None, :]
+    inverse = torch.where(e > 1e-13 * e[..., -1:].clamp_min(0.0), 1.0 / e, 0.0)
+    least: Tensor = (G / d @ Q * inverse) @ Q.mT / d
     return least
-
-
-def alive(cp: CP) -> CP:
-    """``cp`` without its zero terms, which have no weight ``w`` (at least one term is kept)."""
-    kept = cp.intensities() > 0
-    if bool(kept.all()) or not bool(kept.any()):
-        return cp
-    return CP(tuple(U[:, kept] for U in cp.factors))

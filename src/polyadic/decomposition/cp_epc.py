@@ -5,29 +5,30 @@ factor:
 
     min ||A diag(w)||^2   subject to   ||K_(1) - A Z'||^2 <= delta^2,        Z = C (kr) B, w_r^2 = L b_r^2 + J c_r^2.
 
-With ``A~ = A diag(w)``, ``G~ = K_(1) Z diag(1/w)``, ``Gamma~ = diag(1/w) Gamma diag(1/w) = Q diag(e) Q'``,
-``F = G~ Q`` and ``f_r^2 = ||F(:, r)||^2`` the minimiser is ``A~(mu) = F diag(1 / (e + mu)) Q'`` where ``mu`` is the
-only root of
+The minimiser is a ridge regression whose ridge follows from the bound (the discrepancy principle): one R x R
+eigendecomposition and a scalar equation (:mod:`polyadic.decomposition.weighted_spectrum`) replace the quadratic
+programme over a sphere. After every sweep the columns are rescaled to their best norms
+(:meth:`polyadic.algebra.CP.rescaled`): the tensor stays, the sensitivity falls in closed form. With that rescaling the
+paper's ``ss`` and the true sensitivity have the same iterates up to scale.
 
-    phi(mu) = sum_r (f_r^2 / e_r) (mu / (e_r + mu))^2 = delta^2 - eps_min,    eps_min = ||K||^2 - sum_r f_r^2 / e_r,
-
-so one R x R eigendecomposition and a scalar equation replace the quadratic programme over a sphere. It is ridge
-regression whose ridge follows from the discrepancy principle. After every sweep the columns are rescaled to their best
-norms (:meth:`polyadic.algebra.CP.rescaled`): the tensor stays, the sensitivity falls in closed form. With that
-rescaling the paper's ``ss`` and the true sensitivity have the same iterates up to scale.
+:func:`cp_epc_rounds` alternates the correction with its mirror image, least error at a bounded sensitivity
+(:mod:`polyadic.decomposition.cp_bounded`): plain ALS between rounds would bring the degeneracy back.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from polyadic.algebra import CP
-from polyadic.decomposition.alternation import Block, alive, solve_gram, sweep, unit_tensor
-from polyadic.decomposition.solution import Solution, StopReason, checked, finished, relative_error
+from polyadic.decomposition.alternation import Block, UnitTensors, Update, solve_gram, sweep
+from polyadic.decomposition.batch import Batch, Finished, check_factors, solutions
+from polyadic.decomposition.cp_bounded import BoundedOptions, cp_bounded
+from polyadic.decomposition.objective import Objective
+from polyadic.decomposition.solution import Solution, StopReason, checked_batch, relative_error
+from polyadic.decomposition.weighted_spectrum import WeightedSpectrum
 from polyadic.errors import DecompositionError
 
 
@@ -36,108 +37,128 @@ class EPCOptions:
     """How far and how long the correction runs.
 
     Attributes:
-        error_slack: the error may grow to ``1 + error_slack`` times that of the given factors.
+        error_slack: the error may grow to ``1 + error_slack`` times that of the given factors; or
+        delta: the bound on ``||K - K^|| / ||K||`` itself, which may lie below the error of the given factors: least
+            squares then goes there first, if it can.
+        objective: what is made small.
         max_sweeps: most sweeps.
-        tolerance: stop when the sensitivity changes by less than this fraction ...
+        tolerance: stop when the objective changes by less than this fraction ...
         patience: ... this many sweeps in a row.
     """
 
     error_slack: float = 0.0
+    delta: float | None = None
+    objective: Objective = Objective.SENSITIVITY
     max_sweeps: int = 500
     tolerance: float = 1e-6
     patience: int = 10
 
+    def __post_init__(self) -> None:
+        """Refuse bounds that are none."""
+        if not self.error_slack >= 0:
+            raise DecompositionError(f"an error slack is a fraction >= 0; got {self.error_slack}")
+        if self.delta is not None and not 0 <= self.delta:
+            raise DecompositionError(f"an error bound delta is a fraction of ||K||, >= 0; got {self.delta}")
+
 
 def cp_epc(K: Tensor, cp: CP, options: EPCOptions | None = None) -> Solution[CP]:
-    """Lower the sensitivity of ``cp`` (factors of ``K``, I x J x L) while its error stays within the slack.
+    """Lower the sensitivity of ``cp`` (factors of ``K``, any order >= 3) while its error stays within the bound.
 
     Returns:
-        Factors whose error is at most ``1 + error_slack`` times the given one (up to rounding), and which are no more
-        sensitive than the given ones.
+        Factors whose error is at most ``1 + error_slack`` times the given one or at most ``delta`` (up to rounding),
+        and which are no more sensitive than the given ones. Where ``delta`` was not reached, the factors of least error
+        and ``StopReason.BOUND_UNMET``.
 
     Raises:
-        DecompositionError: NaN or Inf, factors that do not fit ``K``, a negative slack.
+        DecompositionError: NaN or Inf, factors that do not fit ``K``.
     """
     options = options or EPCOptions()
-    if not options.error_slack >= 0:
-        raise DecompositionError(f"an error slack is a fraction >= 0; got {options.error_slack}")
-    X, norm = unit_tensor(checked(K, "cp_epc", order=3))
-    if cp.shape != tuple(X.shape):
-        raise DecompositionError(f"the factors make a {cp.shape} tensor, the tensor is {tuple(X.shape)}")
-    if not all(bool(torch.isfinite(U).all()) for U in cp.factors):
-        raise DecompositionError("cp_epc corrects finite factors; got NaN or Inf among them: decompose again")
-    if norm == 0:
-        zero = CP(tuple(torch.zeros_like(U) for U in cp.factors))
-        return finished(K, zero, 1.0, StopReason.CLOSED_FORM, [])
-    current = cp.to(X).scaled(1.0 / norm).rescaled()
-    bound = ((1.0 + options.error_slack) * relative_error(X, current)) ** 2
-    return finished(K, *_corrected(X, current, bound, norm, options))
+    X = checked_batch([K], "cp_epc")
+    check_factors(cp, K, "cp_epc")
+    unit = UnitTensors.of(X)
+    start = unit.inside(CP(tuple(U[None].double() for U in cp.factors)))
+    error = 0.0 if float(unit.norms) == 0 else relative_error(X[0], cp)
+    bound = (1.0 + options.error_slack) * error if options.delta is None else options.delta
+    runs = correct(unit, start, torch.full_like(unit.norms, bound**2), options)
+    return solutions([K], unit, runs)[0]
 
 
-def _corrected(
-    X: Tensor, cp: CP, bound: float, norm: float, options: EPCOptions
-) -> tuple[CP, float, StopReason, list[float]]:
-    """Sweep until the sensitivity stands still, keeping the least sensitive factors that obey the bound."""
-    best, lowest = cp, cp.sensitivity()
-    history: list[float] = []
-    previous, quiet = lowest, 0
-    for _ in range(options.max_sweeps):
-        cp, error = sweep(X, alive(cp), lambda block: least_sensitive(block, bound))
-        cp = cp.rescaled()
-        history.append(error)
-        sensitivity = cp.sensitivity()
-        if sensitivity < lowest and error <= bound + 1e-13:
-            best, lowest = cp, sensitivity
-        quiet = quiet + 1 if abs(previous - sensitivity) <= options.tolerance * max(previous, 1e-300) else 0
-        previous = sensitivity
-        if quiet >= options.patience:
-            return best, norm, StopReason.CONVERGED, history
-    return best, norm, StopReason.MAX_SWEEPS, history
+def cp_epc_rounds(K: Tensor, cp: CP, rounds: int = 3, options: EPCOptions | None = None) -> Solution[CP]:
+    """Correct ``cp``, then by turns fit at the reached sensitivity and correct at the reached error.
+
+    Each round ends no worse than it began in both. The slack is given once, in the first round.
+
+    Raises:
+        DecompositionError: as :func:`cp_epc`, or no round.
+    """
+    options = options or EPCOptions()
+    if rounds < 1:
+        raise DecompositionError(f"a correction takes at least one round; got {rounds}")
+    solution = cp_epc(K, cp, options)
+    kept = replace(options, error_slack=0.0, delta=None)
+    history = solution.history
+    for _ in range(rounds - 1):
+        fit = BoundedOptions(bound=None, objective=options.objective, max_sweeps=options.max_sweeps)
+        fitted = cp_bounded(K, solution.factors, fit)
+        solution = cp_epc(K, fitted.factors, kept)
+        history += fitted.history + solution.history
+    return replace(solution, sweeps=len(history), history=history)
 
 
-def least_sensitive(block: Block, bound: float) -> Tensor:
-    """The factor of least weighted norm with squared error at most ``bound`` (the sub-problem above; ``||K|| = 1``).
+def correct(unit: UnitTensors, cp: CP, bound: Tensor, options: EPCOptions) -> list[Finished]:
+    """Sweep each member until its objective stands still, keeping the best factors that obey ``bound`` (squared, b)."""
+    batch, objective = Batch(unit), options.objective
+    cp = objective.balanced(cp)
+    best, lowest = cp, objective.of(cp)
+    met = _squared_error(unit, cp) <= bound * (1 + 1e-9) + 1e-13
+    previous, quiet, sweeps = lowest, torch.zeros_like(lowest), 0
+    while batch.members:
+        cp, error = sweep(batch.unit, cp, _least(objective, bound))
+        cp, sweeps = objective.balanced(cp), sweeps + 1
+        batch.record(error)
+        value, obeys = objective.of(cp), error <= bound + 1e-13
+        better = (obeys & (~met | (value < lowest))) | ~(obeys | met)  # below an unmet bound: the latest errs least
+        best = _chosen(better, cp, best)
+        lowest, met = torch.where(better, value, lowest), met | obeys
+        quiet = torch.where((previous - value).abs() <= options.tolerance * previous, quiet + 1, 0.0)
+        previous = value
+        settled = quiet >= options.patience
+        stops = [_reason(*pair) for pair in zip(met.tolist(), settled.tolist(), strict=True)]
+        staying = batch.retire(settled | (sweeps >= options.max_sweeps), best, stops)
+        if staying is not None:
+            cp, best = cp[staying], best[staying]
+            bound, lowest, met, previous, quiet = (v[staying] for v in (bound, lowest, met, previous, quiet))
+    return batch.finished()
+
+
+def least_sensitive(block: Block, bound: Tensor, objective: Objective = Objective.SENSITIVITY) -> Tensor:
+    """The factor of least weighted norm with squared error at most ``bound`` (b; the sub-problem above, ``||K|| = 1``).
 
     Where no factor meets the bound, the least-squares one; where zero meets it, zero.
     """
-    w = block.weight.clamp_min(1e-200).sqrt()  # 0 for a term that died in this sweep, whose G and Gamma are 0 too
-    G, Gamma = block.G / w, block.Gamma / torch.outer(w, w)
-    e, Q = torch.linalg.eigh(Gamma)
-    kept = e > 1e-13 * e[-1]  # F has no part in the null space of Gamma: the columns of Z span both
-    e, Q = e[kept], Q[:, kept]
-    F = G @ Q
-    f2 = F.square().sum(0)
-    energy = f2 / e
-    slack = bound - (1.0 - float(energy.sum()))  # delta^2 - eps_min
-    if slack <= 0:
-        return solve_gram(block.Gamma, block.G)
-    if bound >= 1.0:
-        return torch.zeros_like(block.factor)
-    mu = _secular_root(energy, e, slack)
-    factor: Tensor = (F / (e + mu)) @ Q.mT / w
-    return factor
+    spectrum = WeightedSpectrum.of(block, objective.weight(block))
+    slack = bound - (1.0 - spectrum.energy.sum(-1))  # delta^2 - eps_min
+    reachable, zero_serves = slack > 0, bound >= 1.0
+    factor = spectrum.ridge(spectrum.ridge_of_error(torch.where(reachable & ~zero_serves, slack, 1.0)))
+    if not bool(reachable.all()):
+        factor = torch.where(reachable[:, None, None], factor, solve_gram(block.Gamma, block.G))
+    return torch.where(zero_serves[:, None, None], 0.0, factor)
 
 
-def _secular_root(energy: Tensor, e: Tensor, target: float) -> float:
-    """The root of ``phi(mu) = sum energy (mu / (e + mu))^2 = target``: Newton on log(mu) inside a shrinking bracket.
+def _least(objective: Objective, bound: Tensor) -> Update:
+    return lambda block: least_sensitive(block, bound, objective)
 
-    With ``tau = sqrt(target / sum energy)``, ``mu / (e + mu)`` is between its values at the ends of the spectrum, hence
-    ``e_min tau / (1 - tau) <= mu <= e_max tau / (1 - tau)``. The root is met from below, to 2e-12: the bound is kept.
-    """
-    values, weights = e.cpu().numpy(), energy.cpu().numpy()
-    tau = min(math.sqrt(target / float(weights.sum())), 1.0 - 1e-12)
-    low, high = (math.log(float(end) * tau / (1.0 - tau)) for end in (values[0], values[-1]))
-    x = 0.5 * (low + high)
-    for _ in range(100):
-        mu = math.exp(x)
-        share = mu / (values + mu)
-        phi = float((weights * share**2).sum())
-        if (1.0 - 2e-12) * target <= phi <= target or high - low < 1e-14:
-            break
-        aim = (1.0 - 1e-12) * target
-        low, high = (x, high) if phi < aim else (low, x)
-        slope = float((2.0 * weights * share**2 * values / (values + mu)).sum())  # d phi / d log(mu)
-        x = x + (aim - phi) / slope if slope > 0 else math.inf
-        if not low < x < high:
-            x = 0.5 * (low + high)
-    return math.exp(x)
+
+def _squared_error(unit: UnitTensors, cp: CP) -> Tensor:
+    return (unit.X - cp.full()).flatten(1).square().sum(1)
+
+
+def _chosen(where: Tensor, cp: CP, other: CP) -> CP:
+    pairs = zip(cp.factors, other.factors, strict=True)
+    return CP(tuple(torch.where(where[:, None, None], U, V) for U, V in pairs))
+
+
+def _reason(met: bool, settled: bool) -> StopReason:
+    if not met:
+        return StopReason.BOUND_UNMET
+    return StopReason.CONVERGED if settled else StopReason.MAX_SWEEPS

@@ -2,34 +2,37 @@
 
 Each factor minimises ``||K - K^||^2 + mu * sensitivity`` with the others fixed:
 
-    A = G_A (Gamma_A + mu diag(w^2))^(-1),      w_r^2 = L b_r^2 + J c_r^2,
+    A <- G_A (Gamma_A + mu diag(w^2))^(-1),    w_r^2 = L ||b_r||^2 + J ||c_r||^2  (cyclic),
 
-and the columns are rescaled to their best norms after every sweep, so the objective never rises. Started at random
-with a strong penalty and weakened step by step, the path ends at a lower error *and* at a far lower sensitivity than
-long plain ALS, because the components never get the chance to grow against each other. Every point of it is a usable
-decomposition.
+and after every sweep the columns get their best norms (:meth:`polyadic.algebra.CP.rescaled`). Both steps lower the
+objective. Begun at a strong penalty and weakened step by step, this ends at a lower error *and* a far lower sensitivity
+than long plain ALS: cancelling terms never form, because they are too dear from the start.
 
-Two things make the path short. Sweeps start from an extrapolated point ``x + beta (x - x_previous)``; where that does
-not lower the objective, a plain sweep from ``x`` replaces it and ``beta`` is halved (the restart rule of Ang, Cohen and
-Gillis, Numer. Algorithms 2019, for ALS). And the path ends by itself: once the penalty term is a small share of the
-squared error, weakening it further buys little error for much sensitivity.
+Two things make it fast. Sweeps are extrapolated (:mod:`polyadic.decomposition.extrapolation`). And the path ends by
+itself: once the penalty term is a small share of the squared error, weakening it further buys little error for much
+sensitivity. Every member of a batch follows a path of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from polyadic.algebra import CP
-from polyadic.decomposition.alternation import Block, alive, solve_gram, sweep, unit_tensor
+from polyadic.decomposition.alternation import Block, UnitTensors, solve_gram, sweep
+from polyadic.decomposition.batch import Batch, Finished, solutions
 from polyadic.decomposition.cp_init import initial_cp
-from polyadic.decomposition.solution import Solution, StopReason, checked, finished
+from polyadic.decomposition.extrapolation import Extrapolated, Sweep
+from polyadic.decomposition.solution import Solution, StopReason, checked_batch
 from polyadic.errors import DecompositionError
 
 EXACT = 1e-14  # squared relative error at which a tensor counts as met
+_LEAST_WEAKENING = 1.05
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,12 @@ class RidgeOptions:
 
     Attributes:
         strongest: first penalty ``mu``.
-        weakening: each penalty is the one before divided by this.
+        weakening: each penalty is the one before divided by this, or by less to land on the end of the path.
         weakest: the path ends here at the latest.
-        share: the path ends when ``mu * sensitivity <= share * squared error``. Chosen with
-            ``weakening`` on the 3 x 3 kernels of ResNet-56 (benchmarks/kernels.py).
+        share: the path ends when ``mu * sensitivity`` is down to this share of the squared error (up to 2 %). Chosen
+            with ``weakening`` on the 3 x 3 kernels of ResNet-56 (benchmarks/kernels.py).
+        error: the path also ends once the relative error is down to this.
+        sensitivity: the path also ends once the sensitivity is up to this.
         max_sweeps: most sweeps at each penalty.
         tolerance: a penalty is left when a sweep lowers the objective by less than this fraction of it.
         init: "random" or "singular".
@@ -50,7 +55,9 @@ class RidgeOptions:
     strongest: float = 1e-3
     weakening: float = 1.5
     weakest: float = 1e-9
-    share: float = 0.08
+    share: float = 0.03
+    error: float = 0.0
+    sensitivity: float = math.inf
     max_sweeps: int = 100
     tolerance: float = 1e-5
     init: str = "random"
@@ -62,74 +69,147 @@ class RidgeOptions:
                 "a path of penalties goes down from strongest to weakest > 0 by a factor above 1; got "
                 f"{self.strongest} to {self.weakest} by {self.weakening}"
             )
+        if self.max_sweeps < 1:
+            raise DecompositionError(f"every penalty is held for at least one sweep; got {self.max_sweeps}")
 
 
 @dataclass(frozen=True)
 class PathPoint:
-    """One end of a descent: the penalty and the factors that it led to (of ``K / ||K||``)."""
+    """One end of a descent: the penalty, the factors that it led to (of the unit tensor) and their squared error."""
 
     mu: float
     cp: CP
-    squared_errors: tuple[float, ...]
-    stop: StopReason
+    squared_error: float
+
+
+Visit: TypeAlias = Callable[[int, PathPoint], None]
 
 
 def cp_ridge(K: Tensor, rank: int, options: RidgeOptions | None = None, *, seed: int = 0) -> Solution[CP]:
-    """Fit ``K`` (I x J x L) by ``rank`` rank-one terms along a path of falling sensitivity penalties.
+    """Fit ``K`` (any order >= 3) by ``rank`` rank-one terms along a path of falling sensitivity penalties.
 
     Raises:
-        DecompositionError: NaN or Inf, a tensor not of order 3, a rank below 1.
+        DecompositionError: NaN or Inf, a tensor of order below 3, a rank below 1.
+    """
+    return cp_ridge_batch([K], rank, options, seeds=[seed])[0]
+
+
+def cp_ridge_batch(
+    tensors: Sequence[Tensor], rank: int, options: RidgeOptions | None = None, *, seeds: Sequence[int] | None = None
+) -> list[Solution[CP]]:
+    """:func:`cp_ridge` of tensors of one shape, worked on together; ``seeds`` one for each, 0 when absent."""
+    options = options or RidgeOptions()
+    unit = UnitTensors.of(checked_batch(tensors, "cp_ridge"))
+    start = initial_cp(unit, rank, options.init, seeds or [0] * len(unit))
+    return solutions(tensors, unit, follow(unit, start, options))
+
+
+def cp_ridge_curve(K: Tensor, rank: int, options: RidgeOptions | None = None, *, seed: int = 0) -> list[PathPoint]:
+    """All points of one path, strongest penalty first: error against sensitivity of ``K / ||K||`` in a single run.
+
+    Raises:
+        DecompositionError: NaN or Inf, a tensor of order below 3, a rank below 1.
     """
     options = options or RidgeOptions()
-    X, norm = unit_tensor(checked(K, "cp_ridge", order=3))
-    history: list[float] = []
-    for point in ridge_path(X, initial_cp(X, rank, options.init, seed), options):
-        history += point.squared_errors
-    return finished(K, point.cp, norm, point.stop, history)
+    unit = UnitTensors.of(checked_batch([K], "cp_ridge"))
+    points: list[PathPoint] = []
+
+    def keep(_: int, point: PathPoint) -> None:
+        one = UnitTensors(unit.X, torch.ones_like(unit.norms), unit.squares, unit.order)
+        cp = one.outside(CP(tuple(U[None] for U in point.cp.factors)))[0]
+        points.append(PathPoint(point.mu, cp, point.squared_error))
+
+    follow(unit, initial_cp(unit, rank, options.init, [seed]), options, visit=keep)
+    return points
 
 
-def ridge_path(X: Tensor, cp: CP, options: RidgeOptions) -> Iterator[PathPoint]:
-    """The points of the homotopy from ``cp`` for a unit tensor ``X``, strongest penalty first."""
-    mu = options.strongest
-    while True:
-        cp, errors, stop = descend(X, cp, mu, options.max_sweeps, options.tolerance)
-        yield PathPoint(mu, cp, tuple(errors), stop)
-        small = mu * cp.sensitivity() <= options.share * errors[-1]
-        if small or errors[-1] <= EXACT or mu / options.weakening < options.weakest:
-            return
-        mu /= options.weakening
+def follow(
+    unit: UnitTensors, cp: CP, options: RidgeOptions, *, mu: Tensor | None = None, visit: Visit | None = None
+) -> list[Finished]:
+    """Walk the path of every member from ``cp``, beginning at the penalties ``mu`` (strongest when absent)."""
+    batch = Batch(unit)
+    mu = torch.zeros_like(unit.norms) + (options.strongest if mu is None else mu)
+    held, growth, state = torch.zeros_like(mu), _Growth.at(mu), Extrapolated.at(cp, mu)
+    while batch.members:
+        gain = state.step(batch.unit, _penalised(mu))
+        batch.record(state.error)
+        held = held + 1
+        settled = gain <= options.tolerance * state.objective
+        leaving = settled | (held >= options.max_sweeps)
+        if not bool(leaving.any()):
+            continue
+        if visit:
+            for position in torch.nonzero(leaving).flatten().tolist():
+                point = PathPoint(float(mu[position]), state.cp[position], float(state.error[position]))
+                visit(batch.members[position], point)
+        penalty = state.objective - state.error
+        landed = (penalty <= 1.02 * options.share * state.error) | (state.error <= max(options.error**2, EXACT))
+        landed = landed | (penalty >= options.sensitivity * mu)
+        factor = (penalty / (options.share * state.error).clamp_min(1e-300)).clamp(_LEAST_WEAKENING, options.weakening)
+        at_end = mu / factor < options.weakest
+        growth.note(leaving, penalty / mu, mu)
+        degenerate = at_end & ~landed & growth.unbounded
+        stops = [_reason(*each) for each in zip(settled.tolist(), degenerate.tolist(), strict=True)]
+        staying = batch.retire(leaving & (landed | at_end), state.cp, stops)
+
+        state.restart(leaving, state.error + penalty / factor)
+        mu, held = torch.where(leaving, mu / factor, mu), torch.where(leaving, 0.0, held)
+        if staying is not None:
+            state.keep(staying)
+            growth.keep(staying)
+            mu, held = mu[staying], held[staying]
+    return batch.finished()
 
 
-def descend(X: Tensor, cp: CP, mu: float, max_sweeps: int, tolerance: float) -> tuple[CP, list[float], StopReason]:
-    """Lower ``||X - X^||^2 + mu * sensitivity`` from ``cp`` until it stands still; it never rises."""
-    cp, error, objective = _ridge_sweep(X, alive(cp), mu)
-    previous, beta, ceiling = cp, 0.5, 1.0
-    history = [error]
-    for _ in range(max_sweeps - 1):
-        candidate, error, value = _ridge_sweep(X, _extrapolated(cp, previous, beta), mu)
-        if value > objective:
-            ceiling, beta = beta, 0.5 * beta
-            candidate, error, value = _ridge_sweep(X, cp, mu)
-        else:
-            beta, ceiling = min(ceiling, 1.05 * beta), min(1.0, 1.02 * ceiling)
-        history.append(error)
-        gain = objective - value
-        previous, cp, objective = cp, candidate, value
-        if gain <= tolerance * objective:
-            return cp, history, StopReason.CONVERGED
-    return cp, history, StopReason.MAX_SWEEPS
+@dataclass
+class _Growth:
+    """How the sensitivity grows while the penalty falls; all are vectors over the batch.
+
+    Near a tensor of lower border rank it grows as a power of 1 / mu, and no share is ever landed on. Sweeps may rest on
+    a plateau for a few penalties, so the exponent is a running mean over about five of them.
+    """
+
+    exponent: Tensor
+    sensitivity: Tensor
+    mu: Tensor
+
+    @staticmethod
+    def at(mu: Tensor) -> _Growth:
+        return _Growth(torch.zeros_like(mu), torch.ones_like(mu), torch.full_like(mu, torch.inf))
+
+    @property
+    def unbounded(self) -> Tensor:
+        return self.exponent > 0.03
+
+    def note(self, where: Tensor, sensitivity: Tensor, mu: Tensor) -> None:
+        """The sensitivity at the end of the penalty ``mu``, for those ``where``."""
+        latest = (sensitivity.clamp_min(1e-300) / self.sensitivity).log() / (self.mu / mu).log()
+        self.exponent = torch.where(where, torch.lerp(self.exponent, latest, 0.2), self.exponent)
+        self.sensitivity = torch.where(where, sensitivity.clamp_min(1e-300), self.sensitivity)
+        self.mu = torch.where(where, mu, self.mu)
+
+    def keep(self, positions: Tensor) -> None:
+        """Only those at ``positions`` go on."""
+        self.exponent, self.sensitivity, self.mu = (v[positions] for v in (self.exponent, self.sensitivity, self.mu))
 
 
-def _ridge_sweep(X: Tensor, cp: CP, mu: float) -> tuple[CP, float, float]:
-    """One sweep and the rescaling: the new factors, their squared error and the objective."""
-
-    def update(block: Block) -> Tensor:
-        return solve_gram(block.Gamma + torch.diag(mu * block.weight), block.G)
-
-    cp, error = sweep(X, cp, update)
-    cp = cp.rescaled()
-    return cp, error, error + mu * cp.sensitivity()
+def _reason(settled: bool, degenerate: bool) -> StopReason:
+    if degenerate:
+        return StopReason.DEGENERATE
+    return StopReason.CONVERGED if settled else StopReason.MAX_SWEEPS
 
 
-def _extrapolated(cp: CP, previous: CP, beta: float) -> CP:
-    return CP(tuple(U + beta * (U - V) for U, V in zip(cp.factors, previous.factors, strict=True)))
+def _penalised(mu: Tensor) -> Sweep:
+    """Sweeps that lower ``||X - X^||^2 + mu * sensitivity``."""
+
+    def step(unit: UnitTensors, cp: CP, positions: Tensor) -> tuple[CP, Tensor, Tensor]:
+        penalty = mu[positions]
+
+        def update(block: Block) -> Tensor:
+            return solve_gram(block.Gamma + torch.diag_embed(penalty[:, None] * block.weight), block.G)
+
+        cp, error = sweep(unit, cp, update)
+        cp = cp.rescaled()
+        return cp, error, error + penalty * cp.sensitivity()
+
+    return step

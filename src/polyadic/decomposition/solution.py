@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, Protocol, Self, TypeVar
@@ -19,6 +20,11 @@ class StopReason(Enum):
     CLOSED_FORM = "closed form: nothing to iterate"
     CONVERGED = "converged: the objective no longer changes"
     MAX_SWEEPS = "sweep limit reached before convergence: allow more sweeps if the error matters"
+    DEGENERATE = (
+        "the error falls on only while cancelling components grow (no best approximation of this rank exists, or it is "
+        "far away): they were kept bounded; raise the rank for less error, or lower it for less sensitivity"
+    )
+    BOUND_UNMET = "no factors of this rank met the error bound: raise the rank or allow a larger error"
     DIVERGING = (
         "component norms grew while the error stalled (degenerate CPD): lower the rank or use cp-epc, "
         "which keeps the sensitivity small"
@@ -76,7 +82,9 @@ class Stability:
         intensities = unit.intensities()
         alive = intensities[intensities > 0]
         ratio = float(alive.max() / alive.min()) if alive.numel() else 1.0
-        return Stability(unit.sensitivity(), unit.sensitivity_lemma(), unit.sum_squared_intensity(), ratio)
+        return Stability(
+            float(unit.sensitivity()), float(unit.sensitivity_lemma()), float(unit.sum_squared_intensity()), ratio
+        )
 
 
 @dataclass(frozen=True)
@@ -100,19 +108,20 @@ class Solution(Generic[F]):
     stability: Stability | None = None
 
 
-def checked(K: Tensor, name: str, order: int) -> Tensor:
-    """``K`` in float64 after the checks that every decomposition makes.
+def checked(K: Tensor, name: str, order: int | None = None) -> Tensor:
+    """``K`` in float64 after the checks that every decomposition makes; any order >= 3 where none is asked for.
 
     Raises:
-        DecompositionError: not a floating tensor of ``order`` modes, an empty mode, NaN or Inf entries.
+        DecompositionError: not a floating tensor of the right order, an empty mode, NaN or Inf entries.
     """
     if not K.is_floating_point():
         raise DecompositionError(
             f"{name} decomposes real floating-point tensors; got dtype {K.dtype}: convert it first"
         )
-    if K.ndim != order or 0 in K.shape:
+    if (K.ndim != order if order else K.ndim < 3) or 0 in K.shape:
+        wanted = str(order) if order else "3 or more"
         raise DecompositionError(
-            f"{name} takes a tensor of order {order} without empty modes; got shape {tuple(K.shape)}"
+            f"{name} takes a tensor of order {wanted} without empty modes; got shape {tuple(K.shape)}"
         )
     X = K.detach().double()
     bad = int((~torch.isfinite(X)).sum())
@@ -128,6 +137,18 @@ def checked(K: Tensor, name: str, order: int) -> Tensor:
     return X
 
 
+def checked_batch(tensors: Sequence[Tensor], name: str) -> Tensor:
+    """Tensors of one shape, each checked, stacked in float64.
+
+    Raises:
+        DecompositionError: as :func:`checked`, or no tensor, or tensors of different shapes.
+    """
+    if not tensors or any(K.shape != tensors[0].shape for K in tensors):
+        shapes = sorted({tuple(K.shape) for K in tensors})
+        raise DecompositionError(f"{name} takes one or more tensors of one shape; got shapes {shapes}")
+    return torch.stack([checked(K, name) for K in tensors])
+
+
 def relative_error(K: Tensor, factors: Factors) -> float:
     """``||K - K^|| / ||K||`` in float64 (0 for a zero tensor that is met exactly)."""
     X = K.detach().double()
@@ -136,8 +157,9 @@ def relative_error(K: Tensor, factors: Factors) -> float:
     return residual / norm if norm > 0 else residual
 
 
-def finished(K: Tensor, cp: CP, norm: float, stop: StopReason, squared_errors: list[float]) -> Solution[CP]:
-    """Undo the scaling to unit norm, balance the columns and measure what is handed over."""
-    result = cp.scaled(norm).rescaled().to(K)
+def solution_of(K: Tensor, cp: CP, stop: StopReason, squared_errors: Sequence[float] = ()) -> Solution[CP]:
+    """Balance the columns of ``cp``, a decomposition of ``K``, and measure what is handed over."""
+    result = cp.rescaled().to(K)
     history = tuple(error**0.5 for error in squared_errors)
-    return Solution(result, relative_error(K, result), stop, len(history), history, Stability.of(result, norm))
+    stability = Stability.of(result, float(K.detach().double().norm()))
+    return Solution(result, relative_error(K, result), stop, len(history), history, stability)

@@ -1,56 +1,179 @@
-"""Stable CP decomposition: the penalised homotopy, then error-preserving correction.
+"""Stable CP decomposition: a penalised homotopy, a bounded fit, and error-preserving correction.
 
-The homotopy (:mod:`polyadic.decomposition.cp_ridge`) finds factors of low error and low sensitivity together;
-:mod:`polyadic.decomposition.cp_epc` then spends the allowed slack in error on still less sensitivity. Plain ALS never
-follows EPC: it would bring the degeneracy back within a few hundred sweeps.
+1. The homotopy (:mod:`polyadic.decomposition.cp_ridge`) finds factors of low error and low sensitivity together, from
+   one or more starting points in a batch; the best trade of the two goes on.
+2. At the sensitivity reached, the bounded fit (:mod:`polyadic.decomposition.cp_bounded`) lowers the error further.
+3. Where slack in error is allowed, :mod:`polyadic.decomposition.cp_epc` spends it on still less sensitivity.
+
+Plain ALS never follows: it would bring the degeneracy back within a few hundred sweeps.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from polyadic.algebra import CP
-from polyadic.decomposition.cp_epc import EPCOptions, cp_epc
-from polyadic.decomposition.cp_ridge import RidgeOptions, cp_ridge
-from polyadic.decomposition.solution import Solution, Stability, StopReason, checked, relative_error
+from polyadic.decomposition.alternation import UnitTensors
+from polyadic.decomposition.batch import Finished, solutions
+from polyadic.decomposition.cp_bounded import BoundedOptions, fit_bounded
+from polyadic.decomposition.cp_epc import EPCOptions, correct
+from polyadic.decomposition.cp_init import initial_cp
+from polyadic.decomposition.cp_ridge import EXACT, RidgeOptions, follow
+from polyadic.decomposition.solution import Solution, StopReason, checked, checked_batch, solution_of
 from polyadic.errors import DecompositionError
+
+_AFFORDABLE = 2**24  # operations of one large product, over all starts
 
 
 @dataclass(frozen=True)
 class StableOptions:
-    """Options of the two parts."""
+    """The three parts and the effort.
+
+    Attributes:
+        ridge: of the homotopy.
+        fit: of the bounded fit; its bound is ``sensitivity``, else the sensitivity at the end of the path.
+        epc: of the correction; it is left out where it has no slack to spend. Its ``delta`` is ``error`` where given.
+        error: a bound on the relative error instead: the least sensitive factors within it that are found.
+        sensitivity: or a bound on the sensitivity (of the factors of ``K / ||K||``): the factors of least error within.
+        starts: how many starting points are followed, in one batch; the best trade is kept. None: as many as a small
+            tensor can afford, up to 8, and one for a large one (:func:`affordable_starts`).
+        seconds: further starting points are followed while less than this has passed (the answer then depends on the
+            speed of the machine). None: only ``starts``.
+    """
 
     ridge: RidgeOptions = field(default_factory=RidgeOptions)
+    fit: BoundedOptions = field(default_factory=lambda: BoundedOptions(max_sweeps=300))
     epc: EPCOptions = field(default_factory=lambda: EPCOptions(max_sweeps=100, tolerance=1e-5))
+    error: float | None = None
+    sensitivity: float | None = None
+    starts: int | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a run without a start, and bounds that are none."""
+        if self.starts is not None and self.starts < 1:
+            raise DecompositionError(f"stable_cp takes at least one start; got {self.starts}")
+        if self.error is not None and self.sensitivity is not None:
+            raise DecompositionError("stable_cp takes a bound on the error or on the sensitivity; got both")
+        if self.error is not None and not 0 <= self.error < 1:
+            raise DecompositionError(f"a relative error bound lies in [0, 1); got {self.error}")
+        if self.sensitivity is not None and not self.sensitivity > 0:
+            raise DecompositionError(f"a bound on the sensitivity is above 0; got {self.sensitivity}")
+
+    def path(self) -> RidgeOptions:
+        """The homotopy, ending where the bound asks for it."""
+        if self.error is not None:
+            return replace(self.ridge, share=0.0, error=self.error)
+        if self.sensitivity is not None:
+            return replace(self.ridge, share=0.0, sensitivity=self.sensitivity)
+        return self.ridge
 
 
 def stable_cp(K: Tensor, rank: int, options: StableOptions | None = None, *, seed: int = 0) -> Solution[CP]:
-    """Fit ``K`` (I x J x L) by ``rank`` rank-one terms of low error and low sensitivity.
+    """Fit ``K`` (any order >= 3) by ``rank`` rank-one terms of low error and low sensitivity.
 
     A rank that always suffices (:func:`full_rank`) is answered exactly and in closed form.
 
     Raises:
-        DecompositionError: NaN or Inf, a tensor not of order 3, a rank below 1.
+        DecompositionError: NaN or Inf, a tensor of order below 3, a rank below 1.
+    """
+    return stable_cp_batch([K], rank, options, seed=seed)[0]
+
+
+def stable_cp_batch(
+    tensors: Sequence[Tensor], rank: int, options: StableOptions | None = None, *, seed: int = 0
+) -> list[Solution[CP]]:
+    """:func:`stable_cp` of tensors of one shape, worked on together: the same answers, in less time.
+
+    Raises:
+        DecompositionError: as :func:`stable_cp`, or tensors of different shapes.
     """
     options = options or StableOptions()
-    X = checked(K, "stable_cp", order=3)
-    if rank >= full_rank(tuple(X.shape)):
-        return exact_cp(K, rank)
-    path = cp_ridge(K.detach().double(), rank, options.ridge, seed=seed)
-    corrected = cp_epc(X, path.factors, options.epc)
-    result = corrected.factors.to(K)
-    history = path.history + corrected.history
-    norm = float(X.norm())
-    return Solution(result, relative_error(K, result), path.stop, len(history), history, Stability.of(result, norm))
+    X = checked_batch(tensors, "stable_cp")
+    if rank < 1:
+        raise DecompositionError(f"a CP rank is a positive whole number; got {rank}: ask for at least 1")
+    if rank >= full_rank(tuple(X.shape[1:])):
+        return [exact_cp(K, rank) for K in tensors]
+    unit = UnitTensors.of(X)
+    runs = _best_paths(unit, rank, options, seed)
+    runs = _continued(runs, lambda cp: fit_bounded(unit, cp, _ceiling(cp, options), options.fit))
+    epc = options.epc if options.error is None else replace(options.epc, delta=options.error)
+    if epc.error_slack > 0 or epc.delta is not None:
+        bound = _bound_of(runs, epc).to(unit.norms)
+        runs = _continued(runs, lambda cp: correct(unit, cp, bound, epc))
+    return solutions(tensors, unit, runs)
+
+
+def _ceiling(cp: CP, options: StableOptions) -> Tensor:
+    """The bound of the fit (b)."""
+    reached = cp.sensitivity()
+    return reached if options.sensitivity is None else torch.full_like(reached, options.sensitivity)
+
+
+def _best_paths(unit: UnitTensors, rank: int, options: StableOptions, seed: int) -> list[Finished]:
+    """For every tensor the path with the best end among all starting points."""
+    began, count = time.monotonic(), 0
+    at_once = options.starts or affordable_starts(tuple(unit.X.shape[1:]), rank)
+    ends: list[list[Finished]] = [[] for _ in range(len(unit))]
+    while count < at_once or (options.seconds is not None and time.monotonic() - began < options.seconds):
+        starts = at_once if count == 0 else 1
+        many = unit[torch.arange(len(unit)).repeat_interleave(starts)] if starts > 1 else unit
+        seeds = [seed + count + start for _ in range(len(unit)) for start in range(starts)]
+        runs = follow(many, initial_cp(many, rank, options.ridge.init, seeds), options.path())
+        for number, found in enumerate(ends):
+            found += runs[number * starts : (number + 1) * starts]
+            found[:] = [min(found, key=lambda run: _trade(run, options.ridge.share))]
+        count += starts
+    return [best for (best,) in ends]
+
+
+def affordable_starts(shape: tuple[int, ...], rank: int) -> int:
+    """How many starts are followed by default: 8 where one large product takes under 2^21 operations, 1 above 2^23.
+
+    Small problems have many local minima, and there the batch costs little more than one start.
+    """
+    return min(max(_AFFORDABLE // (2 * math.prod(shape) * max(rank, 1)), 1), 8)
+
+
+def _trade(run: Finished, share: float) -> float:
+    """``log(squared error) + share * log(sensitivity)``: less is better.
+
+    At the end of a path ``mu * sensitivity = share * squared error`` while ``squared error + mu * sensitivity`` is
+    stationary, so there ``d log(squared error) = -share * d log(sensitivity)``.
+    """
+    squared_error, sensitivity = run.squared_errors[-1], float(run.cp.sensitivity())
+    return math.log(max(squared_error, EXACT)) + share * math.log(max(sensitivity, EXACT))
+
+
+def _continued(runs: list[Finished], solve: Callable[[CP], list[Finished]]) -> list[Finished]:
+    """Go on from the ends of ``runs``, members whose tensor is met already excepted, both histories joined."""
+    cp = CP(tuple(torch.stack(matrices) for matrices in zip(*(run.cp.factors for run in runs), strict=True)))
+    joined = []
+    for before, after in zip(runs, solve(cp), strict=True):
+        if before.squared_errors[-1] <= EXACT:
+            joined.append(before)
+            continue
+        stop = before.stop if after.stop is StopReason.CONVERGED else after.stop
+        joined.append(Finished(after.cp, stop, before.squared_errors + after.squared_errors))
+    return joined
+
+
+def _bound_of(runs: list[Finished], options: EPCOptions) -> Tensor:
+    if options.delta is not None:
+        return torch.full((len(runs),), options.delta**2)
+    slack = (1.0 + options.error_slack) ** 2
+    return torch.tensor([slack * run.squared_errors[-1] for run in runs], dtype=torch.float64)
 
 
 def full_rank(shape: tuple[int, ...]) -> int:
-    """A rank at which every I x J x L tensor is exact: the product of its two smallest sizes."""
-    smallest, second, _ = sorted(shape)
-    return smallest * second
+    """A rank at which every tensor of this shape is exact: the product of all sizes but the largest."""
+    return math.prod(shape) // max(shape)
 
 
 def exact_cp(K: Tensor, rank: int) -> Solution[CP]:
@@ -59,19 +182,16 @@ def exact_cp(K: Tensor, rank: int) -> Solution[CP]:
     Raises:
         DecompositionError: a rank below :func:`full_rank`.
     """
-    X = checked(K, "exact_cp", order=3)
+    X = checked(K, "exact_cp")
     needed = full_rank(tuple(X.shape))
     if rank < needed:
         raise DecompositionError(f"an exact CP of a {tuple(X.shape)} tensor takes rank {needed}; got {rank}")
-    order = sorted(range(3), key=lambda mode: X.shape[mode])
-    first, second, long = (int(X.shape[mode]) for mode in order)
-    fibres = X.permute(order).reshape(first * second, long).mT  # long x (first second)
-    extra = rank - needed
-    eye_first = torch.eye(first, dtype=X.dtype, device=X.device).repeat_interleave(second, dim=1)
-    eye_second = torch.eye(second, dtype=X.dtype, device=X.device).repeat(1, first)
-    padded = [torch.nn.functional.pad(U, (0, extra)) for U in (eye_first, eye_second, fibres)]
-    placed = [padded[order.index(mode)] for mode in range(3)]
-    result = CP(tuple(placed)).rescaled().to(K)
-    return Solution(
-        result, relative_error(K, result), StopReason.CLOSED_FORM, stability=Stability.of(result, float(X.norm()))
-    )
+    long = max(range(X.ndim), key=lambda mode: X.shape[mode])
+    short = [mode for mode in range(X.ndim) if mode != long]
+    positions = torch.cartesian_prod(*(torch.arange(X.shape[mode]) for mode in short)).to(X.device)  # needed x (N - 1)
+    factors = {
+        mode: torch.nn.functional.one_hot(positions[:, n], X.shape[mode]).mT.to(X) for n, mode in enumerate(short)
+    }
+    factors[long] = X.movedim(long, 0).flatten(1)
+    padded = CP(tuple(factors[mode] for mode in range(X.ndim))).padded(rank)
+    return solution_of(K, padded, StopReason.CLOSED_FORM)
