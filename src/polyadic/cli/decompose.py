@@ -158,8 +158,7 @@ def _rank(fmt: Format, weight: Tensor, rank: str | None, error: float | None) ->
     if fmt.name == "tucker2" and not given and error is not None:
         return tucker2_bounded(kernel_to_order3(weight), error).factors.ranks
     if isinstance(fmt, TKDCPDFormat) and len(given) == 1:
-        bound = fmt.tucker_error if error is None else error
-        return (*tucker2_bounded(kernel_to_order3(weight), bound).factors.ranks, given[0])
+        return (*fmt.tucker_ranks(weight, given[0], error), given[0])
     if error is not None:
         raise DecompositionError(
             f"--error takes the place of the ranks of Tucker-2; {fmt.name} with rank {rank} has none"

@@ -17,7 +17,9 @@ from torch import Tensor
 from polyadic.algebra import CP
 from polyadic.decomposition.solution import Solution, Stability, checked, relative_error
 from polyadic.decomposition.stable_cp import StableOptions, stable_cp
-from polyadic.decomposition.tucker2 import tucker2, tucker2_bounded
+from polyadic.decomposition.tkd_split import calibrated, likely_ranks
+from polyadic.decomposition.tucker2 import tucker2
+from polyadic.decomposition.tucker2_bounded import tucker2_bounded
 from polyadic.errors import DecompositionError
 
 
@@ -78,17 +80,22 @@ def tkd_cpd(
         K: the kernel.
         rank: CP rank R of the core.
         ranks: multilinear ranks (R1, R2); or
-        tucker_error: bound on the relative error of the Tucker-2 part, which then finds (R1, R2) itself.
+        tucker_error: bound on the relative error of the Tucker-2 part, which then finds (R1, R2) itself. With neither
+            they are those of which the least error at equal weights is to be expected
+            (:func:`polyadic.decomposition.tkd_split.likely_ranks`).
         options: of the stable CP.
         seed: of the stable CP.
 
     Raises:
-        DecompositionError: NaN or Inf, both or neither of ``ranks`` and ``tucker_error``, a rank or bound out of range.
+        DecompositionError: NaN or Inf, both of ``ranks`` and ``tucker_error``, a rank or bound out of range.
     """
-    if (ranks is None) == (tucker_error is None):
-        raise DecompositionError("tkd_cpd takes either ranks (R1, R2) or a tucker_error bound; got both or neither")
+    if ranks is not None and tucker_error is not None:
+        raise DecompositionError("tkd_cpd takes ranks (R1, R2) or a tucker_error bound, or neither; got both")
     X = checked(K, "tkd_cpd", order=3)
-    outer = tucker2(X, ranks) if ranks is not None else tucker2_bounded(X, float(tucker_error or 0.0))
+    if tucker_error is not None:
+        outer = tucker2_bounded(X, tucker_error)
+    else:
+        outer = tucker2(X, likely_ranks(calibrated(X, rank, seed), rank) if ranks is None else ranks)
     core = stable_cp(outer.factors.G, rank, options, seed=seed)
     norm = float(X.norm())
     result = TuckerCP(core.factors, outer.factors.U, outer.factors.V).to(K)

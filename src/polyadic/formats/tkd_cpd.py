@@ -8,7 +8,16 @@ from typing import final
 from torch import Tensor
 
 from polyadic.algebra import kernel_to_order3
-from polyadic.decomposition import Solution, StableOptions, TuckerCP, full_rank, tkd_cpd, tucker2_bounded
+from polyadic.decomposition import (
+    Solution,
+    StableOptions,
+    TuckerCP,
+    calibrated,
+    full_rank,
+    likely_ranks,
+    tkd_cpd,
+    tucker2_bounded,
+)
 from polyadic.formats.format import Format, refuse_groups
 from polyadic.schema import ConvSpec, Rank
 
@@ -22,11 +31,12 @@ class TKDCPDFormat(Format):
     ``R1 < S R / (S + R)``, each side on its own (the paper's condition, R above R1 and R2, is weaker).
 
     Attributes:
-        tucker_error: relative error that the Tucker-2 part may take on the ladder; the CP rank then climbs.
+        tucker_error: relative error that the Tucker-2 part may take on the ladder; the CP rank then climbs. None: each
+            CP rank has the (R1, R2) that save weights at hardly any error, the full ones where none do.
         stable: options of the CP of the core.
     """
 
-    tucker_error: float = 0.2
+    tucker_error: float | None = None
     stable: StableOptions = field(default_factory=StableOptions)
 
     @property
@@ -59,9 +69,23 @@ class TKDCPDFormat(Format):
         return (*first, depthwise, *last)
 
     def ladder(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
-        """(R1, R2) as ``tucker_error`` asks, R from 1 up to where the CP of the core is exact."""
-        R1, R2 = tucker2_bounded(kernel_to_order3(kernel), self.tucker_error).factors.ranks
-        return [(R1, R2, R) for R in range(1, full_rank((spec.taps, R1, R2)) + 1)]
+        """R from 1 up to where the CP of the core is exact, (R1, R2) as ``tucker_error`` says."""
+        K = kernel_to_order3(kernel)
+        if self.tucker_error is not None:
+            R1, R2 = tucker2_bounded(K, self.tucker_error).factors.ranks
+            return [(R1, R2, R) for R in range(1, full_rank((spec.taps, R1, R2)) + 1)]
+        D2, S, T = K.shape
+        dense = max(1, K.numel() // (D2 + S + T))  # from here on a plain CP costs as much as the layer
+        forecast = calibrated(K.double(), max(1, round(0.3 * dense)))
+        rising = [(*likely_ranks(forecast, R), R) for R in range(1, dense + 1)]
+        return [*rising, *((S, T, R) for R in range(dense + 1, full_rank((D2, S, T)) + 1))]
+
+    def tucker_ranks(self, kernel: Tensor, rank: int, error: float | None = None) -> tuple[int, int]:
+        """(R1, R2) for a CP rank: as ``error``, or else ``tucker_error``, or else the ladder's rule asks."""
+        K, bound = kernel_to_order3(kernel), self.tucker_error if error is None else error
+        if bound is not None:
+            return tucker2_bounded(K, bound).factors.ranks
+        return likely_ranks(calibrated(K.double(), rank), rank)
 
     def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[TuckerCP]:
         """Tucker-2 and CP of the kernel as a D^2 x S x T tensor."""

@@ -25,6 +25,11 @@ class Tucker2Format(Format):
         """tucker2."""
         return "tucker2"
 
+    @property
+    def weighs_window(self) -> bool:
+        """Yes."""
+        return True
+
     def refuses(self, spec: ConvSpec) -> str | None:
         """Matrices, and grouped layers."""
         if spec.taps == 1:
