@@ -22,6 +22,16 @@ def gaussian_cp(shape: tuple[int, ...], rank: int, seed: int = 0) -> CP:
     return CP(tuple(gaussian(size, rank, seed=seed + 101 * mode) for mode, size in enumerate(shape)))
 
 
+def batch_of(*members: CP) -> CP:
+    """Decompositions of one shape and rank as one batch."""
+    return CP(tuple(torch.stack(matrices) for matrices in zip(*(cp.factors for cp in members), strict=True)))
+
+
+def unit(K: Tensor) -> Tensor:
+    """``K / ||K||``, left alone if zero."""
+    return K / K.norm() if bool(K.any()) else K
+
+
 def exact_rank(rank: int = 2) -> Tensor:
     """A generic tensor of the given rank."""
     return gaussian_cp(SHAPE, rank, seed=5).full()

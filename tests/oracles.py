@@ -65,31 +65,54 @@ def simulated_sensitivity(cp: CP, draws: int, sigma: float = 1e-6) -> float:
     return total / draws
 
 
+def einsum_mttkrp(X: Tensor, factors: Sequence[Tensor], mode: int) -> Tensor:
+    """``X_(mode)`` times the Khatri-Rao product, in one sum over all indices."""
+    letters = "ijklmn"[: X.ndim]
+    others = [m for m in range(X.ndim) if m != mode]
+    operands = ",".join([letters, *(f"{letters[m]}r" for m in others)])
+    return torch.einsum(f"{operands}->{letters[mode]}r", X, *(factors[m] for m in others))
+
+
+def sensitivity(cp: CP) -> float:
+    """``sum_n I_n sum_r prod_(m != n) ||u_mr||^2``, term by term."""
+    total = 0.0
+    for n, r in itertools.product(range(len(cp.factors)), range(cp.rank)):
+        others = [float(U[:, r] @ U[:, r]) for m, U in enumerate(cp.factors) if m != n]
+        total += cp.shape[n] * float(np.prod(others))
+    return total
+
+
+def sensitivity_weight(cp: CP, mode: int) -> Tensor:
+    """``w^2`` (R): what one more unit in ``||column r||^2`` of that factor adds to the sensitivity."""
+    weight = torch.zeros(cp.rank, dtype=torch.float64)
+    for n, r in itertools.product(range(len(cp.factors)), range(cp.rank)):
+        if n != mode:
+            others = [float(U[:, r] @ U[:, r]) for m, U in enumerate(cp.factors) if m not in (n, mode)]
+            weight[r] += cp.shape[n] * float(np.prod(others))
+    return weight
+
+
 def block_of(X: Tensor, cp: CP, mode: int) -> Block:
-    """The sub-problem of one factor from the unfolding and the Khatri-Rao product themselves."""
+    """The sub-problem of one factor (a batch of one) from the unfolding and the Khatri-Rao product themselves."""
     Z = partner_product(cp.factors, mode)
-    weight = torch.zeros(cp.rank, dtype=X.dtype)
-    for m, U in enumerate(cp.factors):
-        if m != mode:
-            (other,) = [n for n in range(3) if n not in (mode, m)]
-            weight += cp.shape[other] * U.square().sum(0)
-    return Block(mode, cp.factors[mode], unfolded(X, mode) @ Z, Z.mT @ Z, weight)
+    others = [m for m in range(len(cp.factors)) if m != mode]
+    norms = torch.stack([cp.factors[m].square().sum(0) for m in others])
+    G = unfolded(X, mode) @ Z
+    sizes = tuple(cp.shape[m] for m in others)
+    return Block(mode, cp.factors[mode][None], G[None], (Z.mT @ Z)[None], norms[None], sizes)
 
 
 def least_weighted_norm(X: Tensor, cp: CP, mode: int, bound: float) -> float:
     """``min ||A diag(w)||^2`` subject to ``||X_(mode) - A Z'||^2 <= bound``, by SLSQP on the entries of A."""
-    block = block_of(X, cp, mode)
-    Xn, Z = unfolded(X, mode).numpy(), partner_product(cp.factors, mode).numpy()
-    w2, shape = block.weight.numpy(), tuple(block.factor.shape)
+    Xn, Z, w2, start = _sub_problem(X, cp, mode)
 
     def residual(a: np.ndarray) -> np.ndarray:
-        return Xn - a.reshape(shape) @ Z.T
+        return Xn - a.reshape(start.shape) @ Z.T
 
-    start = np.linalg.lstsq(Z, Xn.T, rcond=None)[0].T
     found = minimize(
-        lambda a: float((a.reshape(shape) ** 2 * w2).sum()),
+        lambda a: float((a.reshape(start.shape) ** 2 * w2).sum()),
         start.ravel(),
-        jac=lambda a: (2 * a.reshape(shape) * w2).ravel(),
+        jac=lambda a: (2 * a.reshape(start.shape) * w2).ravel(),
         constraints={
             "type": "ineq",
             "fun": lambda a: bound - float((residual(a) ** 2).sum()),
@@ -101,9 +124,38 @@ def least_weighted_norm(X: Tensor, cp: CP, mode: int, bound: float) -> float:
     return float(found.fun)
 
 
-def weighted_norm(A: Tensor, block: Block) -> float:
+def least_residual(X: Tensor, cp: CP, mode: int, size: float) -> float:
+    """``min ||X_(mode) - A Z'||^2`` subject to ``||A diag(w)||^2 <= size``, by SLSQP on the entries of A."""
+    Xn, Z, w2, least = _sub_problem(X, cp, mode)
+    start = least * min(1.0, 0.5 * np.sqrt(size / (least**2 * w2).sum()))
+
+    def residual(a: np.ndarray) -> np.ndarray:
+        return Xn - a.reshape(start.shape) @ Z.T
+
+    found = minimize(
+        lambda a: float((residual(a) ** 2).sum()),
+        start.ravel(),
+        jac=lambda a: (-2 * residual(a) @ Z).ravel(),
+        constraints={
+            "type": "ineq",
+            "fun": lambda a: size - float((a.reshape(start.shape) ** 2 * w2).sum()),
+            "jac": lambda a: (-2 * a.reshape(start.shape) * w2).ravel(),
+        },
+        method="SLSQP",
+        options={"ftol": 1e-14, "maxiter": 1000},
+    )
+    return float(found.fun)
+
+
+def _sub_problem(X: Tensor, cp: CP, mode: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Unfolding, Khatri-Rao product, weights and the least-squares factor."""
+    Xn, Z = unfolded(X, mode).numpy(), partner_product(cp.factors, mode).numpy()
+    return Xn, Z, sensitivity_weight(cp, mode).numpy(), np.linalg.lstsq(Z, Xn.T, rcond=None)[0].T
+
+
+def weighted_norm(A: Tensor, weight: Tensor) -> float:
     """``||A diag(w)||^2``."""
-    return float((A.square() * block.weight).sum())
+    return float((A.square() * weight).sum())
 
 
 def squared_residual(X: Tensor, cp: CP, mode: int, A: Tensor) -> float:

@@ -12,20 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import oracles
-from cases import gaussian, gaussian_cp
+from cases import batch_of, gaussian, gaussian_cp
 from polyadic.algebra import CP
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
-SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5))
+SHAPES = st.lists(st.integers(1, 4), min_size=3, max_size=5).map(tuple)
 RANKS = st.integers(1, 5)
 SEEDS = st.integers(0, 1000)
 
 
 def randomly_rescaled(cp: CP, seed: int) -> CP:
     """The same tensor, norms moved at random between the modes of every term."""
-    s, t = (gaussian(cp.rank, seed=seed + k).exp() for k in (0, 1))
-    A, B, C = cp.factors
-    return CP((A * s, B * t, C / (s * t)))
+    scales = [gaussian(cp.rank, seed=seed + mode).exp() for mode in range(len(cp.factors) - 1)]
+    scales.append(1.0 / torch.stack(scales).prod(0))
+    return CP(tuple(U * s for U, s in zip(cp.factors, scales, strict=True)))
 
 
 @given(SHAPES, RANKS, SEEDS)
@@ -44,7 +44,7 @@ def test_permuting_components_leaves_the_tensor_and_the_figures_alone(
     shuffled = CP(tuple(U[:, order] for U in cp.factors))
     torch.testing.assert_close(shuffled.full(), cp.full(), **CLOSE)
     torch.testing.assert_close(shuffled.intensities(), cp.intensities()[order], **CLOSE)
-    assert shuffled.sensitivity() == pytest.approx(cp.sensitivity(), rel=1e-12)
+    assert float(shuffled.sensitivity()) == pytest.approx(float(cp.sensitivity()), rel=1e-12)
 
 
 @given(SHAPES, RANKS, SEEDS)
@@ -63,42 +63,97 @@ def test_norms_come_from_the_grams(shape: tuple[int, ...], R: int, seed: int) ->
     assert float(cp.squared_norm()) == pytest.approx(float(cp.full().square().sum()), rel=1e-10, abs=1e-10)
     terms = [CP(tuple(U[:, [r]] for U in cp.factors)).full().norm() for r in range(R)]
     torch.testing.assert_close(cp.intensities(), torch.stack(terms), **CLOSE)
-    assert cp.sum_squared_intensity() == pytest.approx(float(torch.stack(terms).square().sum()), rel=1e-10)
+    assert float(cp.sum_squared_intensity()) == pytest.approx(float(torch.stack(terms).square().sum()), rel=1e-10)
 
 
 @given(SHAPES, RANKS, SEEDS)
 def test_scaled_multiplies_the_tensor_and_padded_keeps_it(shape: tuple[int, ...], R: int, seed: int) -> None:
     cp = gaussian_cp(shape, R, seed)
     torch.testing.assert_close(cp.scaled(2.5).full(), 2.5 * cp.full(), **CLOSE)
+    torch.testing.assert_close(cp.scaled(torch.tensor(2.5, dtype=torch.float64)).full(), 2.5 * cp.full(), **CLOSE)
     torch.testing.assert_close(cp.padded(R + 3).full(), cp.full(), **CLOSE)
     assert cp.padded(R + 3).rank == R + 3
     assert cp.padded(R) is cp
 
 
-@pytest.mark.parametrize(("shape", "R"), [((3, 4, 5), 2), ((9, 2, 3), 4), ((1, 3, 2), 3)])
+@pytest.mark.parametrize(
+    ("shape", "R"), [((3, 4, 5), 2), ((9, 2, 3), 4), ((1, 3, 2), 3), ((2, 3, 4, 5), 3), ((3, 1, 4, 2), 2)]
+)
 def test_sensitivity_is_the_growth_under_random_perturbations(shape: tuple[int, ...], R: int) -> None:
     cp = gaussian_cp(shape, R)
     # 4,000 draws of a sum of many squares: about 1 % of statistical error
-    assert cp.sensitivity() == pytest.approx(oracles.simulated_sensitivity(cp, draws=4000), rel=0.05)
+    assert float(cp.sensitivity()) == pytest.approx(oracles.simulated_sensitivity(cp, draws=4000), rel=0.05)
 
 
 @given(SHAPES, RANKS, SEEDS)
 def test_sensitivity_is_the_sum_of_its_terms(shape: tuple[int, ...], R: int, seed: int) -> None:
     cp = gaussian_cp(shape, R, seed)
-    I, J, L = shape
-    a, b, c = cp.squared_column_norms()
-    assert cp.sensitivity() == pytest.approx(float((I * b * c + J * a * c + L * a * b).sum()), rel=1e-12)
+    assert float(cp.sensitivity()) == pytest.approx(oracles.sensitivity(cp), rel=1e-12)
+
+
+@given(st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5)), RANKS, SEEDS)
+def test_the_lemma_is_the_trace_of_gram_products(shape: tuple[int, ...], R: int, seed: int) -> None:
+    cp = gaussian_cp(shape, R, seed)
     A, B, C = (U.mT @ U for U in cp.factors)
-    assert cp.sensitivity_lemma() == pytest.approx(float(torch.trace(A * B + B * C + A * C)), rel=1e-12)
+    assert float(cp.sensitivity_lemma()) == pytest.approx(float(torch.trace(A * B + B * C + A * C)), rel=1e-12)
 
 
 @given(SHAPES, RANKS, SEEDS)
 def test_rescaled_reaches_the_least_sensitivity_in_closed_form(shape: tuple[int, ...], R: int, seed: int) -> None:
-    cp = gaussian_cp(shape, R, seed)
-    least = 3 * math.prod(shape) ** (1 / 3) * float((cp.intensities() ** (4 / 3)).sum())
-    assert cp.rescaled().sensitivity() == pytest.approx(least, rel=1e-10)
+    cp, N = gaussian_cp(shape, R, seed), len(shape)
+    least = N * math.prod(shape) ** (1 / N) * float((cp.intensities() ** (2 * (N - 1) / N)).sum())
+    assert float(cp.rescaled().sensitivity()) == pytest.approx(least, rel=1e-10)
     for other in range(5):
-        assert randomly_rescaled(cp, seed + other).sensitivity() >= least * (1 - 1e-12)
+        assert float(randomly_rescaled(cp, seed + other).sensitivity()) >= least * (1 - 1e-12)
+
+
+@given(SHAPES, RANKS, SEEDS)
+def test_equal_column_norms_reach_the_least_lemma_in_closed_form(shape: tuple[int, ...], R: int, seed: int) -> None:
+    cp, N = gaussian_cp(shape, R, seed), len(shape)
+    least = N * float((cp.intensities() ** (2 * (N - 1) / N)).sum())
+    equal = cp.rescaled(equal=True)
+    assert float(equal.sensitivity_lemma()) == pytest.approx(least, rel=1e-10)
+    torch.testing.assert_close(equal.full(), cp.full(), **CLOSE)
+    for other in range(5):
+        assert float(randomly_rescaled(cp, seed + other).sensitivity_lemma()) >= least * (1 - 1e-12)
+
+
+@given(SHAPES, RANKS, st.integers(1, 4), SEEDS)
+def test_a_batch_is_its_members_one_by_one(shape: tuple[int, ...], R: int, members: int, seed: int) -> None:
+    singles = [gaussian_cp(shape, R, seed + 7 * member) for member in range(members)]
+    batch, factors = batch_of(*singles), gaussian(members, seed=seed).exp()
+    assert (batch.shape, batch.rank, batch.parameters) == (shape, R, singles[0].parameters)
+    for figure in (
+        CP.full,
+        CP.squared_norm,
+        CP.intensities,
+        CP.sum_squared_intensity,
+        CP.sensitivity,
+        CP.sensitivity_lemma,
+    ):
+        torch.testing.assert_close(figure(batch), torch.stack([figure(cp) for cp in singles]), **CLOSE)
+    for equal in (False, True):
+        rescaled = batch.rescaled(equal=equal)
+        for number, cp in enumerate(singles):
+            for U, V in zip(rescaled[number].factors, cp.rescaled(equal=equal).factors, strict=True):
+                torch.testing.assert_close(U, V, **CLOSE)
+    scaled = batch.scaled(factors).full()
+    torch.testing.assert_close(scaled, torch.stack([f * cp.full() for f, cp in zip(factors, singles, strict=True)]))
+
+
+@given(SHAPES, RANKS, SEEDS)
+def test_permuting_the_modes_permutes_the_tensor(shape: tuple[int, ...], R: int, seed: int) -> None:
+    cp = gaussian_cp(shape, R, seed)
+    order = torch.randperm(len(shape), generator=torch.Generator().manual_seed(seed)).tolist()
+    torch.testing.assert_close(cp.permuted(order).full(), cp.full().permute(order), **CLOSE)
+
+
+@given(SHAPES, RANKS, SEEDS)
+def test_times_input_multiplies_the_second_mode(shape: tuple[int, ...], R: int, seed: int) -> None:
+    cp, M = gaussian_cp(shape, R, seed), gaussian(shape[1], shape[1], seed=seed)
+    torch.testing.assert_close(
+        cp.times_input(M).full(), torch.einsum("is...,ts->it...", cp.full(), M), rtol=1e-9, atol=1e-9
+    )
 
 
 @given(SHAPES, RANKS, SEEDS)

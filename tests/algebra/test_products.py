@@ -72,6 +72,18 @@ def test_gram_product_is_the_gram_of_the_khatri_rao_product(shape: tuple[int, ..
         torch.testing.assert_close(gram_product(factors, skip=mode), gram(Z), **CLOSE)
 
 
+@given(st.integers(1, 3), st.lists(SIZES, min_size=2, max_size=4), SIZES)
+def test_products_of_a_batch_are_those_of_its_members(members: int, sizes: list[int], R: int) -> None:
+    factors = [gaussian(members, size, R, seed=size) for size in sizes]
+    P, Q = factors[:2]
+    for b in range(members):
+        torch.testing.assert_close(khatri_rao(P, Q)[b], oracles.khatri_rao(P[b], Q[b]), **CLOSE)
+        torch.testing.assert_close(gram(P)[b], P[b].mT @ P[b], **CLOSE)
+        for mode in range(len(sizes)):
+            single = gram_product([U[b] for U in factors], skip=mode)
+            torch.testing.assert_close(gram_product(factors, skip=mode)[b], single, **CLOSE)
+
+
 def test_gram_product_refuses_a_single_factor() -> None:
     with pytest.raises(ValueError, match="at least two factors"):
         gram_product([gaussian(2, 2)], skip=0)

@@ -1,4 +1,4 @@
-"""Every decomposition of an order-3 tensor by name, all called alike: ``solve(K, rank, seed)``."""
+"""Every decomposition by name, all called alike: ``solve(K, rank, seed)``; those of any order apart."""
 
 from __future__ import annotations
 
@@ -10,12 +10,21 @@ from torch import Tensor
 from polyadic.algebra import CP
 from polyadic.decomposition import (
     ALSOptions,
+    BoundedOptions,
+    DeflationOptions,
     EPCOptions,
+    KLMOptions,
+    LMOptions,
     RidgeOptions,
     Solution,
     StableOptions,
     cp_als,
+    cp_bounded,
+    cp_deflation,
     cp_epc,
+    cp_epc_rounds,
+    cp_klm,
+    cp_lm,
     cp_ridge,
     stable_cp,
     tkd_cpd,
@@ -28,7 +37,8 @@ Solver: TypeAlias = Callable[[Tensor, int, int], Solution[Any]]
 SHORT_ALS = ALSOptions(max_sweeps=60)
 SHORT_EPC = EPCOptions(max_sweeps=60)
 SHORT_RIDGE = RidgeOptions(max_sweeps=20)
-SHORT_STABLE = StableOptions(ridge=SHORT_RIDGE, epc=SHORT_EPC)
+SHORT_STABLE = StableOptions(ridge=SHORT_RIDGE, fit=BoundedOptions(max_sweeps=60), epc=SHORT_EPC, starts=1)
+SHORT_START = ALSOptions(max_sweeps=15)
 
 
 def within(K: Tensor, rank: int) -> tuple[int, int]:
@@ -41,13 +51,34 @@ def als_then_epc(K: Tensor, rank: int, seed: int) -> Solution[CP]:
     return cp_epc(K, cp_als(K, rank, SHORT_ALS, seed=seed).factors, SHORT_EPC)
 
 
+def continued(K: Tensor, rank: int, seed: int, solve: Callable[[Tensor, CP], Solution[CP]]) -> Solution[CP]:
+    """From the factors of a few sweeps of plain ALS."""
+    return solve(K, cp_als(K, rank, SHORT_START, seed=seed).factors)
+
+
 CP_SOLVERS: dict[str, Solver] = {
     "cp_als": lambda K, R, seed: cp_als(K, R, SHORT_ALS, seed=seed),
     "cp_als from singular vectors": lambda K, R, seed: cp_als(K, R, ALSOptions(60, init="singular"), seed=seed),
     "cp_als of three starts": lambda K, R, seed: cp_als(K, R, ALSOptions(60, starts=3), seed=seed),
+    "cp_deflation": lambda K, R, seed: cp_deflation(K, R, DeflationOptions(starts=2, max_sweeps=20), seed=seed),
     "cp_ridge": lambda K, R, seed: cp_ridge(K, R, SHORT_RIDGE, seed=seed),
+    "cp_lm": lambda K, R, seed: cp_lm(K, R, LMOptions(max_steps=20), seed=seed),
+    "cp_lm with a penalty": lambda K, R, seed: cp_lm(K, R, LMOptions(mu=1e-4, max_steps=20), seed=seed),
     "cp_als, cp_epc": als_then_epc,
+    "cp_als, cp_epc_rounds": lambda K, R, seed: continued(
+        K, R, seed, lambda K, cp: cp_epc_rounds(K, cp, 2, EPCOptions(max_sweeps=20))
+    ),
+    "cp_als, cp_bounded": lambda K, R, seed: continued(
+        K, R, seed, lambda K, cp: cp_bounded(K, cp, BoundedOptions(max_sweeps=30))
+    ),
     "stable_cp": lambda K, R, seed: stable_cp(K, R, SHORT_STABLE, seed=seed),
+}
+
+# needs a sensitivity above zero, hence neither a zero tensor nor zero factors
+KLM: dict[str, Solver] = {
+    "cp_als, cp_klm": lambda K, R, seed: continued(
+        K, R, seed, lambda K, cp: cp_klm(K, cp, KLMOptions(max_steps=10, krylov=8))
+    ),
 }
 
 SOLVERS: dict[str, Solver] = {

@@ -1,6 +1,8 @@
-"""Error-preserving correction: its sub-problem against a general solver, and what it promises."""
+"""Error-preserving correction: what it promises, for every objective and bound, in one run and in rounds."""
 
 from __future__ import annotations
+
+import itertools
 
 import pytest
 import torch
@@ -8,113 +10,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cases import CASES, border_rank, gaussian, gaussian_cp, one_entry
-from oracles import block_of, least_weighted_norm, squared_residual, unfolded, weighted_norm
 from polyadic.algebra import CP
-from polyadic.decomposition import ALSOptions, EPCOptions, Stability, StopReason, cp_als, cp_epc
-from polyadic.decomposition.alternation import Block, sweep, unit_tensor
-from polyadic.decomposition.cp_epc import least_sensitive
+from polyadic.decomposition import (
+    ALSOptions,
+    EPCOptions,
+    Objective,
+    Stability,
+    StopReason,
+    cp_als,
+    cp_epc,
+    cp_epc_rounds,
+)
 
 ROUNDING = 4e-7  # root of the 1e-13 by which a squared error may miss its bound
 SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5))
-modes = pytest.mark.parametrize("mode", [0, 1, 2])
+ANY_ORDER = st.lists(st.integers(1, 4), min_size=3, max_size=5).map(tuple)
+every_objective = pytest.mark.parametrize("objective", Objective)
 
 
-def problem(shape: tuple[int, ...], R: int, mode: int, seed: int = 0) -> tuple[torch.Tensor, CP, Block, float]:
-    """A unit tensor, factors, the sub-problem of one of them, and its least squared residual."""
-    X, _ = unit_tensor(gaussian(*shape, seed=seed))
-    cp = gaussian_cp(shape, R, seed=seed + 1)
-    block = block_of(X, cp, mode)
-    Z = block.G.new_tensor(0.0) + block.Gamma
-    best = block.G @ torch.linalg.pinv(Z, hermitian=True)
-    return X, cp, block, squared_residual(X, cp, mode, best)
-
-
-@modes
-def test_a_sweep_poses_the_sub_problems_of_the_definition(mode: int) -> None:
-    X, cp = gaussian(3, 4, 5), gaussian_cp((3, 4, 5), 2, seed=1)
-    seen: list[Block] = []
-
-    def keep(block: Block) -> torch.Tensor:
-        seen.append(block)
-        return block.factor
-
-    sweep(X, cp, keep)
-    expected = block_of(X, cp, mode)
-    for name in ("factor", "G", "Gamma", "weight"):
-        torch.testing.assert_close(getattr(seen[mode], name), getattr(expected, name), rtol=1e-10, atol=1e-10)
-
-
-@given(SHAPES, st.integers(1, 4), st.integers(0, 2))
-def test_the_weights_are_what_a_factor_adds_to_the_sensitivity(shape: tuple[int, ...], R: int, mode: int) -> None:
-    cp = gaussian_cp(shape, R)
-    without = CP(tuple(torch.zeros_like(U) if m == mode else U for m, U in enumerate(cp.factors)))
-    added = cp.sensitivity() - without.sensitivity()
-    assert added == pytest.approx(weighted_norm(cp.factors[mode], block_of(cp.full(), cp, mode)), rel=1e-10)
-
-
-@modes
-@pytest.mark.parametrize(("shape", "R"), [((3, 4, 5), 2), ((2, 3, 4), 3), ((4, 2, 3), 1), ((1, 4, 3), 2)])
-@pytest.mark.parametrize("share", [0.01, 0.3, 0.9])
-def test_the_closed_form_is_the_minimiser_that_a_general_solver_finds(
-    shape: tuple[int, ...], R: int, mode: int, share: float
-) -> None:
-    X, cp, block, least = problem(shape, R, mode)
-    bound = least + share * (1.0 - least)
-    A = least_sensitive(block, bound)
-    assert squared_residual(X, cp, mode, A) == pytest.approx(bound, abs=1e-10)
-    assert weighted_norm(A, block) == pytest.approx(least_weighted_norm(X, cp, mode, bound), rel=1e-5)
-
-
-@modes
-@given(SHAPES, st.integers(1, 6), st.floats(0.001, 0.999), st.integers(0, 1000))
-def test_the_closed_form_meets_its_bound_and_no_feasible_neighbour_is_less_sensitive(
-    mode: int, shape: tuple[int, ...], R: int, share: float, seed: int
-) -> None:
-    X, cp, block, least = problem(shape, R, mode, seed)
-    bound = least + share * (1.0 - least)
-    A = least_sensitive(block, bound)
-    assert squared_residual(X, cp, mode, A) == pytest.approx(bound, abs=1e-9)
-    for step in (1e-1, 1e-3):
-        moved = A + step * gaussian(*A.shape, seed=seed)
-        if squared_residual(X, cp, mode, moved) <= bound:
-            assert weighted_norm(moved, block) >= weighted_norm(A, block) * (1 - 1e-9)
-
-
-@modes
-def test_a_bound_out_of_reach_gives_least_squares(mode: int) -> None:
-    X, cp, block, least = problem((3, 4, 5), 2, mode)
-    A = least_sensitive(block, 0.5 * least)
-    assert squared_residual(X, cp, mode, A) == pytest.approx(least, abs=1e-12)
-
-
-@modes
-@pytest.mark.parametrize("bound", [1.0, 1.5, 100.0])
-def test_a_bound_that_zero_meets_gives_zero(mode: int, bound: float) -> None:
-    _, _, block, _ = problem((3, 4, 5), 2, mode)
-    assert not least_sensitive(block, bound).any()
-
-
-@modes
-def test_a_singular_gram_is_served_with_the_minimum_norm(mode: int) -> None:
-    """Two equal terms: the one direction that Z does not see stays empty."""
-    X, _ = unit_tensor(gaussian(3, 4, 5))
-    cp = CP(tuple(U[:, [0, 0, 1]] for U in gaussian_cp((3, 4, 5), 2).factors))
-    block = block_of(X, cp, mode)
-    bound = squared_residual(X, cp, mode, block.G @ torch.linalg.pinv(block.Gamma)) + 0.05
-    A = least_sensitive(block, bound)
-    torch.testing.assert_close(A[:, 0], A[:, 1])
-    assert squared_residual(X, cp, mode, A) == pytest.approx(bound, abs=1e-10)
-    assert weighted_norm(A, block) == pytest.approx(least_weighted_norm(X, cp, mode, bound), rel=1e-5)
-
-
-def test_a_factor_with_more_columns_than_equations_is_served() -> None:
-    X, cp, block, least = problem((2, 2, 2), 7, 0)
-    assert least < 1e-12
-    assert squared_residual(X, cp, 0, least_sensitive(block, 0.25)) == pytest.approx(0.25, abs=1e-10)
-    assert unfolded(X, 0).shape == (2, 4)
-
-
-@given(SHAPES, st.integers(1, 5), st.sampled_from([0.0, 0.01, 0.3]), st.integers(0, 1000))
+@given(SHAPES | ANY_ORDER, st.integers(1, 5), st.sampled_from([0.0, 0.01, 0.3]), st.integers(0, 1000))
 def test_the_correction_keeps_its_bound_and_never_raises_the_sensitivity(
     shape: tuple[int, ...], R: int, slack: float, seed: int
 ) -> None:
@@ -187,9 +101,10 @@ def test_factors_of_zero_are_given_back_as_zero() -> None:
     assert (solution.relative_error, solution.stability.sensitivity) == (1.0, 0.0)
 
 
-def test_a_zero_tensor_has_zero_factors_in_closed_form() -> None:
+def test_a_zero_tensor_has_zero_factors() -> None:
     solution = cp_epc(torch.zeros(4, 5, 6), gaussian_cp((4, 5, 6), 2))
-    assert solution.stop is StopReason.CLOSED_FORM
+    assert solution.stop is StopReason.CONVERGED
+    assert solution.relative_error == 0.0
     assert not solution.factors.full().any()
 
 
@@ -199,3 +114,96 @@ def test_factors_in_another_type_are_taken() -> None:
     solution = cp_epc(K, single)
     assert solution.factors.factors[0].dtype == torch.float64
     assert solution.stability.sensitivity <= Stability.of(single, float(K.norm())).sensitivity * (1 + 1e-6)
+
+
+def value(objective: Objective, cp: CP, K: torch.Tensor) -> float:
+    """The objective of the factors of ``K / ||K||`` with the column norms that suit it."""
+    return float(objective.of(objective.balanced(cp.scaled(1.0 / float(K.norm())))))
+
+
+@every_objective
+@pytest.mark.parametrize("shape", [(4, 5, 6), (3, 2, 4, 3)])
+def test_a_correction_lowers_the_objective_it_is_given(objective: Objective, shape: tuple[int, ...]) -> None:
+    K = gaussian(*shape)
+    start = cp_als(K, 4, ALSOptions(max_sweeps=100))
+    corrected = cp_epc(K, start.factors, EPCOptions(error_slack=0.02, objective=objective))
+    assert corrected.relative_error <= 1.02 * start.relative_error + ROUNDING
+    assert value(objective, corrected.factors, K) < 0.95 * value(objective, start.factors, K)
+    others = [cp_epc(K, start.factors, EPCOptions(error_slack=0.02, objective=other)) for other in Objective]
+    lowest = min(value(objective, other.factors, K) for other in others)
+    assert value(objective, corrected.factors, K) <= 1.001 * lowest
+
+
+@every_objective
+@given(SHAPES | ANY_ORDER, st.integers(1, 4), st.integers(0, 1000))
+def test_a_correction_never_raises_its_objective(
+    objective: Objective, shape: tuple[int, ...], R: int, seed: int
+) -> None:
+    K = gaussian(*shape, seed=seed)
+    start = cp_als(K, R, ALSOptions(max_sweeps=15, tolerance=-1.0), seed=seed)
+    corrected = cp_epc(K, start.factors, EPCOptions(objective=objective, max_sweeps=20))
+    assert corrected.relative_error <= start.relative_error + ROUNDING
+    assert value(objective, corrected.factors, K) <= value(objective, start.factors, K) * (1 + 1e-9)
+
+
+def test_the_lemma_and_the_true_sensitivity_lead_to_the_same_tensor() -> None:
+    K = gaussian(4, 5, 6)
+    start = cp_als(K, 3).factors
+    true, lemma = (
+        cp_epc(K, start, EPCOptions(error_slack=0.05, objective=objective, max_sweeps=50)).factors.full()
+        for objective in (Objective.SENSITIVITY, Objective.LEMMA)
+    )
+    torch.testing.assert_close(true, lemma, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(4, 5, 6), (3, 2, 4, 3)])
+def test_an_error_below_that_of_the_given_factors_is_reached_by_least_squares_first(shape: tuple[int, ...]) -> None:
+    K = gaussian(*shape)
+    rough = cp_als(K, 5, ALSOptions(max_sweeps=1, tolerance=-1.0))
+    good = cp_als(K, 5, ALSOptions(max_sweeps=500))
+    delta = 1.05 * good.relative_error
+    assert delta < 0.9 * rough.relative_error
+    corrected = cp_epc(K, rough.factors, EPCOptions(delta=delta))
+    assert corrected.relative_error <= delta + ROUNDING
+    assert corrected.stop is not StopReason.BOUND_UNMET
+
+
+def test_an_error_above_that_of_the_given_factors_is_spent() -> None:
+    K = gaussian(4, 5, 6)
+    start = cp_als(K, 5)
+    by_slack = cp_epc(K, start.factors, EPCOptions(error_slack=0.1))
+    by_delta = cp_epc(K, start.factors, EPCOptions(delta=1.1 * start.relative_error))
+    assert by_delta.relative_error == pytest.approx(by_slack.relative_error, rel=1e-9)
+    assert by_delta.stability.sensitivity == pytest.approx(by_slack.stability.sensitivity, rel=1e-9)
+
+
+@pytest.mark.parametrize("delta", [0.0, 0.3])
+def test_an_error_out_of_reach_gives_the_least_found_and_says_so(delta: float) -> None:
+    K = gaussian(4, 5, 6)
+    start = cp_als(K, 2, ALSOptions(max_sweeps=2, tolerance=-1.0))
+    corrected = cp_epc(K, start.factors, EPCOptions(delta=delta))
+    assert corrected.stop is StopReason.BOUND_UNMET
+    assert delta < corrected.relative_error <= start.relative_error
+    assert corrected.relative_error == pytest.approx(min(corrected.history), abs=1e-9)
+
+
+@every_objective
+@pytest.mark.parametrize("case", ["full rank", "rank plus noise", "collinear swamp", "border rank"])
+def test_rounds_are_never_worse_than_one_correction_in_error_or_objective(case: str, objective: Objective) -> None:
+    K = CASES[case]()
+    start = cp_als(K, 2, ALSOptions(max_sweeps=50)).factors
+    options = EPCOptions(error_slack=0.01, objective=objective, max_sweeps=30)
+    runs = [cp_epc_rounds(K, start, rounds, options) for rounds in (1, 2, 3, 4)]
+    assert runs[0].relative_error == cp_epc(K, start, options).relative_error
+    for fewer, more in itertools.pairwise(runs):
+        assert more.relative_error <= fewer.relative_error + ROUNDING
+        assert value(objective, more.factors, K) <= value(objective, fewer.factors, K) * (1 + 1e-8)
+        assert more.sweeps == len(more.history) > fewer.sweeps
+
+
+def test_rounds_gain_where_one_correction_stops_short() -> None:
+    K = gaussian(9, 6, 7)
+    start = cp_als(K, 8, ALSOptions(max_sweeps=30)).factors
+    once, thrice = (cp_epc_rounds(K, start, rounds, EPCOptions(max_sweeps=40)) for rounds in (1, 3))
+    assert thrice.stability.sensitivity < once.stability.sensitivity
+    assert thrice.relative_error < once.relative_error

@@ -8,14 +8,18 @@ import sys
 
 import pytest
 
-PROGRAM = """
+ORDER_3 = """
 import resource, torch
-from polyadic.decomposition import EPCOptions, RidgeOptions, StableOptions
+from polyadic.decomposition import BoundedOptions, EPCOptions, RidgeOptions, StableOptions
 from polyadic.formats import CPFormat
 from polyadic.schema import ConvSpec
 
 torch.set_num_threads(1)
-stable = StableOptions(RidgeOptions(strongest=1e-3, weakest=1e-3, max_sweeps=3), EPCOptions(max_sweeps=2))
+stable = StableOptions(
+    ridge=RidgeOptions(strongest=1e-3, weakest=1e-3, max_sweeps=3),
+    fit=BoundedOptions(max_sweeps=1),
+    epc=EPCOptions(error_slack=0.01, max_sweeps=2),
+)
 few_sweeps = CPFormat("cp-epc", stable=stable)
 small, spec = (ConvSpec(S, S, (3, 3), (1, 1), (1, 1), (1, 1)) for S in (16, 512))
 few_sweeps.factorise(torch.randn(small.weight_shape), small, (8,))  # libraries are loaded
@@ -25,12 +29,41 @@ few_sweeps.factorise(kernel, spec, (500,))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
+ORDER_4 = """
+import resource, torch
+from polyadic.decomposition import ALSOptions, LMOptions, cp_als, cp_lm
+
+torch.set_num_threads(1)
+
+
+def few_steps(K, R):
+    cp_als(K, R, ALSOptions(max_sweeps=2, tolerance=-1.0))
+    cp_lm(K, R, LMOptions(max_steps=1, inner_steps=2))
+
+
+few_steps(torch.randn(3, 3, 16, 16, dtype=torch.float64), 8)
+kernel = torch.randn(3, 3, 512, 512, dtype=torch.float64)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+few_steps(kernel, 64)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def growth_in_bytes(program: str) -> int:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return 1024 * int(done.stdout)
+
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss counts KiB only on Linux")
 def test_a_512_x_512_x_3_x_3_kernel_at_rank_500_takes_less_than_a_gigabyte() -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) * 1024 < 2**30
+    assert growth_in_bytes(ORDER_3) < 2**30
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss counts KiB only on Linux")
+def test_the_same_kernel_of_order_4_at_rank_64_takes_a_small_multiple_of_itself() -> None:
+    """The Jacobian of a damped step alone would hold 10^11 numbers."""
+    assert growth_in_bytes(ORDER_4) < 8 * 8 * 9 * 512 * 512

@@ -76,8 +76,11 @@ def check_factors(cp: CP, K: Tensor, name: str) -> None:
     """Refuse factors that are not of ``K``.
 
     Raises:
-        DecompositionError: other sizes, NaN or Inf.
+        DecompositionError: a batch, columns that do not match, other sizes, NaN or Inf.
     """
+    if any(U.ndim != 2 for U in cp.factors) or len({U.shape[-1] for U in cp.factors}) != 1 or cp.rank < 1:
+        shapes = [tuple(U.shape) for U in cp.factors]
+        raise DecompositionError(f"{name} takes one matrix per mode, all with the same R >= 1 columns; got {shapes}")
     if cp.shape != tuple(K.shape):
         raise DecompositionError(f"{name}: the factors make a {cp.shape} tensor, the tensor is {tuple(K.shape)}")
     if not all(bool(torch.isfinite(U).all()) for U in cp.factors):

@@ -88,12 +88,15 @@ def cp_klm(K: Tensor, cp: CP, options: KLMOptions | None = None) -> Solution[CP]
 
 
 def _steps(unit: UnitTensors, cp: CP, bound: float, options: KLMOptions) -> tuple[CP, StopReason, list[float]]:
-    at, history, quiet = NormalEquations.at(unit, cp), [], 0
+    at, quiet = NormalEquations.at(unit, cp), 0
+    history: list[float] = []
     damping: Damping | None = None
     spaces: tuple[_Krylov, _Krylov] | None = None
     for _ in range(options.max_steps):
         if spaces is None:
             spaces = _krylov(at, at.gradient, options.krylov), _krylov(at, at.sensitivity_gradient(), options.krylov)
+        if not len(spaces[0].H):  # no gradient is left
+            return at.cp, StopReason.CONVERGED, [*history, float(at.error)]
         if damping is None:
             damping = Damping.at(spaces[0].H.diagonal().amax()[None], share=0.5)
         nu = float(damping.value)

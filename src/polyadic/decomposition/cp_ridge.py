@@ -44,7 +44,7 @@ class RidgeOptions:
         weakening: each penalty is the one before divided by this, or by less to land on the end of the path.
         weakest: the path ends here at the latest.
         share: the path ends when ``mu * sensitivity`` is down to this share of the squared error (up to 2 %). Chosen
-            with ``weakening`` on the 3 x 3 kernels of ResNet-56 (benchmarks/kernels.py).
+            with ``weakening`` on the 3 x 3 kernels of ResNet-56 (benchmarks/cp_quality.py).
         error: the path also ends once the relative error is down to this.
         sensitivity: the path also ends once the sensitivity is up to this.
         max_sweeps: most sweeps at each penalty.
