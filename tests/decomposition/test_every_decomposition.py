@@ -7,20 +7,28 @@ from typing import Any
 
 import pytest
 import torch
-from solvers import CP_SOLVERS, SOLVERS
+from solvers import CP_SOLVERS, KLM, SOLVERS
 from torch import Tensor
 
-from cases import CASES, gaussian
+from cases import CASES, batch_of, gaussian
 from polyadic.algebra import CP
 from polyadic.decomposition import (
     ALSOptions,
+    BoundedOptions,
     EPCOptions,
+    KLMOptions,
+    LMOptions,
     RidgeOptions,
     Solution,
     StopReason,
     Tucker2Options,
     cp_als,
+    cp_bounded,
     cp_epc,
+    cp_epc_rounds,
+    cp_klm,
+    cp_lm,
+    cp_ridge_curve,
     exact_cp,
     tkd_cpd,
     truncated_svd,
@@ -75,10 +83,21 @@ def test_reported_stability_is_that_of_the_factors_at_unit_norm(solver: str, cas
     assert solution.stability is not None
     norm = float(K.norm())
     unit = solution.factors.scaled(1.0 / norm if norm > 0 else 1.0)
-    assert solution.stability.sensitivity == pytest.approx(unit.sensitivity(), rel=1e-6)
-    assert solution.stability.sensitivity_lemma == pytest.approx(unit.rescaled().sensitivity_lemma(), rel=1e-6)
-    assert solution.stability.sum_squared_intensity == pytest.approx(unit.sum_squared_intensity(), rel=1e-6)
+    assert solution.stability.sensitivity == pytest.approx(float(unit.sensitivity()), rel=1e-6)
+    assert solution.stability.sensitivity_lemma == pytest.approx(float(unit.rescaled().sensitivity_lemma()), rel=1e-6)
+    assert solution.stability.sum_squared_intensity == pytest.approx(float(unit.sum_squared_intensity()), rel=1e-6)
     assert solution.stability.intensity_ratio >= 1.0
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case not in ("zero",)])
+@pytest.mark.parametrize("rank", [1, 3])
+def test_krylov_steps_report_what_is_measured(case: str, rank: int) -> None:
+    K = CASES[case]()
+    for solve in KLM.values():
+        solution = solve(K, rank, 0)
+        assert solution.relative_error == pytest.approx(measured_error(K, solution), abs=1e-8)
+        assert solution.factors.full().shape == K.shape
+        assert all(bool(torch.isfinite(U).all()) for U in tensors_of(solution.factors))
 
 
 @every_solver
@@ -144,18 +163,23 @@ def test_the_tensor_is_left_alone_and_its_graph_too(solver: str) -> None:
         (torch.full((2, 3, 4), math.nan), "24 of 24 NaN or Inf"),
         (torch.ones(2, 3, 4).index_fill(0, torch.tensor(0), math.inf), "12 of 24 NaN or Inf"),
         (torch.ones(2, 3), "order 3"),
-        (torch.ones(2, 3, 4, 5), "order 3"),
         (torch.ones(2, 0, 4), "without empty modes"),
         (torch.ones(2, 3, 4, dtype=torch.int64), "floating-point"),
         (torch.ones(2, 3, 4, dtype=torch.complex64), "floating-point"),
         (torch.full((2, 3, 4), 1e-200, dtype=torch.float64), "between 1e-100 and 1e100"),
         (torch.full((2, 3, 4), 1e200, dtype=torch.float64), "between 1e-100 and 1e100"),
     ],
-    ids=["NaN", "Inf", "order 2", "order 4", "empty", "integer", "complex", "1e-200", "1e200"],
+    ids=["NaN", "Inf", "order 2", "empty", "integer", "complex", "1e-200", "1e200"],
 )
 def test_what_no_decomposition_can_serve_is_refused_with_a_sentence(solver: str, K: Tensor, message: str) -> None:
     with pytest.raises(DecompositionError, match=message):
         SOLVERS[solver](K, 1, 0)
+
+
+@pytest.mark.parametrize("solver", [solver for solver in SOLVERS if solver not in CP_SOLVERS])
+def test_an_order_4_tensor_is_refused_by_the_decompositions_of_order_3(solver: str) -> None:
+    with pytest.raises(DecompositionError, match=r"order 3 .* got shape \(2, 3, 4, 5\)"):
+        SOLVERS[solver](torch.ones(2, 3, 4, 5), 1, 0)
 
 
 @every_cp_solver
@@ -178,8 +202,7 @@ WRONG = {
     "no bound sweep": (lambda: tucker2_bounded(K, 0.1, options=Tucker2Options(bound_sweeps=0)), "at least one sweep"),
     "no grid": (lambda: Tucker2Options(grid=0), "grid = 0"),
     "frontier of NaN": (lambda: tucker2_rank_frontier(K * math.nan, max), "NaN"),
-    "tkd without a bound": (lambda: tkd_cpd(K, 1), "both or neither"),
-    "tkd with two bounds": (lambda: tkd_cpd(K, 1, ranks=(1, 1), tucker_error=0.1), "both or neither"),
+    "tkd with two bounds": (lambda: tkd_cpd(K, 1, ranks=(1, 1), tucker_error=0.1), "got both"),
     "tkd rank 0": (lambda: tkd_cpd(K, 0, ranks=(1, 1)), "got 0"),
     "tkd ranks above": (lambda: tkd_cpd(K, 1, ranks=(5, 1)), r"got \(5, 1\)"),
     "exact below full": (lambda: exact_cp(K, 11), "takes rank 12; got 11"),
@@ -192,7 +215,36 @@ WRONG = {
     "factors of another tensor": (lambda: cp_epc(K, ones(3, 4, 6)), r"\(3, 4, 6\)"),
     "factors of order 2": (lambda: cp_epc(K, ones(3, 4)), r"\(3, 4\)"),
     "NaN factors": (lambda: cp_epc(K, ones(3, 4, 5).scaled(math.nan)), "finite factors"),
+    "a batch of factors": (lambda: cp_bounded(K, batch_of(ones(3, 4, 5))), r"one matrix per mode.*\[\(1, 3, 2\)"),
+    "factors of different ranks": (lambda: cp_epc(K, ragged(2, 3, 2)), "same R >= 1 columns"),
+    "factors without a term": (lambda: cp_klm(K, ragged(0, 0, 0)), "same R >= 1 columns"),
+    "factors with and without terms": (lambda: cp_epc(K, ragged(2, 0, 2)), "same R >= 1 columns"),
+    "negative delta": (lambda: EPCOptions(delta=-0.1), "fraction of"),
+    "NaN delta": (lambda: EPCOptions(delta=math.nan), "fraction of"),
+    "no round": (lambda: cp_epc_rounds(K, ones(3, 4, 5), 0), "at least one round; got 0"),
+    "no sweep of als": (lambda: ALSOptions(max_sweeps=0), "at least one sweep; got 0"),
+    "no sweep at a penalty": (lambda: RidgeOptions(max_sweeps=0), "at least one sweep; got 0"),
+    "bound of 0": (lambda: BoundedOptions(bound=0.0), "bound on the sensitivity is above 0; got 0.0"),
+    "NaN bound on a fit": (lambda: BoundedOptions(bound=math.nan), "got nan"),
+    "no sweep of a fit": (lambda: BoundedOptions(max_sweeps=0), "at least one sweep; got 0"),
+    "bounded fit of another tensor": (lambda: cp_bounded(K, ones(3, 4, 6)), r"\(3, 4, 6\)"),
+    "negative penalty": (lambda: LMOptions(mu=-1.0), "mu is >= 0; got -1.0"),
+    "no step": (lambda: LMOptions(max_steps=0), "at least one step"),
+    "no inner step": (lambda: LMOptions(inner_steps=0), "one inner step"),
+    "start of another rank": (lambda: cp_lm(K, 3, start=ones(3, 4, 5)), "rank 2, asked was 3"),
+    "start of another tensor": (lambda: cp_lm(K, 2, start=ones(3, 4, 6)), r"\(3, 4, 6\)"),
+    "start with NaN": (lambda: cp_lm(K, 2, start=ones(3, 4, 5).scaled(math.nan)), "finite factors"),
+    "surface of no sensitivity": (lambda: KLMOptions(bound=0.0), "above 0; got 0.0"),
+    "no Krylov vector": (lambda: KLMOptions(krylov=0), "one Krylov vector"),
+    "klm of a zero tensor": (lambda: cp_klm(0.0 * K, ones(3, 4, 5)), "zero tensor or zero factors"),
+    "klm of zero factors": (lambda: cp_klm(K, ones(3, 4, 5).scaled(0.0)), "zero tensor or zero factors"),
+    "klm of another tensor": (lambda: cp_klm(K, ones(3, 4, 6)), r"\(3, 4, 6\)"),
+    "curve of rank 0": (lambda: cp_ridge_curve(K, 0), "got 0"),
 }
+
+
+def ragged(*ranks: int) -> CP:
+    return CP(tuple(torch.ones(size, rank, dtype=torch.float64) for size, rank in zip(K.shape, ranks, strict=True)))
 
 
 def ones(*shape: int) -> CP:

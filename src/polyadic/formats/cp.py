@@ -12,6 +12,7 @@ from polyadic.decomposition import (
     ALSOptions,
     EPCOptions,
     Solution,
+    Stability,
     StableOptions,
     cp_als,
     cp_epc,
@@ -19,6 +20,7 @@ from polyadic.decomposition import (
     full_rank,
     stable_cp,
 )
+from polyadic.formats.factored_kernel import FactoredKernel
 from polyadic.formats.format import Format, refuse_groups
 from polyadic.schema import ConvSpec, Rank
 
@@ -45,6 +47,11 @@ class CPFormat(Format):
     def name(self) -> str:
         """The method."""
         return self.method
+
+    @property
+    def weighs_window(self) -> bool:
+        """Yes."""
+        return True
 
     def refuses(self, spec: ConvSpec) -> str | None:
         """Matrices, and grouped layers."""
@@ -94,6 +101,22 @@ class CPFormat(Format):
             A.mT.reshape(R, 1, *spec.kernel),
             C.reshape(spec.out_channels, R, *ones),
         )
+
+    def refitted(self, factored: FactoredKernel, last: Tensor, kernel: Tensor) -> FactoredKernel:
+        """The columns are rescaled to their best norms again, and the stability is that of the new factors."""
+        B, A = (weight.double().flatten(1).mT for weight in factored.weights[:2])
+        cp = CP((A, B, last.double().flatten(1))).rescaled()
+        A, B, C = cp.factors
+        stability = Stability.of(cp, float(kernel.double().norm()))
+        new = (M.reshape(old.shape).to(old) for M, old in zip((B.mT, A.mT, C), factored.weights, strict=True))
+        first, second, third = new
+        chain = replace(
+            factored,
+            weights=(first.contiguous(), second.contiguous(), third),
+            sensitivity=stability.sensitivity,
+            intensity_ratio=stability.intensity_ratio,
+        )
+        return super().refitted(chain, third, kernel)
 
 
 def _sizes(spec: ConvSpec) -> tuple[int, int, int]:

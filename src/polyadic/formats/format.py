@@ -23,6 +23,11 @@ class Format(ABC):
     def name(self) -> str:
         """The name in plans and on the command line, such as "cp-epc"."""
 
+    @property
+    def weighs_window(self) -> bool:
+        """Whether the factors can be weighed over the window and the outputs too, not over the inputs alone."""
+        return False
+
     @abstractmethod
     def refuses(self, spec: ConvSpec) -> str | None:
         """Why this format cannot serve such a layer, in one sentence; None if it can."""
@@ -66,10 +71,12 @@ class Format(ABC):
         self.check(spec, rank)
         if tuple(kernel.shape) != spec.weight_shape:
             raise LayerError(f"the layer's weight has shape {spec.weight_shape}; got a kernel {tuple(kernel.shape)}")
+        if norm is not None:
+            norm = (norm if self.weighs_window else norm.channels_only()).to(kernel.device)
         solution = self.solve(kernel if norm is None else norm.weigh(kernel), spec, rank, seed)
         factors, stability = solution.factors, solution.stability
         if norm is not None:
-            factors = factors.times_input(norm.inverse_root.to(kernel.device))
+            factors = norm.unweigh(factors)
             if isinstance(factors, CP):
                 stability = Stability.of(factors, float(kernel.double().norm()))
         weights = tuple(weight.to(kernel).contiguous() for weight in self.weights(factors, spec, rank))
@@ -84,6 +91,12 @@ class Format(ABC):
             stability.intensity_ratio if stability else None,
             solution.relative_error if norm is not None else None,
         )
+        return replace(chain, relative_error=error_of(kernel, chain))
+
+    def refitted(self, factored: FactoredKernel, last: Tensor, kernel: Tensor) -> FactoredKernel:
+        """``factored`` with ``last`` as the weight of its last stage; its error is that against ``kernel``."""
+        weights = (*factored.weights[:-1], last.to(factored.weights[-1]).contiguous())
+        chain = replace(factored, weights=weights)
         return replace(chain, relative_error=error_of(kernel, chain))
 
     def check(self, spec: ConvSpec, rank: Rank) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from polyadic.schema import Plan, Summary
 from polyadic.search import Bisection, RankSearch
-from polyadic.surgery import FactorCache
+from polyadic.surgery import FactorCache, SequentialOptions
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,11 @@ class CompressOptions:
             fine-tuning wins most of it back.
         search: the strategy.
         exclude: names or patterns (``*``, ``?``) of layers that stay dense.
-        data_aware: decompose in the norm of each layer's inputs, and correct each kernel for what the layers before it
-            lost; needs unlabelled images, of which ``moment_batches`` batches are used.
+        data_aware: decompose in the norm of each layer's inputs, and fit each chain to what the dense layer answers
+            from what the layers before it have left; needs unlabelled images, of which ``moment_batches`` batches are
+            used.
         moment_batches: see ``data_aware``.
+        sequential: how firmly chains are fitted.
         seed: of the decompositions.
         cache: where factored kernels are kept.
         work: folder for the trial log and the training checkpoint; None keeps nothing.
@@ -53,6 +55,7 @@ class CompressOptions:
     exclude: tuple[str, ...] = ()
     data_aware: bool = True
     moment_batches: int = 4
+    sequential: SequentialOptions = field(default_factory=SequentialOptions)
     seed: int = 0
     cache: FactorCache = field(default_factory=lambda: FactorCache(None))
     work: Path | None = None

@@ -76,6 +76,7 @@ def run_digest(
         ladders,
         (max_drop, options.eps, options.recoverable, options.seed, options.data_aware, options.moment_batches),
         repr(options.search),
+        repr(options.sequential),
         tuple(example.shape[1:]),
         task.provenance(),
     )

@@ -5,19 +5,28 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Iterable
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from polyadic.decomposition import InputNorm, corrected_kernel
+from polyadic.decomposition import InputNorm
 from polyadic.errors import LayerError
 from polyadic.formats import FactoredKernel, format_named
 from polyadic.layers import device_of
 from polyadic.pipeline.options import CompressOptions, OnProgress, Progress
 from polyadic.schema import Choice, LayerSite, Plan, plain_rank, points
 from polyadic.search import Ladder, Problem, Trial, TrialLog
-from polyadic.surgery import chain_for, input_moments, layer_at, paired_moments, put, recalibrate_if_better, swapped
+from polyadic.surgery import (
+    chain_for,
+    compress_apart,
+    compress_in_sequence,
+    input_norms,
+    layer_at,
+    recalibrate_if_better,
+    swapped,
+)
 from polyadic.training import EpochRecord, Task
 
 
@@ -39,10 +48,10 @@ class Workshop:
 
     def measure_inputs(self, ladders: tuple[Ladder, ...]) -> None:
         """Take the norm of every candidate's inputs, if there are images for it."""
-        if self.options.data_aware:
+        batches = list(self.batches()) if self.options.data_aware else []
+        if batches:
             names = list(dict.fromkeys(ladder.layer for ladder in ladders))
-            moments = input_moments(self.dense, names, self.batches())
-            self.norms = {name: InputNorm.of(moment) for name, moment in moments.items()}
+            self.norms = input_norms(self.dense, names, torch.cat(batches), self.options.sequential)
 
     def batches(self) -> Iterable[Tensor]:
         """A few unlabelled batches."""
@@ -97,20 +106,21 @@ class Workshop:
     def carry_out(self, plan: Plan) -> tuple[nn.Module, dict[str, FactoredKernel]]:
         """A copy of the dense network with every layer of ``plan`` replaced, and the kernels.
 
-        Layer after layer: each kernel is first corrected for what the layers before it did to its inputs, then
-        decomposed in the norm of the inputs that it will really see.
+        Layer after layer, each in sight of what those before it have done, where there are images for it.
         """
-        network = copy.deepcopy(self.dense)
-        kernels: dict[str, FactoredKernel] = {}
-        for number, choice in enumerate(plan.choices, start=1):
-            layer, weight, _ = layer_at(network, choice.layer)
-            kernel, norm = weight.detach(), None
-            if self.norms:
-                cross, moment = paired_moments(self.dense, network, choice.layer, self.batches())
-                kernel, norm = corrected_kernel(kernel, cross, moment), InputNorm.of(moment)
-            kernels[choice.layer] = self.factorise(choice, kernel, norm)
-            put(network, self.sites[choice.layer], chain_for(layer, kernels[choice.layer]))
-            self.show(Progress("replace", number, len(plan.choices), choice.layer))
+        done = count(1)
+
+        def replaced(layer: str) -> None:
+            self.show(Progress("replace", next(done), len(plan.choices), layer))
+
+        sites = self.sites.values()
+        batches = list(self.batches()) if self.options.data_aware else []
+        if batches:
+            network, kernels = compress_in_sequence(
+                self.dense, sites, plan, torch.cat(batches), self.factorise, self.options.sequential, replaced
+            )
+        else:
+            network, kernels = compress_apart(self.dense, sites, plan, self.factorise, replaced)
         recalibrate_if_better(network, self.calibration_batches(), self.task.score)
         return network, kernels
 

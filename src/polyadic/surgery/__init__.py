@@ -3,10 +3,12 @@
 from polyadic.surgery.calibrate import recalibrate, recalibrate_if_better
 from polyadic.surgery.candidates import find_sites
 from polyadic.surgery.factorise import FactorCache, check_finite, default_cache_directory
-from polyadic.surgery.input_moments import input_moments, paired_moments
+from polyadic.surgery.input_norms import input_norms
 from polyadic.surgery.layer_map import CP, SVD, TKDCPD, LayerMap, Request, Tucker2, decompose_
 from polyadic.surgery.rebuild import plan_stages, rebuild
 from polyadic.surgery.replace import chain_for, layer_at, put, swapped
+from polyadic.surgery.sequential import compress_apart, compress_in_sequence
+from polyadic.surgery.sequential_options import SequentialOptions
 
 __all__ = [
     "CP",
@@ -15,15 +17,17 @@ __all__ = [
     "FactorCache",
     "LayerMap",
     "Request",
+    "SequentialOptions",
     "Tucker2",
     "chain_for",
     "check_finite",
+    "compress_apart",
+    "compress_in_sequence",
     "decompose_",
     "default_cache_directory",
     "find_sites",
-    "input_moments",
+    "input_norms",
     "layer_at",
-    "paired_moments",
     "plan_stages",
     "put",
     "rebuild",

@@ -21,7 +21,7 @@ from polyadic.schema import ConvSpec, Rank
 
 log = logging.getLogger(__name__)
 
-_LAYOUT = "1"  # of the files and of the solvers behind them: change it when either changes its results
+_LAYOUT = "2"  # of the files and of the solvers behind them: change it when either changes its results
 
 
 def default_cache_directory() -> Path:
@@ -65,8 +65,10 @@ class FactorCache:
 
 
 def _key(kernel: Tensor, spec: ConvSpec, fmt: Format, rank: Rank, seed: int, norm: InputNorm | None) -> str:
-    digest = hashlib.sha256(repr((_LAYOUT, fmt, spec, rank, seed, kernel.dtype, tuple(kernel.shape))).encode())
-    for tensor in (kernel,) if norm is None else (kernel, norm.root):
+    roots = norm.roots() if norm is not None else {}
+    known = (_LAYOUT, fmt, spec, rank, seed, kernel.dtype, tuple(kernel.shape), tuple(roots))
+    digest = hashlib.sha256(repr(known).encode())
+    for tensor in (kernel, *roots.values()):
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
