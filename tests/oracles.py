@@ -96,10 +96,10 @@ def block_of(X: Tensor, cp: CP, mode: int) -> Block:
     """The sub-problem of one factor (a batch of one) from the unfolding and the Khatri-Rao product themselves."""
     Z = partner_product(cp.factors, mode)
     others = [m for m in range(len(cp.factors)) if m != mode]
-    norms = torch.stack([cp.factors[m].square().sum(0) for m in others])
+    grams = tuple((cp.factors[m].mT @ cp.factors[m])[None] for m in others)
     G = unfolded(X, mode) @ Z
     sizes = tuple(cp.shape[m] for m in others)
-    return Block(mode, cp.factors[mode][None], G[None], (Z.mT @ Z)[None], norms[None], sizes)
+    return Block(mode, cp.factors[mode][None], G[None], (Z.mT @ Z)[None], grams, sizes)
 
 
 def least_weighted_norm(X: Tensor, cp: CP, mode: int, bound: float) -> float:

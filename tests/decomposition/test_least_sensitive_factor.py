@@ -119,7 +119,8 @@ def test_every_member_of_a_batch_has_a_bound_of_its_own() -> None:
     blocks = [each[2] for each in problems]
     together = Block(
         1,
-        *(torch.cat([getattr(block, name) for block in blocks]) for name in ("factor", "G", "Gamma", "norms")),
+        *(torch.cat([getattr(block, name) for block in blocks]) for name in ("factor", "G", "Gamma")),
+        tuple(torch.cat(grams) for grams in zip(*(block.grams for block in blocks), strict=True)),
         blocks[0].sizes,
     )
     least = problems[2][4]

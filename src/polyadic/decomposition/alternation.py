@@ -45,7 +45,7 @@ class Block:
         factor: the factor before its update (b x I x R).
         G: MTTKRP of this mode (b x I x R), float64.
         Gamma: elementwise product of the other Grams (b x R x R), float64.
-        norms: squared column norms of the other factors (b x N-1 x R).
+        grams: the Grams of the other factors, one by one (b x R x R each), float64.
         sizes: sizes of the other modes.
     """
 
@@ -53,8 +53,13 @@ class Block:
     factor: Tensor
     G: Tensor
     Gamma: Tensor
-    norms: Tensor
+    grams: tuple[Tensor, ...]
     sizes: tuple[int, ...]
+
+    @property
+    def norms(self) -> Tensor:
+        """Squared column norms of the other factors (b x N-1 x R)."""
+        return torch.stack([gram.diagonal(dim1=-2, dim2=-1) for gram in self.grams], dim=-2)
 
     @property
     def weight(self) -> Tensor:
@@ -80,6 +85,23 @@ def unit_tensor(K: Tensor) -> tuple[Tensor, float]:
     return (K / norm if norm > 0 else K), norm
 
 
+class KnownGrams:
+    """The Grams of the factors that the last sweep returned, for a next one that starts from just these."""
+
+    def __init__(self) -> None:
+        """None is known yet."""
+        self._cp: CP | None = None
+        self._grams: tuple[Tensor, ...] = ()
+
+    def of(self, cp: CP) -> list[Tensor]:
+        """``U' U`` of every factor (b x R x R), float64."""
+        return list(self._grams) if cp is self._cp else [gram(U.double()) for U in cp.factors]
+
+    def keep(self, cp: CP, grams: Sequence[Tensor]) -> None:
+        """Those of ``cp`` from now on."""
+        self._cp, self._grams = cp, tuple(grams)
+
+
 @dataclass(frozen=True)
 class UnitTensors:
     """A batch of tensors as the solvers see it: norm 1, modes in ascending size, contiguous.
@@ -90,6 +112,7 @@ class UnitTensors:
         squares: ``||X||^2`` (b), 1 or 0.
         order: mode n of X is mode ``order[n]`` of the tensors that were given.
         scratch: memory for the temporaries of a sweep.
+        grams: those of the last sweep.
     """
 
     X: Tensor
@@ -97,6 +120,7 @@ class UnitTensors:
     squares: Tensor
     order: tuple[int, ...]
     scratch: Scratch = field(default_factory=Scratch)
+    grams: KnownGrams = field(default_factory=KnownGrams)
 
     @staticmethod
     def of(tensors: Tensor, dtype: torch.dtype = torch.float64) -> UnitTensors:
@@ -134,15 +158,14 @@ def sweep(unit: UnitTensors, cp: CP, update: Update) -> tuple[CP, Tensor]:
         The new factors and their squared errors ``||X - X^||^2`` (b, float64).
     """
     X, factors = unit.X, list(cp.factors)
-    grams = [gram(U.double()) for U in factors]
     last = len(factors) - 1
+    grams = unit.grams.of(cp)
 
     def serve(mode: int, G: Tensor) -> Tensor:
-        others = [m for m in range(last + 1) if m != mode]
-        Gamma = reduce(torch.mul, [grams[m] for m in others])
-        norms = torch.stack([grams[m].diagonal(dim1=-2, dim2=-1) for m in others], dim=-2)
-        sizes = tuple(int(X.shape[1 + m]) for m in others)
-        factors[mode] = update(Block(mode, factors[mode], G.double(), Gamma, norms, sizes)).to(X)
+        others = (*grams[:mode], *grams[mode + 1 :])
+        Gamma = reduce(torch.mul, others)
+        sizes = (*X.shape[1 : 1 + mode], *X.shape[2 + mode :])
+        factors[mode] = update(Block(mode, factors[mode], G.double(), Gamma, others, sizes)).to(X)
         grams[mode] = gram(factors[mode].double())
         return Gamma
 
@@ -165,7 +188,9 @@ def sweep(unit: UnitTensors, cp: CP, update: Update) -> tuple[CP, Tensor]:
     # ||X - X^||^2 = ||X||^2 - 2 <X, X^> + ||X^||^2, and <X, X^> = sum(G * U_N): X^ is never formed
     inner = (G.double() * factors[last]).sum((-2, -1))
     error = unit.squares - 2.0 * inner + (Gamma * grams[last]).sum((-2, -1))
-    return CP(tuple(factors)), error.clamp_min(0.0)
+    result = CP(tuple(factors))
+    unit.grams.keep(result, grams)
+    return result, error.clamp_min(0.0)
 
 
 def mttkrps(unit: UnitTensors, cp: CP) -> list[Tensor]:
@@ -185,19 +210,24 @@ def solve_gram(Gamma: Tensor, G: Tensor) -> Tensor:
 
     A zero row of ``Gamma`` belongs to a dead term, whose column of G is zero: it stays zero.
     """
-    diagonal = Gamma.diagonal(dim1=-2, dim2=-1)
-    dead = diagonal <= 0
-    if bool(dead.any()):
-        Gamma = Gamma + torch.diag_embed(dead.to(Gamma))
-        diagonal = Gamma.diagonal(dim1=-2, dim2=-1)
     L, info = torch.linalg.cholesky_ex(Gamma)
+    diagonal = Gamma.diagonal(dim1=-2, dim2=-1)
 
     # L_rr^2 / Gamma_rr is the part of column r that the columns before it do not span: below 1e-13 it is rounding,
     # and Cholesky would answer with terms that are huge and cancel
-    sound = (info == 0) & (L.diagonal(dim1=-2, dim2=-1).square() > 1e-13 * diagonal).all(-1)
-    if bool(sound.all()):
+    if not bool(info.any()) and bool((L.diagonal(dim1=-2, dim2=-1).square() > 1e-13 * diagonal).all()):
         solution: Tensor = torch.cholesky_solve(G.mT, L).mT
         return solution
+    return _solve_singular(Gamma, G)
+
+
+def _solve_singular(Gamma: Tensor, G: Tensor) -> Tensor:
+    """The same where some are singular, or some terms are dead."""
+    dead = Gamma.diagonal(dim1=-2, dim2=-1) <= 0
+    Gamma = Gamma + torch.diag_embed(dead.to(Gamma))
+    L, info = torch.linalg.cholesky_ex(Gamma)
+    diagonal = Gamma.diagonal(dim1=-2, dim2=-1)
+    sound = (info == 0) & (L.diagonal(dim1=-2, dim2=-1).square() > 1e-13 * diagonal).all(-1)
     result = torch.empty_like(G)
     if bool(sound.any()):
         result[sound] = torch.cholesky_solve(G[sound].mT, L[sound]).mT
