@@ -28,7 +28,7 @@ TRAINING = FinetuneOptions(
 @reported
 def demo(
     out: Annotated[Path | None, typer.Option(help="folder for the result; a temporary one when absent")] = None,
-    max_drop: Annotated[float, typer.Option(help="points of accuracy that may be lost")] = 0.5,
+    max_drop: Annotated[float, typer.Option(help="points of accuracy that may be lost")] = 1.0,
     seed: Seed = 0,
     json: AsJson = False,
 ) -> None:
@@ -46,9 +46,9 @@ def demo(
         with ProgressBars() as bars:
             result = compress(
                 model,
-                image_task(data, epochs=10, seed=seed),
+                image_task(data, epochs=20, seed=seed),
                 max_drop=max_drop,
-                options=CompressOptions(seed=seed, work=folder, recoverable=3.0),  # it never saw the held-out digits
+                options=CompressOptions(seed=seed, work=folder, recoverable=1.0),  # it never saw the held-out digits
                 on_progress=bars.show,
             )
         result = with_provenance(result, {"command": "polyadic demo", "model": MODEL})
