@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from record import RESULTS, record
+from record import RESULTS, command, record
 from torch import Tensor, nn
 
 from polyadic.costing import network_cost
@@ -170,6 +170,7 @@ class Bench:
             "seconds": seconds,
             "seconds_without_recalibration": walked,
             "threads": torch.get_num_threads(),
+            "command": command(),
         }
 
 

@@ -18,9 +18,13 @@ def record(name: str, figures: dict[str, Any]) -> Path:
     """Write ``results/NAME.json`` with the command, the machine and ``figures``; returns its path."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
-    path.write_text(json.dumps({"command": command, "environment": environment(), **figures}, indent=1) + "\n")
+    path.write_text(json.dumps({"command": command(), "environment": environment(), **figures}, indent=1) + "\n")
     return path
+
+
+def command() -> str:
+    """The command line of this process."""
+    return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
 
 
 def environment() -> dict[str, Any]:

@@ -12,8 +12,8 @@ error of its CP is taken to follow from the share of the core's numbers that the
     e_C^2 = ||G||^2 phi(R (D^2 + R1 + R2) / (D^2 R1 R2)),
 
 with the same ``phi`` for all cores of one kernel. It is estimated from the Tucker-2 of the kernel at equal weights,
-``phi = (squared error of Tucker-2)^p``, where p is measured on the kernel by a CP of it (1.1 to 2.1 on twelve 3 x 3
-kernels of ResNet-56, ResNet-18 and SqueezeNet at 15, 30 and 50 % of their weights; else the median, 1.7).
+``phi = (squared error of Tucker-2)^p``, where p is measured on the kernel by a CP of it; without one, 1.7 is taken
+(benchmarks/tucker.py).
 A TKD-CPD is a CP of the kernel, so it is never taken to be more exact than a CP of the kernel with the same R.
 """
 
