@@ -163,11 +163,22 @@ def squared_residual(X: Tensor, cp: CP, mode: int, A: Tensor) -> float:
     return float((unfolded(X, mode) - A @ partner_product(cp.factors, mode).mT).square().sum())
 
 
-def dense_layer(spec: ConvSpec, weight: Tensor, bias: Tensor | None = None) -> nn.Module:
-    """The single torch layer with that weight."""
-    layer = plain_layer(spec, weight.device, weight.dtype)
+def as_torch_stores(spec: ConvSpec, kernel: Tensor) -> Tensor:
+    """Channel by channel: a transposed layer stores S x T/groups x window."""
+    if not spec.transposed:
+        return kernel
+    S, T = spec.in_channels // spec.groups, spec.out_channels // spec.groups
+    weight = kernel.new_zeros(spec.in_channels, T, *spec.kernel)
+    for group, s, t in itertools.product(range(spec.groups), range(S), range(T)):
+        weight[group * S + s, t] = kernel[group * T + t, s]
+    return weight
+
+
+def dense_layer(spec: ConvSpec, kernel: Tensor, bias: Tensor | None = None) -> nn.Module:
+    """The single torch layer with that kernel (T x S/groups x window)."""
+    layer = plain_layer(spec, kernel.device, kernel.dtype)
     with torch.no_grad():
-        layer.get_parameter("weight").copy_(weight)
+        layer.get_parameter("weight").copy_(as_torch_stores(spec, kernel))
         if bias is not None:
             layer.get_parameter("bias").copy_(bias)
     return layer

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from cases import gaussian
-from polyadic.algebra import TensorTrain, TTMatrix, balanced_modes
+from polyadic.algebra import TensorTrain, TTMatrix, balanced_modes, covering_modes
 from polyadic.errors import DecompositionError
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
@@ -170,7 +171,69 @@ def test_a_count_with_too_few_factors_is_to_be_padded(n: int, d: int, enough: in
         balanced_modes(n, d)
 
 
+@pytest.mark.parametrize("modes", [balanced_modes, covering_modes])
 @pytest.mark.parametrize(("n", "d"), [(0, 1), (4, 0), (-4, 2)])
-def test_no_count_and_no_mode_are_refused(n: int, d: int) -> None:
+def test_no_count_and_no_mode_are_refused(modes: Callable[[int, int], tuple[int, ...]], n: int, d: int) -> None:
     with pytest.raises(DecompositionError, match="at least"):
-        balanced_modes(n, d)
+        modes(n, d)
+
+
+def products(n: int, d: int) -> list[tuple[int, ...]]:
+    """All rising d-tuples of whole numbers from 2 on that multiply to n, by trying them."""
+    if d < 2:
+        return [(n,)] if d == 1 and n >= 2 else [()] if d == 0 and n == 1 else []
+    return [
+        (*fewer, last)
+        for last in range(2, n + 1)
+        if n % last == 0
+        for fewer in products(n // last, d - 1)
+        if fewer[-1] <= last
+    ]
+
+
+@given(st.integers(1, 400), st.integers(1, 4))
+@settings(max_examples=150)
+def test_covering_modes_are_of_least_sum_among_all_that_are_large_enough(n: int, d: int) -> None:
+    modes = covering_modes(n, d)
+    size, above_one = math.prod(modes), [mode for mode in modes if mode > 1]
+    assert len(modes) == d
+    assert n <= size <= n + n // 8
+    own = min(products(n, d), key=sum, default=None)
+    if own is not None and max(own) <= 2 * min(own):  # even enough as it is
+        assert sorted(modes) == list(own)
+        return
+    within = [found for count in range(n, n + n // 8 + 1) for found in products(count, d)]
+    if within:  # no mode is a 1 unless it has to be
+        assert len(above_one) == d
+        least = min(sum(found) for found in within)
+        assert sum(modes) == least
+        assert size == min(math.prod(found) for found in within if sum(found) == least)
+    else:
+        assert len(above_one) < d
+        fewer = [found for count in range(n, n + n // 8 + 1) for found in products(count, d - 1)]
+        assert (len(above_one) == d - 1) == bool(fewer)
+
+
+@given(st.integers(1, 2000), st.integers(1, 4))
+def test_the_largest_covering_mode_lies_inside(n: int, d: int) -> None:
+    modes = covering_modes(n, d)
+    peak = modes.index(max(modes))
+    rising, falling = modes[: peak + 1], modes[peak:]
+    assert list(rising) == sorted(rising)
+    assert list(falling) == sorted(falling, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "modes"),
+    [(128, 3, (4, 8, 4)), (67, 3, (3, 6, 4)), (3, 3, (1, 3, 1)), (1, 2, (1, 1)), (5, 2, (1, 5)), (61, 1, (61,))],
+)
+def test_covering_modes_of_common_counts(n: int, d: int, modes: tuple[int, ...]) -> None:
+    assert sorted(covering_modes(n, d)) == sorted(modes)
+
+
+def test_covering_modes_of_large_counts_are_found_at_once() -> None:
+    for n in (25088, 50257, 10007):
+        for d in (2, 3, 4):
+            modes = covering_modes(n, d)
+            assert n <= math.prod(modes) <= n * 9 / 8
+            assert max(modes) <= 2 * min(modes)

@@ -9,7 +9,7 @@ from torch import nn
 from cases import gaussian
 from polyadic.errors import LayerError
 from polyadic.formats import FORMATS, FactoredKernel
-from polyadic.layers import empty_chain, filled_chain
+from polyadic.layers import TTLayer, empty_chain, filled_chain
 from polyadic.schema import ConvSpec
 
 
@@ -23,6 +23,27 @@ def test_a_chain_holds_plain_torch_layers_and_nothing_else() -> None:
     assert type(chain) is nn.Sequential
     assert {type(module) for module in chain} == {nn.Conv2d}
     assert all(parameter.requires_grad and parameter.is_leaf for parameter in chain.parameters())
+
+
+def test_a_train_over_the_channels_is_one_layer_with_its_cores_and_the_bias() -> None:
+    spec = ConvSpec(8, 6, (3, 3), (1, 1), (1, 1), (1, 1), bias=True)
+    kernel, bias = FORMATS["tt-matrix"].factorise(gaussian(6, 8, 3, 3), spec, (3, 4)), gaussian(6)
+    chain = filled_chain(kernel, bias, gaussian(1))
+    assert type(chain) is nn.Sequential
+    (layer,) = chain
+    assert type(layer) is TTLayer
+    assert torch.equal(torch.cat([G.flatten() for G in layer.cores]), kernel.weights[0])
+    assert torch.equal(layer.bias, bias)
+    torch.testing.assert_close(layer.kernel(), kernel.dense_kernel(), rtol=1e-10, atol=1e-10)
+    assert all(parameter.requires_grad and parameter.is_leaf for parameter in chain.parameters())
+
+
+def test_the_weights_of_a_transposed_chain_are_stored_as_torch_stores_them() -> None:
+    spec = ConvSpec(4, 5, (3, 3), (2, 2), (1, 1), (1, 1), transposed=True, output_padding=(1, 1))
+    kernel = FORMATS["tucker2"].factorise(gaussian(5, 4, 3, 3), spec, (2, 3))
+    first, core, last = filled_chain(kernel, None, gaussian(1))
+    assert [type(layer) for layer in (first, core, last)] == [nn.Conv2d, nn.ConvTranspose2d, nn.Conv2d]
+    assert torch.equal(core.weight, kernel.weights[1].transpose(0, 1))
 
 
 def test_weights_and_bias_are_copies_and_the_bias_goes_last() -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from polyadic.layers import plain_layer, spec_of
+from cases import gaussian
+from oracles import as_torch_stores
+from polyadic.layers import kernel_of, plain_layer, spec_of, stored
 from polyadic.schema import ConvSpec
 
 MODULES = [
@@ -18,6 +22,9 @@ MODULES = [
     nn.Conv2d(4, 6, 3, padding="same", padding_mode="reflect"),
     nn.Conv2d(4, 4, 3, padding=1, groups=4, padding_mode="circular"),
     nn.Conv3d(2, 3, (1, 2, 3), padding=(0, 1, 1), padding_mode="replicate"),
+    nn.ConvTranspose1d(3, 4, 3, stride=2, output_padding=1),
+    nn.ConvTranspose2d(4, 6, (3, 2), (2, 1), (1, 0), (1, 0), groups=2, bias=False, dilation=(1, 2)),
+    nn.ConvTranspose3d(2, 3, (1, 2, 3), padding=(0, 1, 1)),
 ]
 
 
@@ -54,18 +61,49 @@ class Subclass(nn.Conv2d):
     "module",
     [
         Subclass(1, 1, 3),
-        nn.ConvTranspose2d(1, 1, 3),
         nn.BatchNorm2d(1),
         nn.LazyConv2d(1, 3),
         nn.Bilinear(1, 1, 1),
-        parametrizations.weight_norm(nn.Conv2d(1, 1, 3)),
-        parametrizations.spectral_norm(nn.Linear(2, 2)),
+        parametrizations.weight_norm(Subclass(1, 1, 3)),
     ],
     ids=lambda module: type(module).__name__,
 )
 @pytest.mark.filterwarnings("ignore:Lazy modules are a new feature")
 def test_what_is_not_plain_has_no_description(module: nn.Module) -> None:
     assert spec_of(module) is None
+
+
+def test_a_parametrised_layer_is_described_as_what_it_was() -> None:
+    assert spec_of(parametrizations.weight_norm(nn.Conv2d(1, 1, 3))) == spec_of(nn.Conv2d(1, 1, 3))
+    assert spec_of(parametrizations.spectral_norm(nn.Linear(2, 2))) == spec_of(nn.Linear(2, 2))
+
+
+@given(st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.integers(1, 3), st.booleans())
+def test_a_kernel_is_the_same_numbers_however_torch_stores_them(
+    groups: int, S: int, T: int, axes: int, transposed: bool
+) -> None:
+    window = (2, 1, 3)[:axes]
+    spec = ConvSpec(
+        groups * S, groups * T, window, (1,) * axes, (0,) * axes, (1,) * axes, groups,
+        transposed=transposed, output_padding=(0,) * axes if transposed else (),
+    )  # fmt: skip
+    layer, kernel = plain_layer(spec, dtype=torch.float64), gaussian(*spec.weight_shape)
+    weight = stored(kernel, spec)
+    assert weight.shape == layer.get_parameter("weight").shape
+    assert torch.equal(kernel_of(weight, spec), kernel)
+    assert torch.equal(weight, as_torch_stores(spec, kernel))
+
+
+def test_the_kernel_of_a_transposed_layer_is_what_one_impulse_spreads() -> None:
+    layer = nn.ConvTranspose2d(4, 6, (3, 2), groups=2, bias=False).double()
+    spec = spec_of(layer)
+    assert spec is not None
+    kernel = kernel_of(layer.weight, spec)
+    for s in range(4):
+        x = torch.zeros(1, 4, 1, 1, dtype=torch.float64)
+        x[0, s] = 1.0
+        outputs = range(3) if s < 2 else range(3, 6)
+        torch.testing.assert_close(layer(x)[0, outputs], kernel[outputs, s % 2])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])

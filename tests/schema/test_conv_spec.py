@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
@@ -10,6 +12,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from cases import gaussian
+from polyadic import layers
 from polyadic.layers import plain_layer
 from polyadic.schema import ConvSpec, LayerSite, chain_macs, chain_params
 
@@ -22,11 +25,19 @@ def grouped_layers(draw: st.DrawFn) -> tuple[ConvSpec, tuple[int, ...]]:
     def per_axis(least: int, most: int) -> tuple[int, ...]:
         return draw(st.tuples(*[st.integers(least, most)] * axes))
 
-    groups = draw(st.integers(1, 3))
+    groups, transposed = draw(st.integers(1, 3)), draw(st.booleans())
     channels = [groups * draw(st.integers(1, 3)) for _ in range(2)]
-    kernel, dilation = per_axis(1, 4), per_axis(1, 2)
-    spec = ConvSpec(*channels, kernel, per_axis(1, 3), per_axis(0, 2), dilation, groups, draw(st.booleans()))
-    size = tuple(d * (k - 1) + 1 + more for d, k, more in zip(dilation, kernel, per_axis(0, 4), strict=True))
+    kernel, dilation, stride = per_axis(1, 4), per_axis(1, 2), per_axis(1, 3)
+    bounds = [max(pair) - 1 for pair in zip(dilation, stride, strict=True)]
+    extra = tuple(draw(st.integers(0, bound)) for bound in bounds) if transposed else ()
+    spec = ConvSpec(
+        *channels, kernel, stride, per_axis(0, 2), dilation, groups, draw(st.booleans()),
+        transposed=transposed, output_padding=extra,
+    )  # fmt: skip
+    least = 5 if transposed else 1  # padding of 2 takes 4 away
+    size = tuple(
+        max(d * (k - 1) + 1, least) + more for d, k, more in zip(dilation, kernel, per_axis(0, 4), strict=True)
+    )
     return spec, size
 
 
@@ -40,7 +51,37 @@ def test_sizes_parameters_and_macs_are_those_of_torch(case: tuple[ConvSpec, tupl
     assert y.shape == (1, spec.out_channels, *spec.output_size(size))
     assert spec.macs(size) == counter.get_total_flops() // 2
     assert spec.params == sum(p.numel() for p in layer.parameters())
-    assert spec.weight_shape == tuple(layer.get_parameter("weight").shape)
+    kernel = layers.kernel_of(layer.get_parameter("weight"), spec)
+    assert spec.weight_shape == tuple(kernel.shape)
+
+
+@given(grouped_layers(), st.integers(2, 3))
+def test_one_group_and_that_many_of_it_are_the_layer(case: tuple[ConvSpec, tuple[int, ...]], groups: int) -> None:
+    spec, size = case
+    one = spec.one_group
+    assert (one.groups, one.in_channels, one.out_channels) == (
+        1, spec.in_channels // spec.groups, spec.out_channels // spec.groups)  # fmt: skip
+    assert one.repeated(spec.groups) == spec
+    assert one.repeated(groups).repeated(2) == one.repeated(2 * groups)
+    many = one.repeated(groups)
+    assert (many.macs(size), many.params) == (groups * one.macs(size), groups * one.params)
+    assert many.output_size(size) == one.output_size(size)
+
+
+@given(grouped_layers())
+def test_parts_along_the_axes_move_positions_as_the_layer_does(case: tuple[ConvSpec, tuple[int, ...]]) -> None:
+    spec, size = case
+    one, seen = spec.one_group, size
+    for axis in range(spec.axes):
+        part = one.along([axis], 2, 3)
+        assert (part.in_channels, part.out_channels, part.bias, part.groups) == (2, 3, False, 1)
+        assert part.taps == spec.kernel[axis]
+        assert all(after == before for other, (after, before) in enumerate(
+            zip(part.output_size(seen), seen, strict=True)) if other != axis)  # fmt: skip
+        seen = part.output_size(seen)
+    assert seen == spec.output_size(size)
+    whole = one.along(range(spec.axes), one.in_channels, one.out_channels)
+    assert whole == replace(one, bias=False)
 
 
 def test_a_linear_layer_counts_once_per_position() -> None:
@@ -61,6 +102,28 @@ def test_geometry_with_the_wrong_number_of_axes_is_refused(field: str) -> None:
     geometry = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
     with pytest.raises(ValueError, match="one value for each of 2 axes"):
         ConvSpec(1, 1, (3, 3), **{**geometry, field: (1,)})
+
+
+def test_output_padding_is_for_every_axis_of_a_transposed_layer() -> None:
+    with pytest.raises(ValueError, match="one value for each of 2 axes"):
+        ConvSpec(1, 1, (3, 3), (1, 1), (0, 0), (1, 1), transposed=True, output_padding=(0,))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"groups": 2}, "groups divide the channels; got 2 groups of 3 and 4"),
+        ({"groups": 0}, "groups divide the channels; got 0"),
+        ({"padding": "same", "stride": (2,)}, "'same' is for stride 1"),
+        ({"padding": "same", "transposed": True, "output_padding": (0,)}, "layers that are not transposed"),
+        ({"padding_mode": "mirror"}, "zeros, reflect, replicate, circular, .*got 'mirror'"),
+        ({"padding_mode": "reflect", "transposed": True, "output_padding": (0,)}, "zeros in a transposed layer"),
+    ],
+)
+def test_what_torch_does_not_build_is_refused(wrong: dict[str, object], message: str) -> None:
+    given = {"kernel": (3,), "stride": (1,), "padding": (1,), "dilation": (1,), **wrong}
+    with pytest.raises(ValueError, match=message):
+        ConvSpec(3, 4, **given)
 
 
 @pytest.mark.parametrize("axes", [0, 1, 2, 3])

@@ -4,7 +4,7 @@ from polyadic.algebra.cp import CP
 from polyadic.algebra.low_rank import LowRank
 from polyadic.algebra.products import gram, gram_product, khatri_rao, mode_product, mttkrp
 from polyadic.algebra.tensor_train import TensorTrain, largest_tt_ranks
-from polyadic.algebra.tt_matrix import TTMatrix, balanced_modes
+from polyadic.algebra.tt_matrix import TTMatrix, balanced_modes, covering_modes
 from polyadic.algebra.tucker import Tucker2
 from polyadic.algebra.unfolding import kernel_to_order3, order3_to_kernel, unfold
 
@@ -15,6 +15,7 @@ __all__ = [
     "TensorTrain",
     "Tucker2",
     "balanced_modes",
+    "covering_modes",
     "gram",
     "gram_product",
     "kernel_to_order3",

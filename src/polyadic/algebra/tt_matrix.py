@@ -162,8 +162,36 @@ def balanced_modes(n: int, d: int) -> tuple[int, ...]:
             f"{n} has fewer than {d} prime factors, so it is no product of {d} modes above 1: pad it with zeros to "
             f"{enough}, or use fewer modes"
         )
-    # 2 4 8 -> 2 8 4: every second one from the left, the others back from the right
-    return (*found[::2], *reversed(found[1::2]))
+    return _largest_inside(found)
+
+
+def covering_modes(n: int, d: int) -> tuple[int, ...]:
+    """``d`` modes for a count of ``n``, whatever ``n`` is: their product is ``n``, or up to an eighth more.
+
+    Modes of ``n`` itself if none of them is more than twice as large as another; otherwise, of all counts that are
+    large enough, the modes of least sum. So 128 in 3 gives (4, 8, 4), and 67 is padded to 72 = 3 * 6 * 4. Where there
+    are no d modes above 1, the rest are ones: 3 in 3 gives (1, 3, 1).
+
+    Raises:
+        DecompositionError: a count or a number of modes below 1.
+    """
+    if d < 1 or n < 1:
+        raise DecompositionError(f"a count of at least 1 is split into at least one mode; got {n} in {d}")
+    own = min(_products(n, d), key=sum, default=None)
+    if own is not None and own[-1] <= 2 * own[0]:
+        return _largest_inside(own)
+    candidates = [modes for size in range(n, n + n // 8 + 1) for modes in _products(size, d)]
+    if candidates:
+        return _largest_inside(min(candidates, key=lambda modes: (sum(modes), math.prod(modes))))
+    if d == 1:
+        return (n,)
+    fewer = covering_modes(n, d - 1)
+    return (1, *fewer) if fewer[0] > 1 else (*fewer, 1)
+
+
+def _largest_inside(rising: tuple[int, ...]) -> tuple[int, ...]:
+    """2 4 8 to 2 8 4: every second one from the left, the others back from the right."""
+    return (*rising[::2], *reversed(rising[1::2]))
 
 
 def _products(n: int, d: int, least: int = 2) -> Iterator[tuple[int, ...]]:

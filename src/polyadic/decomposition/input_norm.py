@@ -134,8 +134,8 @@ class InputNorm:
             DecompositionError: factors that know their input channels alone, in a norm of more.
         """
         if isinstance(factors, CP):
-            A, B, C = factors.factors
-            return CP((_times(self.taps, A), _times(self.channels, B), _times(self.outputs, C))).rescaled()
+            A, B, C, *rest = factors.factors  # of an order above 3 the window is weighed in no mode
+            return CP((_times(self.taps, A), _times(self.channels, B), _times(self.outputs, C), *rest)).rescaled()
         if isinstance(factors, Tucker2):
             G = factors.G if self.taps is None else mode_product(factors.G, self.taps.inverse_root, 0)
             return Tucker2(G, _times(self.channels, factors.U), _times(self.outputs, factors.V))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal, final
 
+import torch
 from torch import Tensor
 
 from polyadic.algebra import CP, kernel_to_order3
@@ -14,17 +15,17 @@ from polyadic.decomposition import (
     EPCOptions,
     RidgeOptions,
     Solution,
-    Stability,
     StableOptions,
     cp_als,
     cp_epc,
     exact_cp,
     full_rank,
     stable_cp,
+    stable_cp_batch,
 )
 from polyadic.formats.factored_kernel import FactoredKernel
-from polyadic.formats.format import Format, refuse_groups
-from polyadic.schema import ConvSpec, Rank
+from polyadic.formats.format import Format, together
+from polyadic.schema import ConvSpec, Rank, Stage
 
 # A search decomposes hundreds of kernels: a third of the time of the defaults of stable_cp, and an error that is a few
 # tenths of a percent higher.
@@ -59,17 +60,17 @@ class CPFormat(Format):
         """Yes."""
         return True
 
-    def refuses(self, spec: ConvSpec) -> str | None:
-        """Matrices, and grouped layers."""
+    def objection(self, spec: ConvSpec) -> str | None:
+        """Matrices."""
         if spec.taps == 1:
             return "a 1 x 1 kernel is a matrix, for which svd is optimal"
-        return refuse_groups(spec)
+        return None
 
-    def largest_rank(self, spec: ConvSpec) -> Rank:
+    def full_rank(self, spec: ConvSpec) -> Rank:
         """The product of the two smallest of (D^2, S, T)."""
         return (full_rank(_sizes(spec)),)
 
-    def stages(self, spec: ConvSpec, rank: Rank) -> tuple[ConvSpec, ...]:
+    def chain(self, spec: ConvSpec, rank: Rank) -> tuple[Stage, ...]:
         """1 x 1 (S to R), depthwise D x D with the layer's geometry, 1 x 1 (R to T) with its bias.
 
         A 1 x 1 convolution without bias commutes with every padding mode, so the depthwise stage may carry it.
@@ -81,9 +82,9 @@ class CPFormat(Format):
             ConvSpec.pointwise(R, spec.out_channels, spec.axes, bias=spec.bias),
         )
 
-    def ladder(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
+    def rungs(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
         """Every rank from 1 up."""
-        return [(R,) for R in range(1, self.largest_rank(spec)[0] + 1)]
+        return [(R,) for R in range(1, self.full_rank(spec)[0] + 1)]
 
     def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[CP]:
         """CP of the kernel as a D^2 x S x T tensor."""
@@ -96,6 +97,12 @@ class CPFormat(Format):
         if self.method == "cp-als-epc":
             return cp_epc(K, fitted.factors, self.epc)
         return Solution(**{**vars(fitted), "factors": fitted.factors.to(K)})
+
+    def solve_all(self, kernels: list[Tensor], spec: ConvSpec, rank: Rank, seed: int) -> list[Solution[CP]]:
+        """The groups in one batch, where the method has one."""
+        if self.method == "cp-epc":
+            return stable_cp_batch([kernel_to_order3(kernel) for kernel in kernels], rank[0], self.stable, seed=seed)
+        return [self.solve(kernel, spec, rank, seed) for kernel in kernels]
 
     def weights(self, factors: CP, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
         """``B'`` (R x S x 1), ``A'`` (R x 1 x window), ``C`` (T x R x 1); terms that the solver dropped are zero."""
@@ -110,19 +117,28 @@ class CPFormat(Format):
 
     def refitted(self, factored: FactoredKernel, last: Tensor, kernel: Tensor) -> FactoredKernel:
         """The columns are rescaled to their best norms again, and the stability is that of the new factors."""
-        B, A = (weight.double().flatten(1).mT for weight in factored.weights[:2])
-        cp = CP((A, B, last.double().flatten(1))).rescaled()
-        A, B, C = cp.factors
-        stability = Stability.of(cp, float(kernel.double().norm()))
-        new = (M.reshape(old.shape).to(old) for M, old in zip((B.mT, A.mT, C), factored.weights, strict=True))
-        first, second, third = new
-        chain = replace(
-            factored,
-            weights=(first.contiguous(), second.contiguous(), third),
-            sensitivity=stability.sensitivity,
-            intensity_ratio=stability.intensity_ratio,
-        )
-        return super().refitted(chain, third, kernel)
+        chain = rebalanced(factored, last, kernel)
+        return super().refitted(chain, chain.weights[-1], kernel)
+
+
+def rebalanced(factored: FactoredKernel, last: Tensor, kernel: Tensor) -> FactoredKernel:
+    """A CP of any order with ``last`` for its last stage: balanced columns, and the stability of these factors."""
+    groups = factored.stages[0].groups
+    given = (*factored.weights[:-1], last.to(factored.weights[-1]))
+    terms = []
+    for *inner, outer in zip(*(weight.double().chunk(groups) for weight in given), strict=True):
+        terms.append(CP((*(weight.flatten(1).mT for weight in inner), outer.flatten(1))).rescaled())
+    stages = [
+        torch.cat([U.mT if number < len(given) - 1 else U for U in columns])
+        for number, columns in enumerate(zip(*(cp.factors for cp in terms), strict=True))
+    ]
+    stability = together(terms, kernel)
+    return replace(
+        factored,
+        weights=tuple(M.reshape(old.shape).to(old).contiguous() for M, old in zip(stages, given, strict=True)),
+        sensitivity=stability.sensitivity if stability else None,
+        intensity_ratio=stability.intensity_ratio if stability else None,
+    )
 
 
 def _sizes(spec: ConvSpec) -> tuple[int, int, int]:

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from polyadic.schema import ConvSpec, Rank
+from polyadic.formats.tt_kernel import contracted, split_cores
+from polyadic.schema import ConvSpec, Rank, Stage
 
 _CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -21,7 +22,8 @@ class FactoredKernel:
         format: name of the format.
         rank: its rank or ranks.
         stages: the chain, first layer first; the bias of the dense layer belongs to the last one.
-        weights: one weight per stage, shaped ``stage.weight_shape``.
+        weights: one weight per stage, shaped ``stage.weight_shape``: kernels, T x S/groups x window whatever torch
+            stores, and the cores of a tensor train in one row.
         relative_error: ``||K - K^|| / ||K||`` of the weights as they are stored.
         stop: why the solver stopped, as a sentence.
         sensitivity: true sensitivity of the factors of ``K / ||K||`` (CP formats only).
@@ -31,7 +33,7 @@ class FactoredKernel:
 
     format: str
     rank: Rank
-    stages: tuple[ConvSpec, ...]
+    stages: tuple[Stage, ...]
     weights: tuple[Tensor, ...]
     relative_error: float
     stop: str
@@ -40,22 +42,27 @@ class FactoredKernel:
     weighted_error: float | None = None
 
     def dense_kernel(self) -> Tensor:
-        """The kernel of the single layer that equals the chain: T x S x window, by feeding it one impulse per channel.
+        """The kernel of the layer that equals the chain: T x S/groups x window, by feeding it one impulse per channel.
 
         Two cross-correlations in a row have as kernel the true convolution of theirs, so every stage is applied
-        flipped and fully padded; stride and dilation do not enter, since only one stage per axis has an extent.
+        flipped and fully padded; stride, dilation and transposition do not enter, since only one stage per axis has an
+        extent. Groups do not meet, so one channel of each is fed at a time.
         """
-        axes = max(self.stages[0].axes, 1)
-        response = _as_window(self.weights[0], axes).transpose(0, 1)  # channel s is sample s
-        if self.stages[0].groups != 1:
-            raise ValueError("a chain starts with a stage of one group")
+        first, axes = self.stages[0], max(self.stages[0].axes, 1)
+        response = _as_window(_kernel(first, self.weights[0]), axes).transpose(0, 1)  # channel s is sample s
         for stage, weight in zip(self.stages[1:], self.weights[1:], strict=True):
-            kernel = _as_window(weight, axes)
+            if stage.groups % first.groups:
+                raise ValueError(f"the groups of a chain's first stage stay apart in all; got {self.stages}")
+            kernel = _as_window(_kernel(stage, weight), axes)
             flipped = kernel.flip(tuple(range(2, 2 + axes)))
             padding = [size - 1 for size in kernel.shape[2:]]
             response = _CONVOLUTIONS[axes](response, flipped, padding=padding, groups=stage.groups)
         dense = response.transpose(0, 1)
-        return dense.flatten(1) if self.stages[0].axes == 0 else dense
+        return dense.flatten(1) if first.axes == 0 else dense
+
+
+def _kernel(stage: Stage, weight: Tensor) -> Tensor:
+    return weight if isinstance(stage, ConvSpec) else contracted(stage, split_cores(stage, weight))
 
 
 def _as_window(weight: Tensor, axes: int) -> Tensor:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from polyadic.algebra import CP
-from polyadic.decomposition import InputNorm, Solution, Stability
+from polyadic.decomposition import InputNorm, Solution, Stability, TuckerCP
+from polyadic.decomposition.solution import checked
 from polyadic.errors import LayerError
 from polyadic.formats.factored_kernel import FactoredKernel, error_of
-from polyadic.schema import ConvSpec, Rank, plain_rank
+from polyadic.schema import ConvSpec, Rank, Stage, plain_rank
 
 
 class Format(ABC):
-    """One way to write a kernel as a chain of plain layers. Implementations are frozen dataclasses, one file each."""
+    """One way to write a kernel as a chain of layers. Implementations are frozen dataclasses, one file each.
+
+    The first half is what the rest of the library calls, for layers of any number of groups. An implementation gives
+    the second half, which sees one group alone; several groups are chains side by side, each stage with as many groups.
+    """
 
     @property
     @abstractmethod
@@ -28,41 +35,49 @@ class Format(ABC):
         """Whether the factors can be weighed over the window and the outputs too, not over the inputs alone."""
         return False
 
-    @abstractmethod
     def refuses(self, spec: ConvSpec) -> str | None:
         """Why this format cannot serve such a layer, in one sentence; None if it can."""
+        if spec.groups > 1 and spec.groups == spec.in_channels:
+            return "a depthwise convolution has no channel mixing left to factorise"
+        if spec.groups > 1 and not self.repeatable:
+            return f"{self.name} runs over all channels of a layer, and groups = {spec.groups} keep them apart"
+        return self.objection(spec.one_group)
 
-    @abstractmethod
     def largest_rank(self, spec: ConvSpec) -> Rank:
         """The ranks beyond which nothing is gained: there the chain equals the layer exactly."""
+        return self.full_rank(spec.one_group)
 
-    @abstractmethod
-    def stages(self, spec: ConvSpec, rank: Rank) -> tuple[ConvSpec, ...]:
-        """The chain for a rank, in integers alone."""
+    def stages(self, spec: ConvSpec, rank: Rank) -> tuple[Stage, ...]:
+        """The chain for a rank (that of each group), in integers alone."""
+        chain = self.chain(spec.one_group, rank)
+        if spec.groups == 1:
+            return chain
+        return tuple(stage.repeated(spec.groups) for stage in chain if isinstance(stage, ConvSpec))
 
-    @abstractmethod
     def ladder(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
-        """Ranks in the order of growing cost and falling error, for a search to climb."""
+        """Ranks in the order of growing cost and falling error, for a search to climb.
 
-    @abstractmethod
-    def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[Any]:
-        """Decompose ``kernel`` (T x S x window)."""
+        Of several groups, the one of largest norm decides which ranks those are.
 
-    @abstractmethod
-    def weights(self, factors: Any, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
-        """The factors as weights of :meth:`stages`."""
+        Raises:
+            DecompositionError: NaN or Inf weights.
+        """
+        checked(kernel, self.name, kernel.ndim)
+        groups = kernel.reshape(spec.groups, -1, *kernel.shape[1:])
+        return self.rungs(groups[int(groups.flatten(1).norm(dim=1).argmax())], spec.one_group)
 
     def factorise(
         self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int = 0, norm: InputNorm | None = None
     ) -> FactoredKernel:
-        """Decompose ``kernel`` (T x S x window) and lower it to a chain; the error is measured on the chain itself.
+        """Decompose ``kernel`` (T x S/groups x window) and lower it to a chain; the error is measured on the chain.
 
         Args:
-            kernel: the weight of the layer.
+            kernel: of the layer, as :attr:`ConvSpec.weight_shape` says.
             spec: its geometry.
-            rank: rank or ranks.
+            rank: rank or ranks, of each group.
             seed: of the decomposition.
-            norm: of the layer's inputs, in which the error is then made small; the plain norm when absent.
+            norm: of the layer's inputs, in which the error is then made small; the plain norm when absent, and for
+                layers of several groups.
 
         Raises:
             LayerError: the format refuses the layer, the rank is out of bounds, or the kernel is not the layer's.
@@ -70,26 +85,28 @@ class Format(ABC):
         """
         self.check(spec, rank)
         if tuple(kernel.shape) != spec.weight_shape:
-            raise LayerError(f"the layer's weight has shape {spec.weight_shape}; got a kernel {tuple(kernel.shape)}")
+            raise LayerError(f"the layer's kernel has shape {spec.weight_shape}; got {tuple(kernel.shape)}")
+        norm = None if spec.groups > 1 else norm
+        one, weighted = spec.one_group, None
         if norm is not None:
             norm = (norm if self.weighs_window else norm.channels_only()).to(kernel.device)
-        solution = self.solve(kernel if norm is None else norm.weigh(kernel), spec, rank, seed)
-        factors, stability = solution.factors, solution.stability
-        if norm is not None:
-            factors = norm.unweigh(factors)
-            if isinstance(factors, CP):
-                stability = Stability.of(factors, float(kernel.double().norm()))
-        weights = tuple(weight.to(kernel).contiguous() for weight in self.weights(factors, spec, rank))
+            solution, weighted = self.solve_in(kernel, one, rank, seed, norm)
+            solutions = [solution]
+        else:
+            solutions = self.solve_all(list(kernel.chunk(spec.groups)), one, rank, seed)
+        parts = [self.weights(solution.factors, one, rank) for solution in solutions]
+        weights = tuple(torch.cat(stage).to(kernel).contiguous() for stage in zip(*parts, strict=True))
+        stability = together(_terms(solutions), kernel) if spec.groups > 1 else solutions[0].stability
         chain = FactoredKernel(
             self.name,
             rank,
             self.stages(spec, rank),
             weights,
             0.0,
-            solution.stop.value,
+            max(solutions, key=lambda solution: solution.relative_error).stop.value,
             stability.sensitivity if stability else None,
             stability.intensity_ratio if stability else None,
-            solution.relative_error if norm is not None else None,
+            weighted,
         )
         return replace(chain, relative_error=error_of(kernel, chain))
 
@@ -118,13 +135,70 @@ class Format(ABC):
                 f"ranks lie between 1 and {plain_rank(largest)}"
             )
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether chains of several groups can stand side by side."""
+        return True
 
-def refuse_groups(spec: ConvSpec) -> str | None:
-    """The reason that all present formats share."""
-    if spec.groups == 1:
+    @abstractmethod
+    def objection(self, spec: ConvSpec) -> str | None:
+        """Why this format cannot serve one group like this; None if it can."""
+
+    @abstractmethod
+    def full_rank(self, spec: ConvSpec) -> Rank:
+        """As :meth:`largest_rank`, for one group."""
+
+    @abstractmethod
+    def chain(self, spec: ConvSpec, rank: Rank) -> tuple[Stage, ...]:
+        """As :meth:`stages`, for one group."""
+
+    @abstractmethod
+    def rungs(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
+        """As :meth:`ladder`, for one group."""
+
+    @abstractmethod
+    def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[Any]:
+        """Decompose the ``kernel`` (T x S x window) of one group."""
+
+    def solve_all(self, kernels: list[Tensor], spec: ConvSpec, rank: Rank, seed: int) -> list[Solution[Any]]:
+        """Decompose kernels of one shape, those of the groups."""
+        return [self.solve(kernel, spec, rank, seed) for kernel in kernels]
+
+    def solve_in(
+        self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int, norm: InputNorm
+    ) -> tuple[Solution[Any], float]:
+        """Decompose the ``kernel`` of one group in the norm of its inputs; also its relative error in that norm."""
+        weighed = self.solve(norm.weigh(kernel), spec, rank, seed)
+        factors, stability = norm.unweigh(weighed.factors), weighed.stability
+        if isinstance(factors, CP):
+            stability = Stability.of(factors, float(kernel.double().norm()))
+        return replace(weighed, factors=factors, stability=stability), weighed.relative_error
+
+    @abstractmethod
+    def weights(self, factors: Any, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
+        """The factors of one group as weights of :meth:`chain`."""
+
+
+def together(groups: Sequence[CP], kernel: Tensor) -> Stability | None:
+    """Stability of the factors of ``K / ||K||`` where the groups of K have a CP each; None where there is none.
+
+    Noise in the factors of one group does not meet another group, so what the definition measures adds up. Terms of
+    different groups cannot cancel, so the intensity ratio is the largest within a group.
+    """
+    if not groups:
         return None
-    if spec.groups == spec.in_channels:
-        return "a depthwise convolution has no channel mixing left to factorise"
-    return (
-        f"a grouped convolution (groups = {spec.groups}) needs one set of factors per group, which is not supported yet"
+    norm = float(kernel.detach().double().norm())
+    parts = [Stability.of(cp, norm) for cp in groups]
+    return Stability(
+        sum(part.sensitivity for part in parts),
+        sum(part.sensitivity_lemma for part in parts),
+        sum(part.sum_squared_intensity for part in parts),
+        max(part.intensity_ratio for part in parts),
     )
+
+
+def _terms(solutions: Sequence[Solution[Any]]) -> list[CP]:
+    """The CP of each solution, or that of its core."""
+    factors = [solution.factors for solution in solutions]
+    cores = [each.core if isinstance(each, TuckerCP) else each for each in factors]
+    return [each for each in cores if isinstance(each, CP)]

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from polyadic.algebra import LowRank
 from polyadic.decomposition import Solution, truncated_svd
-from polyadic.formats.format import Format, refuse_groups
-from polyadic.schema import ConvSpec, Rank
+from polyadic.formats.format import Format
+from polyadic.schema import ConvSpec, Rank, Stage
 
 
 @final
@@ -23,27 +23,29 @@ class SVDFormat(Format):
         """``svd``."""
         return "svd"
 
-    def refuses(self, spec: ConvSpec) -> str | None:
-        """Windows larger than one tap, and grouped layers."""
+    def objection(self, spec: ConvSpec) -> str | None:
+        """Windows larger than one tap."""
         if spec.taps != 1:
             window = " x ".join(str(size) for size in spec.kernel)
             return f"svd factorises matrices (1 x 1 and fully connected layers), not a {window} window"
-        return refuse_groups(spec)
+        return None
 
-    def largest_rank(self, spec: ConvSpec) -> Rank:
+    def full_rank(self, spec: ConvSpec) -> Rank:
         """min(S, T)."""
         return (min(spec.in_channels, spec.out_channels),)
 
-    def stages(self, spec: ConvSpec, rank: Rank) -> tuple[ConvSpec, ...]:
-        """S to R with the layer's stride and padding (the second stage sees fewer positions), R to T with its bias."""
+    def chain(self, spec: ConvSpec, rank: Rank) -> tuple[Stage, ...]:
+        """S to R, R to T with its bias; stride and padding go where they leave fewer positions to the other stage."""
+        if spec.transposed:
+            return ConvSpec.pointwise(spec.in_channels, rank[0], spec.axes), replace(spec, in_channels=rank[0])
         return (
             replace(spec, out_channels=rank[0], bias=False),
             ConvSpec.pointwise(rank[0], spec.out_channels, spec.axes, bias=spec.bias),
         )
 
-    def ladder(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
+    def rungs(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
         """Every rank from 1 up."""
-        return [(R,) for R in range(1, self.largest_rank(spec)[0] + 1)]
+        return [(R,) for R in range(1, self.full_rank(spec)[0] + 1)]
 
     def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[LowRank]:
         """SVD of the T x S matrix."""

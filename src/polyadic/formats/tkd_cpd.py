@@ -18,8 +18,9 @@ from polyadic.decomposition import (
     tkd_cpd,
     tucker2_bounded,
 )
-from polyadic.formats.format import Format, refuse_groups
-from polyadic.schema import ConvSpec, Rank
+from polyadic.decomposition.solution import checked
+from polyadic.formats.format import Format
+from polyadic.schema import ConvSpec, Rank, Stage
 
 
 @final
@@ -44,18 +45,18 @@ class TKDCPDFormat(Format):
         """tkd-cpd-epc."""
         return "tkd-cpd-epc"
 
-    def refuses(self, spec: ConvSpec) -> str | None:
-        """Matrices, and grouped layers."""
+    def objection(self, spec: ConvSpec) -> str | None:
+        """Matrices."""
         if spec.taps == 1:
             return "a 1 x 1 kernel is a matrix, for which svd is optimal"
-        return refuse_groups(spec)
+        return None
 
-    def largest_rank(self, spec: ConvSpec) -> Rank:
+    def full_rank(self, spec: ConvSpec) -> Rank:
         """(S, T, the product of the two smallest of (D^2, S, T))."""
         S, T = spec.in_channels, spec.out_channels
         return S, T, full_rank((spec.taps, S, T))
 
-    def stages(self, spec: ConvSpec, rank: Rank) -> tuple[ConvSpec, ...]:
+    def chain(self, spec: ConvSpec, rank: Rank) -> tuple[Stage, ...]:
         """Three to five stages: each side split or merged, whichever holds fewer weights."""
         R1, R2, R = rank
         S, T, axes = spec.in_channels, spec.out_channels, spec.axes
@@ -68,7 +69,7 @@ class TKDCPDFormat(Format):
         depthwise = replace(spec, in_channels=R, out_channels=R, groups=R, bias=False)
         return (*first, depthwise, *last)
 
-    def ladder(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
+    def rungs(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
         """R from 1 up to where the CP of the core is exact, (R1, R2) as ``tucker_error`` says."""
         K = kernel_to_order3(kernel)
         if self.tucker_error is not None:
@@ -83,6 +84,7 @@ class TKDCPDFormat(Format):
     def tucker_ranks(self, kernel: Tensor, rank: int, error: float | None = None) -> tuple[int, int]:
         """(R1, R2) for a CP rank: as ``error``, or else ``tucker_error``, or else the ladder's rule asks."""
         K, bound = kernel_to_order3(kernel), self.tucker_error if error is None else error
+        checked(K, self.name)
         if bound is not None:
             return tucker2_bounded(K, bound).factors.ranks
         return likely_ranks(calibrated(K.double(), rank), rank)

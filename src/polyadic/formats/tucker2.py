@@ -9,8 +9,8 @@ from torch import Tensor
 
 from polyadic.algebra import Tucker2, kernel_to_order3, order3_to_kernel
 from polyadic.decomposition import Solution, Tucker2Options, tucker2, tucker2_rank_frontier
-from polyadic.formats.format import Format, refuse_groups
-from polyadic.schema import ConvSpec, Rank, chain_params
+from polyadic.formats.format import Format
+from polyadic.schema import ConvSpec, Rank, Stage, chain_params
 
 
 @final
@@ -30,17 +30,17 @@ class Tucker2Format(Format):
         """Yes."""
         return True
 
-    def refuses(self, spec: ConvSpec) -> str | None:
-        """Matrices, and grouped layers."""
+    def objection(self, spec: ConvSpec) -> str | None:
+        """Matrices."""
         if spec.taps == 1:
             return "a 1 x 1 kernel is a matrix, for which svd is optimal"
-        return refuse_groups(spec)
+        return None
 
-    def largest_rank(self, spec: ConvSpec) -> Rank:
+    def full_rank(self, spec: ConvSpec) -> Rank:
         """(S, T)."""
         return spec.in_channels, spec.out_channels
 
-    def stages(self, spec: ConvSpec, rank: Rank) -> tuple[ConvSpec, ...]:
+    def chain(self, spec: ConvSpec, rank: Rank) -> tuple[Stage, ...]:
         """1 x 1 (S to R1), D x D (R1 to R2) with the layer's geometry, 1 x 1 (R2 to T) with its bias."""
         R1, R2 = rank
         return (
@@ -49,9 +49,9 @@ class Tucker2Format(Format):
             ConvSpec.pointwise(R2, spec.out_channels, spec.axes, bias=spec.bias),
         )
 
-    def ladder(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
+    def rungs(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
         """The Pareto frontier of (R1, R2) in weights and error."""
-        return [*tucker2_rank_frontier(kernel_to_order3(kernel), lambda *rank: chain_params(self.stages(spec, rank)))]
+        return [*tucker2_rank_frontier(kernel_to_order3(kernel), lambda *rank: chain_params(self.chain(spec, rank)))]
 
     def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[Tucker2]:
         """Tucker-2 of the kernel as a D^2 x S x T tensor."""

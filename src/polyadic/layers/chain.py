@@ -1,19 +1,22 @@
-"""A factorised layer: an ``nn.Sequential`` of plain torch layers, nothing of Polyadic inside."""
+"""A factorised layer: an ``nn.Sequential`` of plain torch layers, or of one tensor-train layer."""
 
 from __future__ import annotations
+
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from polyadic.errors import LayerError
 from polyadic.formats import FactoredKernel
-from polyadic.layers.plain import plain_layer
-from polyadic.schema import ConvSpec
+from polyadic.layers.plain import plain_layer, stored
+from polyadic.layers.tt_layer import TTLayer
+from polyadic.schema import ConvSpec, Stage
 
 
-def empty_chain(stages: tuple[ConvSpec, ...], like: Tensor) -> nn.Sequential:
+def empty_chain(stages: tuple[Stage, ...], like: Tensor) -> nn.Sequential:
     """The layers of a chain with uninitialised weights, in the dtype and on the device of ``like``."""
-    return nn.Sequential(*(plain_layer(stage, like.device, like.dtype) for stage in stages))
+    return nn.Sequential(*(_layer(stage, like) for stage in stages))
 
 
 def filled_chain(factored: FactoredKernel, bias: Tensor | None, like: Tensor) -> nn.Sequential:
@@ -31,8 +34,17 @@ def filled_chain(factored: FactoredKernel, bias: Tensor | None, like: Tensor) ->
         )
     chain = empty_chain(factored.stages, like)
     with torch.no_grad():
-        for layer, weight in zip(chain, factored.weights, strict=True):
-            layer.get_parameter("weight").copy_(weight)
+        for layer, stage, weight in zip(chain, factored.stages, factored.weights, strict=True):
+            if isinstance(stage, ConvSpec):
+                layer.get_parameter("weight").copy_(stored(weight, stage))
+            else:
+                cast(TTLayer, layer).load_flat(weight)
         if bias is not None:
             chain[-1].get_parameter("bias").copy_(bias)
     return chain
+
+
+def _layer(stage: Stage, like: Tensor) -> nn.Module:
+    if isinstance(stage, ConvSpec):
+        return plain_layer(stage, like.device, like.dtype)
+    return TTLayer(stage, like.device, like.dtype)

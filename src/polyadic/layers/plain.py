@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from polyadic.schema import ConvSpec
 
@@ -14,13 +14,25 @@ _CONVOLUTIONS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = 
     2: nn.Conv2d,
     3: nn.Conv3d,
 }
+_TRANSPOSED: dict[int, type[nn.ConvTranspose1d] | type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
+    1: nn.ConvTranspose1d,
+    2: nn.ConvTranspose2d,
+    3: nn.ConvTranspose3d,
+}
 
 
 def spec_of(module: nn.Module) -> ConvSpec | None:
-    """The description of a plain ``nn.Linear`` or ``nn.Conv1d/2d/3d``; None for every other class, subclasses too."""
-    if type(module) is nn.Linear:
-        return ConvSpec(module.in_features, module.out_features, bias=module.bias is not None)
-    if type(module) not in _CONVOLUTIONS.values():
+    """The description of a plain ``nn.Linear``, ``nn.Conv1d/2d/3d`` or ``nn.ConvTranspose1d/2d/3d``.
+
+    A layer whose weight is parametrised is described as the class that it was before. None for every other class,
+    subclasses too.
+    """
+    kind = nn.utils.parametrize.type_before_parametrizations(module)
+    if kind is nn.Linear:
+        linear = cast(nn.Linear, module)
+        return ConvSpec(linear.in_features, linear.out_features, bias=linear.bias is not None)
+    transposed = kind in _TRANSPOSED.values()
+    if kind not in _CONVOLUTIONS.values() and not transposed:
         return None
     conv = cast(nn.Conv2d, module)
     padding = conv.padding
@@ -36,6 +48,8 @@ def spec_of(module: nn.Module) -> ConvSpec | None:
         conv.groups,
         conv.bias is not None,
         conv.padding_mode,
+        transposed,
+        tuple(conv.output_padding) if transposed else (),
     )
 
 
@@ -46,26 +60,47 @@ def plain_layer(spec: ConvSpec, device: torch.device | str = "cpu", dtype: torch
     return layer.to_empty(device=device)
 
 
-def _linear(spec: ConvSpec, dtype: torch.dtype | None) -> nn.Module:
-    return nn.Linear(spec.in_channels, spec.out_channels, bias=spec.bias, dtype=dtype)
+def kernel_of(weight: Tensor, spec: ConvSpec) -> Tensor:
+    """The kernel T x S/groups x window of a layer whose weight torch stores as ``weight``.
+
+    Transposed layers store S x T/groups x window; every other weight is the kernel already.
+    """
+    return _turned(weight, spec.in_channels // spec.groups, spec.groups) if spec.transposed else weight
 
 
-def _convolution(spec: ConvSpec, dtype: torch.dtype | None) -> nn.Module:
-    return _CONVOLUTIONS[spec.axes](
-        spec.in_channels,
-        spec.out_channels,
-        cast("Any", spec.kernel),
-        stride=cast("Any", spec.stride),
-        padding=cast("Any", spec.padding),
-        dilation=cast("Any", spec.dilation),
-        groups=spec.groups,
-        bias=spec.bias,
-        padding_mode=cast("Any", spec.padding_mode),
-        dtype=dtype,
-    )
+def stored(kernel: Tensor, spec: ConvSpec) -> Tensor:
+    """The inverse of :func:`kernel_of`: the weight as torch stores it."""
+    return _turned(kernel, spec.out_channels // spec.groups, spec.groups) if spec.transposed else kernel
+
+
+def _turned(weight: Tensor, rows: int, groups: int) -> Tensor:
+    """Rows and columns exchanged in each group: (groups rows) x columns to (groups columns) x rows."""
+    blocks = weight.reshape(groups, rows, *weight.shape[1:])
+    return blocks.transpose(1, 2).flatten(0, 1)
 
 
 def device_of(model: nn.Module) -> torch.device:
     """The device of the first parameter, the CPU if there is none."""
     first = next(model.parameters(), None)
     return first.device if first is not None else torch.device("cpu")
+
+
+def _linear(spec: ConvSpec, dtype: torch.dtype | None) -> nn.Module:
+    return nn.Linear(spec.in_channels, spec.out_channels, bias=spec.bias, dtype=dtype)
+
+
+def _convolution(spec: ConvSpec, dtype: torch.dtype | None) -> nn.Module:
+    geometry: dict[str, Any] = {
+        "kernel_size": spec.kernel,
+        "stride": spec.stride,
+        "padding": spec.padding,
+        "dilation": spec.dilation,
+        "groups": spec.groups,
+        "bias": spec.bias,
+        "padding_mode": spec.padding_mode,
+        "dtype": dtype,
+    }
+    if spec.transposed:
+        geometry["output_padding"] = spec.output_padding
+        return _TRANSPOSED[spec.axes](spec.in_channels, spec.out_channels, **geometry)
+    return _CONVOLUTIONS[spec.axes](spec.in_channels, spec.out_channels, **geometry)

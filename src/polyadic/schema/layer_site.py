@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from polyadic.schema.conv_spec import ConvSpec, chain_macs
+from polyadic.schema.chain import Stage, chain_macs
+from polyadic.schema.conv_spec import ConvSpec
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,6 @@ class LayerSite:
         """Weights and bias (0 where the geometry is unknown)."""
         return self.spec.params if self.spec is not None else 0
 
-    def chain_macs(self, stages: tuple[ConvSpec, ...]) -> int:
+    def chain_macs(self, stages: tuple[Stage, ...]) -> int:
         """What ``stages`` in the place of this layer would cost, over all its calls."""
         return sum(chain_macs(stages, size) for size in self.input_sizes)

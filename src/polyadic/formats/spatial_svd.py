@@ -1,0 +1,77 @@
+"""Spatial SVD: a D x 1 and a 1 x D convolution (Jaderberg, Vedaldi and Zisserman, BMVC 2014, scheme 2)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import final
+
+import torch
+from torch import Tensor
+
+from polyadic.algebra import LowRank
+from polyadic.decomposition import InputNorm, Solution, truncated_svd
+from polyadic.formats.format import Format
+from polyadic.formats.separable import axes_apart, window_axes
+from polyadic.schema import ConvSpec, Rank, Stage
+
+
+@final
+@dataclass(frozen=True)
+class SpatialSVDFormat(Format):
+    """``K[t, s, x, y] = sum_r P[t, y, r] Q[r, s, x]``: the best of all such sums, by one SVD.
+
+    A window of three axes is split into the first and the other two.
+    """
+
+    @property
+    def name(self) -> str:
+        """spatial-svd."""
+        return "spatial-svd"
+
+    def objection(self, spec: ConvSpec) -> str | None:
+        """Windows that extend along fewer than two axes."""
+        if spec.taps == 1:
+            return "a 1 x 1 kernel is a matrix, for which svd is optimal"
+        if len(window_axes(spec)) < 2:
+            return "spatial-svd splits a window between its axes, and this one extends along a single axis"
+        return None
+
+    def full_rank(self, spec: ConvSpec) -> Rank:
+        """min(S D, T D)."""
+        taps = spec.kernel[window_axes(spec)[0]]
+        return (min(spec.in_channels * taps, spec.out_channels * spec.taps // taps),)
+
+    def chain(self, spec: ConvSpec, rank: Rank) -> tuple[Stage, ...]:
+        """S to R along the first axis, R to T along the others with the bias."""
+        first, *rest = axes_apart(spec)
+        others = tuple(axis for axes in rest for axis in axes)
+        last = spec.along(others, rank[0], spec.out_channels)
+        return spec.along(first, spec.in_channels, rank[0]), replace(last, bias=spec.bias)
+
+    def rungs(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
+        """Every rank from 1 up."""
+        return [(R,) for R in range(1, self.full_rank(spec)[0] + 1)]
+
+    def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[LowRank]:
+        """SVD of the (T D) x (S D) matrix."""
+        T, S = kernel.shape[:2]
+        taps = spec.kernel[window_axes(spec)[0]]
+        # window axes of one tap do not count, so the window is taps x rest
+        matrix = kernel.reshape(T, S, taps, -1).permute(0, 3, 1, 2).reshape(T * spec.taps // taps, S * taps)
+        return truncated_svd(matrix, rank[0])
+
+    def solve_in(
+        self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int, norm: InputNorm
+    ) -> tuple[Solution[LowRank], float]:
+        """Of the weighed kernel; the inverse weight goes into Q, whose columns are S x D."""
+        weighed = self.solve(norm.weigh(kernel), spec, rank, seed)
+        Q = weighed.factors.Q.reshape(rank[0], spec.in_channels, -1)
+        Q = torch.einsum("rsd,su->rud", Q, norm.channels.inverse_root)  # symmetric
+        return replace(weighed, factors=LowRank(weighed.factors.P, Q.flatten(1))), weighed.relative_error
+
+    def weights(self, factors: LowRank, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
+        """Q as R x S x (D x 1), P as T x R x (1 x D)."""
+        first, last = (stage.weight_shape for stage in self.chain(spec, rank))
+        P = factors.P.reshape(spec.out_channels, math.prod(last[2:]), rank[0]).mT
+        return factors.Q.reshape(first), P.reshape(last)

@@ -1,0 +1,52 @@
+"""Ranks of a tensor train: which a search climbs, and which a tensor can use."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import torch
+from torch import Tensor
+
+from polyadic.algebra import TensorTrain, largest_tt_ranks
+from polyadic.decomposition.tt_rank_plan import cheapest_ranks, discarded
+from polyadic.schema import Rank
+
+_LEVELS = 60  # rungs of a ladder: relative errors from 0.98 down
+_SMALLEST = 1e-3  # relative error at the last rung but the exact one
+
+
+def train_ladder(X: Tensor) -> list[Rank]:
+    """The cheapest ranks that TT-SVD promises of X for relative errors from 0.98 down, then the full ones.
+
+    Each rung holds at least as many numbers as the one before it.
+    """
+    sizes = tuple(int(size) for size in X.shape)
+    norm = float(X.norm())
+    unit = X / norm if norm > 0 else X
+    flat = (unit.reshape(math.prod(sizes[:cut]), -1) for cut in range(1, len(sizes)))
+    tails = [discarded(torch.linalg.svdvals(matrix)) for matrix in flat]
+    levels = torch.logspace(math.log10(0.98), math.log10(_SMALLEST), _LEVELS, dtype=torch.float64).tolist()
+    found = [cheapest_ranks(tails, level**2, sizes) for level in levels]
+    rising = list(itertools.accumulate(found, lambda last, rank: tuple(map(max, last, rank))))
+    return [rank for rank, _ in itertools.groupby([*rising, largest_tt_ranks(sizes)])]
+
+
+def usable_ranks(ranks: Rank, sizes: tuple[int, ...]) -> Rank:
+    """No bond wider than what its left neighbour and core, or all that follows, can fill."""
+    usable, before = [], 1
+    for k, r in enumerate(ranks, start=1):
+        before = min(r, before * sizes[k - 1], math.prod(sizes[k:]))
+        usable.append(before)
+    return tuple(usable)
+
+
+def widened(train: TensorTrain, ranks: Rank) -> TensorTrain:
+    """The same tensor with larger ``ranks``, the cores filled with zeros."""
+    bonds = (1, *ranks, 1)
+    cores = []
+    for G, left, right in zip(train.cores, bonds[:-1], bonds[1:], strict=True):
+        core = G.new_zeros(left, G.shape[1], right)
+        core[: G.shape[0], :, : G.shape[2]] = G
+        cores.append(core)
+    return TensorTrain(tuple(cores))
