@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from nets import READINGS, Functional, Hidden, Net, Own, Tied, Twice, TwoNames, everything_of, images, weight_normed
+from nets import READINGS, Functional, Hidden, Net, Own, Tied, Twice, TwoNames, everything_of, images
 from torch import Tensor, nn
 
 from polyadic.costing import network_cost
@@ -89,14 +89,6 @@ def test_a_layer_that_setattr_would_not_reach_stays() -> None:
     assert sites["last"].reason is None
 
 
-@pytest.mark.parametrize("kind", ["new", "old"])
-def test_weight_norm_is_named(kind: str) -> None:
-    sites = sites_of(weight_normed(kind))
-    assert list(sites) == ["0", "1"]
-    assert "parametrisation" in str(sites["0"].reason)
-    assert sites["1"].reason is None
-
-
 def test_layers_that_never_run_say_so() -> None:
     class Unused(nn.Module):
         def __init__(self) -> None:
@@ -116,7 +108,6 @@ def test_layers_that_never_run_say_so() -> None:
     ("layer", "words"),
     [
         (Own(3, 3, 3), "subclass with a forward pass of its own"),
-        (nn.ConvTranspose2d(3, 3, 3), "not supported yet"),
         (nn.Bilinear(12, 12, 4), "neither a convolution nor"),
     ],
 )

@@ -5,7 +5,7 @@ import json
 
 import pytest
 import torch
-from nets import Net, Twice, TwoNames, everything_of, images, net, seeded, weight_normed
+from nets import Net, Twice, TwoNames, everything_of, images, net, seeded
 from torch import nn
 
 from polyadic.errors import LayerError
@@ -146,10 +146,3 @@ def test_a_plan_that_does_not_fit_changes_nothing(choice: Choice, words: str) ->
     with pytest.raises(LayerError, match=words):
         rebuild(model, Plan((Choice("head", "svd", (1,)), choice)))
     assert everything_of(model) == before
-
-
-@pytest.mark.parametrize("kind", ["old", "new"])
-def test_a_plan_for_a_parametrised_layer_is_refused(kind: str) -> None:
-    model = weight_normed(kind)
-    with pytest.raises(LayerError, match="layer '0'"):
-        rebuild(model, Plan((Choice("0", "cp-epc", (2,)),)))

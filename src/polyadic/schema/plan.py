@@ -33,7 +33,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Plan:
-    """Choices in the order of the network's layers; a layer that is not named stays dense."""
+    """Choices in the order of the network's layers; a layer that is not named stays dense.
+
+    A choice may name a stage of the chain of an earlier one: ``conv1``, then ``conv1.1``.
+    """
 
     choices: tuple[Choice, ...] = ()
 

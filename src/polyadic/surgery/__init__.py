@@ -1,10 +1,23 @@
 """Work on a whole model: find layers, factorise them, put the chains in, rebuild, re-calibrate."""
 
-from polyadic.surgery.calibrate import recalibrate, recalibrate_if_better
+from polyadic.surgery.calibrate import recalibrate, recalibrate_if_better, statistics_kept
 from polyadic.surgery.candidates import find_sites
 from polyadic.surgery.factorise import FactorCache, check_finite, default_cache_directory
 from polyadic.surgery.input_norms import input_norms
-from polyadic.surgery.layer_map import CP, SVD, TKDCPD, LayerMap, Request, Tucker2, decompose_
+from polyadic.surgery.layer_map import (
+    CP,
+    CP4,
+    SVD,
+    TKDCPD,
+    TT,
+    LayerMap,
+    Request,
+    SpatialSVD,
+    TTMatrix,
+    Tucker2,
+    decompose_,
+)
+from polyadic.surgery.parametrised import copied
 from polyadic.surgery.rebuild import plan_stages, rebuild
 from polyadic.surgery.replace import chain_for, layer_at, put, swapped
 from polyadic.surgery.sequential import compress_apart, compress_in_sequence
@@ -12,17 +25,22 @@ from polyadic.surgery.sequential_options import SequentialOptions
 
 __all__ = [
     "CP",
+    "CP4",
     "SVD",
     "TKDCPD",
+    "TT",
     "FactorCache",
     "LayerMap",
     "Request",
     "SequentialOptions",
+    "SpatialSVD",
+    "TTMatrix",
     "Tucker2",
     "chain_for",
     "check_finite",
     "compress_apart",
     "compress_in_sequence",
+    "copied",
     "decompose_",
     "default_cache_directory",
     "find_sites",
@@ -33,5 +51,6 @@ __all__ = [
     "rebuild",
     "recalibrate",
     "recalibrate_if_better",
+    "statistics_kept",
     "swapped",
 ]

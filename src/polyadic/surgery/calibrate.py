@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,19 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
             norm.momentum = momentum
         for module, training in modes:
             module.training = training
+
+
+@contextmanager
+def statistics_kept(model: nn.Module) -> Iterator[None]:
+    """On leaving, every batch norm has the statistics that it had before."""
+    norms = [module for module in model.modules() if isinstance(module, _Norms) and module.track_running_stats]
+    saved = [{name: buffer.clone() for name, buffer in norm.named_buffers()} for norm in norms]
+    try:
+        yield
+    finally:
+        for norm, statistics in zip(norms, saved, strict=True):
+            for name, buffer in norm.named_buffers():
+                buffer.copy_(statistics[name])
 
 
 def recalibrate_if_better(

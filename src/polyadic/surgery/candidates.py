@@ -3,236 +3,154 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
-from torch.overrides import TorchFunctionMode
 
 from polyadic.errors import LayerError
-from polyadic.layers import spec_of
+from polyadic.layers import TTLayer
 from polyadic.schema import LayerSite
-from polyadic.surgery.replace import swapped
+from polyadic.surgery.admission import check_admissible
+from polyadic.surgery.geometry import changes, geometry_of, kind_of
+from polyadic.surgery.parametrised import bias_of, foreign_hooks, is_computed, parameters_behind, weight_of
+from polyadic.surgery.rehearsal import rehearsed
+from polyadic.surgery.trace import Inputs, Trace, traced
 
-Inputs = Tensor | tuple[Any, ...]
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_BAGS = (nn.ParameterList, nn.ParameterDict)
+
+Names = dict[nn.Module, tuple[str, ...]]
 
 
 def find_sites(model: nn.Module, example_input: Inputs) -> tuple[LayerSite, ...]:
     """Every weight-bearing layer of ``model`` in the order of its modules, each a candidate or with the reason why not.
+
+    A layer whose weight is parametrised counts as the plain layer that it is in evaluation mode.
 
     Args:
         model: any module; it is run a few times in evaluation mode and left as it was.
         example_input: a batch (N, ...) or a tuple of arguments whose first is one.
 
     Raises:
-        LayerError: the model does not run on the example.
+        LayerError: the model does not run on the example, is compiled, or has no weights yet.
     """
+    check_admissible(model)
     layers = _named_layers(model)
-    trace = _Trace({id(_weight(module)): module for _, module in layers if _weight(module) is not None})
-    _run(model, example_input, [module for _, module in layers], trace)
+    weights = {id(weight): layer for layer in layers if isinstance(weight := _stored_weight(layer), Tensor)}
+    trace = traced(model, example_input, list(layers), weights)
     owners = _owners(model)
-    return _rehearsed(model, example_input, tuple(_site(names, module, trace, owners) for names, module in layers))
+    sites = (
+        LayerSite(
+            names[0],
+            kind_of(layer),
+            geometry_of(layer),
+            tuple(trace.sizes.get(layer, ())),
+            _reason(names, layer, trace, owners),
+            names[1:],
+        )
+        for layer, names in layers.items()
+    )
+    return rehearsed(model, example_input, tuple(sites), trace.runs)
 
 
-@dataclass
-class _Trace(TorchFunctionMode):
-    """Records calls of layers, and uses of their weights outside their own forward pass."""
-
-    weights: dict[int, nn.Module]
-    batch: int = 1
-    calls: dict[nn.Module, list[tuple[int, ...]]] = field(default_factory=lambda: defaultdict(list))
-    running: list[nn.Module] = field(default_factory=list)
-    functional: dict[nn.Module, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        super().__init__()
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Note a weight that feeds a tensor operation, alone or in a list, while its layer is not running."""
-        result = func(*args, **(kwargs or {}))
-        if isinstance(result, Tensor | tuple):
-            given = (*args, *(kwargs or {}).values())
-            for argument in (*given, *(item for value in given if isinstance(value, list | tuple) for item in value)):
-                owner = self.weights.get(id(argument))
-                if owner is not None and owner not in self.running and result is not argument:
-                    self.functional[owner] = getattr(func, "__name__", str(func))
-        return result
-
-    def record(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Before a layer's forward pass: its input's spatial size, once per sample of the batch."""
-        self.running.append(module)
-        x = args[0] if args else next(iter(kwargs.values()), None)
-        spec = spec_of(module)
-        if not isinstance(x, Tensor) or spec is None:
-            self.calls[module].append(())
-        elif spec.axes == 0:
-            self.calls[module].append((max(x.numel() // x.shape[-1] // self.batch, 1),))
-        else:
-            size = tuple(int(n) for n in x.shape[-spec.axes :])
-            folded = x.shape[0] // self.batch if x.ndim == spec.axes + 2 else 1
-            self.calls[module].extend([size] * max(folded, 1))
-
-    def leave(self) -> None:
-        """After a layer's forward pass."""
-        self.running.pop()
-
-
-class _Counter(nn.Module):
-    """Hands its input on and counts how often it was asked to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls = 0
-
-    def forward(self, x: Any) -> Any:
-        self.calls += 1
-        return x
-
-
-def _rehearsed(model: nn.Module, example_input: Inputs, sites: tuple[LayerSite, ...]) -> tuple[LayerSite, ...]:
-    """The sites, with a reason where the model does not survive, or does not notice, a chain in the layer's place."""
-    candidates = [site for site in sites if site.reason is None]
-    reasons = _rehearse(model, example_input, candidates)
-    if reasons:  # together they say that something is wrong, one by one which
-        reasons = {}
-        for site in candidates:
-            reasons |= _rehearse(model, example_input, [site])
-    return tuple(replace(site, reason=reasons.get(site.name, site.reason)) for site in sites)
-
-
-def _rehearse(model: nn.Module, example_input: Inputs, sites: list[LayerSite]) -> dict[str, str]:
-    """Run the model with an ``nn.Sequential`` around each layer; what is wrong, by name."""
-    counters = {site.name: _Counter() for site in sites}
-    try:
-        with ExitStack() as stack:
-            stack.enter_context(_evaluating(model))
-            stack.enter_context(torch.no_grad())
-            for site in sites:
-                stand_in = nn.Sequential(counters[site.name], model.get_submodule(site.name)).eval()
-                stack.enter_context(swapped(model, site, stand_in))
-            model(*_arguments(example_input))
-    except Exception as error:  # whatever a stranger's forward raises when it meets another class
-        words = next(iter(str(error).splitlines()), "")
-        reason = f"the model does more with it than call it ({type(error).__name__}: {words})"
-        return {site.name: reason for site in sites}
-    return {
-        name: "the model holds it under another reference too, where a replacement would not reach it"
-        for name, counter in counters.items()
-        if not counter.calls
-    }
-
-
-def _arguments(example_input: Inputs) -> tuple[Any, ...]:
-    return example_input if isinstance(example_input, tuple) else (example_input,)
-
-
-def _run(model: nn.Module, example_input: Inputs, layers: list[nn.Module], trace: _Trace) -> None:
-    args = _arguments(example_input)
-    first = next((argument for argument in args if isinstance(argument, Tensor)), None)
-    trace.batch = int(first.shape[0]) if first is not None and first.ndim else 1
-    with ExitStack() as stack:
-        for module in layers:
-            before = module.register_forward_pre_hook(
-                lambda module, args, kwargs: trace.record(module, args, kwargs), with_kwargs=True
-            )
-            after = module.register_forward_hook(lambda *_: trace.leave())
-            stack.callback(before.remove)
-            stack.callback(after.remove)
-        stack.enter_context(_evaluating(model))
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(trace)
-        try:
-            model(*args)
-        except Exception as error:  # whatever a stranger's forward raises
-            shapes = ", ".join(str(tuple(a.shape)) for a in args if isinstance(a, Tensor))
-            raise LayerError(
-                f"finding layers takes one forward pass, and it failed on an example input of shape {shapes}: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-def _named_layers(model: nn.Module) -> list[tuple[tuple[str, ...], nn.Module]]:
-    """Modules that hold a weight of two or more axes, each once with all its names."""
+def _named_layers(model: nn.Module) -> Names:
+    """Modules that hold a weight of two or more axes, each with all its names."""
+    within = _within_parametrisations(model)
     names: dict[nn.Module, list[str]] = defaultdict(list)
     for name, module in model.named_modules(remove_duplicate=False):
-        if isinstance(module, parametrize.ParametrizationList):  # belongs to the layer above it
-            continue
-        weight = _weight(module)
-        if parametrize.is_parametrized(module) or (weight is not None and weight.ndim >= 2):
+        if name not in within and _bears_weight(module):
             names[module].append(name)
-    return [(tuple(paths), module) for module, paths in names.items()]
+    return {module: tuple(paths) for module, paths in names.items()}
 
 
-def _weight(module: nn.Module) -> Tensor | None:
-    if parametrize.is_parametrized(module):
+def _within_parametrisations(model: nn.Module) -> set[str]:
+    """Paths of what computes the weights of other layers: parts of those layers, not layers by themselves."""
+    within = set()
+    for name, module in model.named_modules(remove_duplicate=False):
+        if parametrize.is_parametrized(module):
+            top = f"{name}.parametrizations" if name else "parametrizations"
+            part = module.get_submodule("parametrizations")
+            within |= {f"{top}.{leaf}".rstrip(".") for leaf, _ in part.named_modules(remove_duplicate=False)}
+    return within
+
+
+def _bears_weight(module: nn.Module) -> bool:
+    if isinstance(module, _BAGS):  # they belong to the module above
+        return False
+    if callable(getattr(type(module), "weight", None)):  # quantised layers pack theirs
+        return True
+    stored = _stored_weight(module)
+    behind = (*_within(module), *parameters_behind(module))
+    return any(tensor.ndim >= 2 for tensor in (behind if stored is None else (*behind, stored)))
+
+
+def _within(module: nn.Module) -> list[nn.Parameter]:
+    """The parameters of the parametrisations of ``module``."""
+    return list(module.get_submodule("parametrizations").parameters()) if parametrize.is_parametrized(module) else []
+
+
+def _stored_weight(module: nn.Module) -> Tensor | None:
+    """The tensor called weight, or the first parameter of two or more axes; None where the weight is computed."""
+    if is_computed(module):
         return None
-    weight = getattr(module, "weight", None)
-    if isinstance(weight, Tensor):
-        return weight
-    own = [parameter for parameter in module.parameters(recurse=False) if parameter.ndim >= 2]
-    return own[0] if own else None
+    for tensors in (module._parameters, module._buffers, vars(module)):
+        if isinstance(weight := tensors.get("weight"), Tensor):
+            return weight
+    bags = (bag for bag in module.children() if isinstance(bag, _BAGS))
+    own = (parameter for part in (module, *bags) for parameter in part.parameters(recurse=False))
+    return next((parameter for parameter in own if parameter.ndim >= 2), None)
 
 
 def _owners(model: nn.Module) -> dict[int, list[str]]:
-    """Names under which each parameter tensor is registered, one per distinct module."""
+    """Names of the modules that each parameter tensor belongs to; what is behind a parametrisation, to its layer."""
+    within = _within_parametrisations(model)
     owners: dict[int, list[str]] = defaultdict(list)
     for name, module in model.named_modules():
-        for parameter in module._parameters.values():
+        if name in within:
+            continue
+        for parameter in (*module._parameters.values(), *_within(module)):
             if parameter is not None:
                 owners[id(parameter)].append(name)
     return owners
 
 
-def _site(names: tuple[str, ...], module: nn.Module, trace: _Trace, owners: dict[int, list[str]]) -> LayerSite:
-    sizes = tuple(trace.calls.get(module, ()))
-    reason = _reason(names, module, trace, owners)
-    return LayerSite(names[0], type(module).__name__, spec_of(module), sizes, reason, names[1:])
-
-
-def _reason(names: tuple[str, ...], module: nn.Module, trace: _Trace, owners: dict[int, list[str]]) -> str | None:
+def _reason(names: tuple[str, ...], layer: nn.Module, trace: Trace, owners: dict[int, list[str]]) -> str | None:
     """Why no format may replace this layer; None if one may."""
-    kind, weight = type(module).__name__, _weight(module)
-    if parametrize.is_parametrized(module) or "weight" in vars(module):
-        return "its weight is computed by a parametrisation (such as weight norm): remove that first"
-    if spec_of(module) is None:
-        return _unknown_kind(module)
+    if geometry_of(layer) is None:
+        return _unknown_kind(layer)
     if names[0] == "":
         return "the model itself is this layer: wrap it in nn.Sequential"
-    others = [name for name in owners[id(weight)] if name not in names]
+    others = {name: None for part in parameters_behind(layer) for name in owners[id(part)] if name not in names}
     if others:
         return f"it shares its weight with {', '.join(others)}"
-    if module in trace.functional:
-        return f"its weight is also used outside the layer's own forward pass (by {trace.functional[module]})"
-    if module not in trace.calls:
+    if layer in trace.functional:
+        return f"its weight is also used outside the layer's own forward pass (by {trace.functional[layer]})"
+    if layer not in trace.runs:
         return "it did not run in the traced forward pass"
-    if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks:
+    if layer in trace.surplus:
+        return f"the model calls it with more than one tensor ({trace.surplus[layer]}), and a chain takes one"
+    if foreign_hooks(layer):
         return "it carries hooks that a replacement would lose"
-    if weight is None or not weight.is_floating_point():
-        return f"a {kind} without floating-point weights has nothing to decompose"
+    if "forward" in vars(layer):
+        return "its forward pass was replaced by another function, which a replacement would lose"
+    try:
+        weight, _ = weight_of(layer), bias_of(layer)
+    except LayerError as error:
+        return str(error)
+    if weight.dtype not in _FLOATS:
+        return f"a {kind_of(layer)} without floating-point weights has nothing to decompose"
     return None
 
 
 def _unknown_kind(module: nn.Module) -> str:
-    kind = type(module).__name__
-    if isinstance(module, nn.modules.conv._ConvTransposeNd):
-        return f"{kind} is not supported yet: transposed convolutions have another geometry"
+    kind = kind_of(module)
+    if type(module).__module__.startswith("torch.ao."):
+        return f"{kind} is quantised: factorise the network first and quantise it then"
+    if isinstance(module, TTLayer):
+        return "it is a tensor-train layer already"
     if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
-        return f"{kind} is a subclass with a forward pass of its own"
+        own = changes(module)
+        what = "a forward pass" if {"forward", "_conv_forward"} & own or not own else ", ".join(sorted(own))
+        return f"{kind} is a subclass with {what} of its own"
     return f"{kind} is neither a convolution nor a fully connected layer"

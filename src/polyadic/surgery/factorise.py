@@ -17,11 +17,12 @@ from polyadic.decomposition import InputNorm
 from polyadic.errors import PolyadicError
 from polyadic.files import atomic_path
 from polyadic.formats import FactoredKernel, Format
-from polyadic.schema import ConvSpec, Rank
+from polyadic.schema import ConvSpec, Rank, Stage
+from polyadic.surgery.admission import check_loaded
 
 log = logging.getLogger(__name__)
 
-_LAYOUT = "2"  # of the files and of the solvers behind them: change it when either changes its results
+_LAYOUT = "3"  # of the files and of the solvers behind them: change it when either changes its results
 
 
 def default_cache_directory() -> Path:
@@ -73,7 +74,7 @@ def _key(kernel: Tensor, spec: ConvSpec, fmt: Format, rank: Rank, seed: int, nor
     return digest.hexdigest()
 
 
-def _read(path: Path, stages: tuple[ConvSpec, ...]) -> FactoredKernel | None:
+def _read(path: Path, stages: tuple[Stage, ...]) -> FactoredKernel | None:
     if not path.exists():
         return None
     try:
@@ -97,11 +98,12 @@ def _write(path: Path, factored: FactoredKernel) -> None:
 
 
 def check_finite(model: torch.nn.Module) -> None:
-    """Refuse a model with NaN or Inf weights before anything is computed from it.
+    """Refuse a model with NaN or Inf weights, or with none yet, before anything is computed from it.
 
     Raises:
         PolyadicError: names the first such tensor.
     """
+    check_loaded(model)
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if tensor.is_floating_point():
             bad = int((~torch.isfinite(tensor)).sum())

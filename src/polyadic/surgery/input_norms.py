@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from polyadic.decomposition import InputNorm, PatchMoments
-from polyadic.layers import spec_of
 from polyadic.schema import ConvSpec
+from polyadic.surgery.geometry import geometry_of
 from polyadic.surgery.patches import patch_rows, some_positions
 from polyadic.surgery.sequential_options import SequentialOptions
 from polyadic.surgery.surroundings import surroundings_of
@@ -32,7 +32,7 @@ def input_norms(
     norms: dict[str, InputNorm] = {}
 
     def ran(name: str, layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
-        spec = spec_of(layer)
+        spec = geometry_of(layer)
         if name not in norms and spec is not None and spec.groups == 1:
             norm = norm_of(given[0], output, spec, options)
             norms.update({name: norm} if norm is not None else {})
@@ -47,10 +47,13 @@ def input_norms(
 
 
 def norm_of(x: Tensor, output: Tensor, spec: ConvSpec, options: SequentialOptions) -> InputNorm | None:
-    """The norm of the inputs ``x`` of one layer; of its channels alone where whole patches are too large."""
+    """The norm of the inputs ``x`` of one layer; of its channels alone where whole patches are too large.
+
+    A transposed layer has no patches: its window spreads each position by itself.
+    """
     if spec.in_channels > options.largest_patch:
         return None
-    if spec.in_channels * spec.taps > options.largest_patch:
+    if spec.transposed or spec.in_channels * spec.taps > options.largest_patch:
         spec, output = ConvSpec.pointwise(spec.in_channels, spec.in_channels, spec.axes), x
     chosen = some_positions(output, spec, options.positions_for(spec), options.seed)
     moments = PatchMoments.of(patch_rows(x, output, spec, chosen))

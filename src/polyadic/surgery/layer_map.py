@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Literal, final
 
@@ -14,32 +14,78 @@ from torch import Tensor, nn
 from polyadic.algebra import kernel_to_order3
 from polyadic.decomposition import tucker2_bounded
 from polyadic.errors import DecompositionError, LayerError
-from polyadic.formats import format_named
+from polyadic.formats import TKDCPDFormat, TTMatrixFormat, format_named, rank_for
 from polyadic.schema import Choice, ConvSpec, LayerSite, Plan, Rank
-from polyadic.surgery.candidates import Inputs, find_sites
+from polyadic.surgery.candidates import find_sites
 from polyadic.surgery.factorise import FactorCache
 from polyadic.surgery.replace import chain_for, layer_at, put
+from polyadic.surgery.trace import Inputs
+
+Ranks = int | Sequence[int]
 
 
+@dataclass(frozen=True)
 class Request(ABC):
-    """A format with its rank, or with a rule that gives it for a kernel."""
+    """A format with its rank, or with a rule that gives it for a kernel: one of number, ratio and error bound.
+
+    Attributes:
+        ratio: at least so many times fewer numbers than in the kernel.
+        error: bound on ``||K - K^|| / ||K||``, from 0 to below 1; see :func:`polyadic.formats.rank_for`.
+    """
+
+    ratio: float | None = field(default=None, kw_only=True)
+    error: float | None = field(default=None, kw_only=True)
 
     @property
     @abstractmethod
     def format(self) -> str:
         """Name of the format."""
 
+    @property
     @abstractmethod
-    def rank_for(self, kernel: Tensor, spec: ConvSpec) -> Rank:
-        """The rank for a kernel (T x S x window)."""
+    def number(self) -> Ranks | None:
+        """The rank or ranks, if they are given by number."""
+
+    def rank_for(self, kernel: Tensor, spec: ConvSpec, seed: int = 0) -> Rank:
+        """The rank for a kernel (T x S/groups x window).
+
+        Raises:
+            LayerError: not exactly one of number, ratio and error, or one that the layer cannot meet.
+            DecompositionError: a bound out of range.
+        """
+        fmt = format_named(self.format)
+        return rank_for(fmt, kernel, spec, rank=self.number, ratio=self.ratio, error=self.error, seed=seed)
+
+
+@dataclass(frozen=True)
+class _OneRank(Request):
+    """Formats of one rank R."""
+
+    rank: int | None = None
+
+    @property
+    def number(self) -> int | None:
+        """R."""
+        return self.rank
+
+
+@dataclass(frozen=True)
+class _SeveralRanks(Request):
+    """Formats of several ranks; one number serves for all, and none gets more than it can use."""
+
+    ranks: Ranks | None = None
+
+    @property
+    def number(self) -> Ranks | None:
+        """All ranks, or one number for all."""
+        return self.ranks
 
 
 @final
 @dataclass(frozen=True)
-class CP(Request):
-    """CP of a rank, stable by default."""
+class CP(_OneRank):
+    """CP of order 3 of a rank, stable by default."""
 
-    rank: int
     method: Literal["cp-epc", "cp-als", "cp-als-epc"] = "cp-epc"
 
     @property
@@ -47,63 +93,114 @@ class CP(Request):
         """The method."""
         return self.method
 
-    def rank_for(self, kernel: Tensor, spec: ConvSpec) -> Rank:
-        """R as asked."""
-        return (self.rank,)
+
+@final
+@dataclass(frozen=True)
+class CP4(_OneRank):
+    """Stable CP with a factor for every axis of the window."""
+
+    format = "cp4-epc"
 
 
 @final
 @dataclass(frozen=True)
-class Tucker2(Request):
-    """Tucker-2 with ranks (R1, R2), or the cheapest within a relative error."""
-
-    ranks: tuple[int, int] | None = None
-    error: float | None = None
-
-    @property
-    def format(self) -> str:
-        """tucker2."""
-        return "tucker2"
-
-    def rank_for(self, kernel: Tensor, spec: ConvSpec) -> Rank:
-        """(R1, R2) as asked, or as the error asks."""
-        return _tucker_ranks(self.ranks, self.error, kernel)
-
-
-@final
-@dataclass(frozen=True)
-class TKDCPD(Request):
-    """Tucker-2 with ranks (R1, R2) or within a relative error, then a stable CP of rank R of its core."""
-
-    rank: int
-    ranks: tuple[int, int] | None = None
-    error: float | None = None
-
-    @property
-    def format(self) -> str:
-        """tkd-cpd-epc."""
-        return "tkd-cpd-epc"
-
-    def rank_for(self, kernel: Tensor, spec: ConvSpec) -> Rank:
-        """(R1, R2, R)."""
-        return (*_tucker_ranks(self.ranks, self.error, kernel), self.rank)
-
-
-@final
-@dataclass(frozen=True)
-class SVD(Request):
+class SVD(_OneRank):
     """SVD of a 1 x 1 convolution or a Linear."""
 
-    rank: int
+    format = "svd"
+
+
+@final
+@dataclass(frozen=True)
+class SpatialSVD(_OneRank):
+    """A D x 1 and a 1 x D convolution with R channels between them."""
+
+    format = "spatial-svd"
+
+
+@final
+@dataclass(frozen=True)
+class TT(_SeveralRanks):
+    """Tensor train of the kernel with ranks (r1, r2, r3): a chain of plain convolutions."""
+
+    format = "tt"
+
+
+@final
+@dataclass(frozen=True)
+class TTMatrix(_SeveralRanks):
+    """Matrix tensor train with ranks ``r_0 ... r_{d-1}`` (without ``r_0`` for one tap) over digits of the channels.
+
+    Attributes:
+        row_modes: ``t_1 ... t_d`` with product T or more; found if absent.
+        column_modes: ``s_1 ... s_d`` with product S or more; likewise.
+    """
+
+    row_modes: Sequence[int] | None = None
+    column_modes: Sequence[int] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse modes for one side alone."""
+        if (self.row_modes is None) != (self.column_modes is None):
+            raise LayerError(
+                "a matrix tensor train takes modes for rows and columns, or for neither; "
+                f"got {self.row_modes} and {self.column_modes}"
+            )
 
     @property
     def format(self) -> str:
-        """``svd``."""
-        return "svd"
+        """tt-matrix, with the modes if they are given."""
+        if self.row_modes is None or self.column_modes is None:
+            return "tt-matrix"
+        return TTMatrixFormat(tuple(self.row_modes), tuple(self.column_modes)).name
 
-    def rank_for(self, kernel: Tensor, spec: ConvSpec) -> Rank:
-        """R as asked."""
-        return (self.rank,)
+
+@final
+@dataclass(frozen=True)
+class Tucker2(_SeveralRanks):
+    """Tucker-2 with ranks (R1, R2), or the cheapest within a relative error (of every group)."""
+
+    format = "tucker2"
+
+    def rank_for(self, kernel: Tensor, spec: ConvSpec, seed: int = 0) -> Rank:
+        """As asked; for an error bound the cheapest pair of all, not only of those on the ladder."""
+        error = self.error
+        if error is None or self.ranks is not None or self.ratio is not None:
+            return super().rank_for(kernel, spec, seed)
+        return _of_all_groups(kernel, spec, lambda K: tucker2_bounded(kernel_to_order3(K), error).factors.ranks)
+
+
+@final
+@dataclass(frozen=True)
+class TKDCPD(_OneRank):
+    """Tucker-2 with ranks (R1, R2) or within a relative error, then a stable CP of rank R of its core.
+
+    With a rank alone (R1, R2) are those that save numbers at hardly any error; without a rank a ratio or an error
+    bound decides all three.
+
+    Attributes:
+        ranks: (R1, R2), beside a rank.
+        error: what Tucker-2 may take, beside a rank.
+    """
+
+    ranks: tuple[int, int] | None = None
+
+    format = "tkd-cpd-epc"
+
+    def rank_for(self, kernel: Tensor, spec: ConvSpec, seed: int = 0) -> Rank:
+        """(R1, R2, R)."""
+        rank = self.rank
+        if rank is None and self.ranks is None:
+            return super().rank_for(kernel, spec, seed)
+        if rank is None or self.ratio is not None or (self.ranks is not None and self.error is not None):
+            raise LayerError(
+                "tkd-cpd-epc takes a rank, and beside it either ranks (R1, R2) of Tucker-2 or a relative error, not "
+                f"both; or a ratio or an error alone; got {self}"
+            )
+        if self.ranks is not None:
+            return (*self.ranks, rank)
+        fmt = TKDCPDFormat()
+        return (*_of_all_groups(kernel, spec, lambda K: fmt.tucker_ranks(K, rank, self.error)), rank)
 
 
 LayerMap = Mapping[str, Request | None]
@@ -118,8 +215,19 @@ def decompose_(
     name. Where several match, the last one counts; None leaves a layer alone. Layers that only a pattern matches and
     that the format refuses stay dense; a refused layer that is named outright is an error.
 
+    A value is a format with a rank, a ratio or an error bound: ``CP(64)``, ``CP(ratio=4)``, ``CP(error=0.3)``. Ranks
+    are those of each group of a layer. An error bound takes a decomposition for every step of a search among the
+    ranks, but for ``Tucker2``. No rule asks whether the chain is smaller than the layer.
+
+    Args:
+        model: trained; changed in place.
+        layers: names or patterns, and what is asked for them.
+        example_input: a batch (N, ...) or a tuple of arguments whose first is one.
+        seed: of the decompositions.
+        cache: where factors are kept; nowhere if absent.
+
     Raises:
-        LayerError: a key matches no layer, or a named layer cannot be factorised as asked; the model is as it was.
+        LayerError: a key matches no layer, or a layer cannot be factorised as asked; the model is as it was.
         DecompositionError: NaN or Inf weights, a bound out of range.
     """
     sites = find_sites(model, example_input)
@@ -136,7 +244,7 @@ def decompose_(
             continue
         layer, weight, spec = layer_at(model, site.name)
         try:
-            rank = request.rank_for(weight.detach(), spec)
+            rank = request.rank_for(weight.detach(), spec, seed)
             factored = cache.factorise(weight.detach(), spec, fmt, rank, seed)
         except (LayerError, DecompositionError) as error:
             raise type(error)(f"layer {site.name!r}: {error}") from error
@@ -172,9 +280,6 @@ def _matches_name(key: str, name: str) -> bool:
     return fnmatchcase(name, key)
 
 
-def _tucker_ranks(ranks: tuple[int, int] | None, error: float | None, kernel: Tensor) -> tuple[int, int]:
-    if (ranks is None) == (error is None):
-        raise LayerError("a Tucker format takes either ranks (R1, R2) or a relative error; got both or neither")
-    if ranks is not None:
-        return ranks
-    return tucker2_bounded(kernel_to_order3(kernel), float(error or 0.0)).factors.ranks
+def _of_all_groups(kernel: Tensor, spec: ConvSpec, ranks: Callable[[Tensor], Rank]) -> Rank:
+    """Ranks that serve every group: the largest that any of them asks for."""
+    return tuple(map(max, zip(*(ranks(group) for group in kernel.chunk(spec.groups)), strict=True)))

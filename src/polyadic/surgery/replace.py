@@ -5,16 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
 from polyadic.errors import LayerError
 from polyadic.formats import FactoredKernel
-from polyadic.layers import filled_chain, spec_of
+from polyadic.layers import filled_chain, kernel_of
 from polyadic.schema import ConvSpec, LayerSite
+from polyadic.surgery.geometry import geometry_of, kind_of
+from polyadic.surgery.parametrised import bias_of, parameters_behind, weight_of
 
 
 def layer_at(model: nn.Module, name: str) -> tuple[nn.Module, Tensor, ConvSpec]:
-    """The layer called ``name``, its weight and its geometry.
+    """The layer called ``name``, its kernel (T x S/groups x window) and its geometry.
+
+    The kernel is the layer's own parameter where torch stores it so. That of a parametrised layer is the one that it
+    computes in evaluation mode.
+
+    Raises:
+        LayerError: there is no such layer, it is no plain convolution or Linear, or it has no such weight.
+    """
+    module, spec = described_at(model, name)
+    try:
+        return module, kernel_of(weight_of(module), spec), spec
+    except LayerError as error:
+        raise LayerError(f"layer {name!r} cannot be factorised: {error}") from error
+
+
+def described_at(model: nn.Module, name: str) -> tuple[nn.Module, ConvSpec]:
+    """The layer called ``name`` and its geometry; no weight is read.
 
     Raises:
         LayerError: there is no such layer, or it is no plain convolution or Linear.
@@ -23,21 +42,29 @@ def layer_at(model: nn.Module, name: str) -> tuple[nn.Module, Tensor, ConvSpec]:
         module = model.get_submodule(name)
     except AttributeError as error:
         raise LayerError(f"a plan names layers of the model; it has no layer {name!r}") from error
-    spec = spec_of(module)
+    spec = geometry_of(module)
     if spec is None:
-        raise LayerError(f"layer {name!r} is a {type(module).__name__}, not a plain convolution or Linear")
-    weight = module._parameters.get("weight")
-    if weight is None:
-        raise LayerError(f"the weight of layer {name!r} is computed by a parametrisation: remove that first")
-    return module, weight, spec
+        raise LayerError(f"layer {name!r} is a {kind_of(module)}, not a plain convolution or Linear")
+    return module, spec
 
 
 def chain_for(layer: nn.Module, factored: FactoredKernel) -> nn.Sequential:
-    """The chain that takes the place of ``layer``, with its bias, dtype, device, mode and gradient flag."""
-    weight = layer.get_parameter("weight")
-    bias = layer.get_parameter("bias") if getattr(layer, "bias", None) is not None else None
+    """The chain that takes the place of ``layer``, with its bias, dtype, device, mode and gradient flag.
+
+    Raises:
+        LayerError: a parametrisation of the layer fails.
+    """
+    weight, bias = weight_of(layer), bias_of(layer)
     chain = filled_chain(factored, bias, weight)
-    return chain.train(layer.training).requires_grad_(weight.requires_grad)
+    trained = any(parameter.requires_grad for parameter in parameters_behind(layer))
+    return chain.train(layer.training).requires_grad_(trained)
+
+
+def like(layer: nn.Module) -> Tensor:
+    """An empty tensor in the dtype and on the device of the layer's weight; no weight is computed."""
+    parameters = (*parameters_behind(layer), *layer.parameters())
+    dtype, device = next(((p.dtype, p.device) for p in parameters if p.is_floating_point()), (None, None))
+    return torch.empty(0, dtype=dtype, device=device)
 
 
 def put(model: nn.Module, site: LayerSite, module: nn.Module) -> None:

@@ -26,6 +26,7 @@ from polyadic.formats.factored_kernel import error_of
 from polyadic.schema import Choice, LayerSite, Plan
 from polyadic.surgery.input_norms import norm_of
 from polyadic.surgery.lockstep import Meeting, lockstep
+from polyadic.surgery.parametrised import copied, is_computed
 from polyadic.surgery.patches import patch_rows, some_positions
 from polyadic.surgery.rebuild import plan_stages
 from polyadic.surgery.replace import chain_for, layer_at, put
@@ -65,7 +66,7 @@ def compress_in_sequence(
     strangers = {choice.layer for choice in plan.choices} - {site.name for site in sites}
     if strangers:
         raise LayerError(f"a plan names layers among the sites; got {', '.join(sorted(strangers))}, which are not")
-    network = copy.deepcopy(dense).eval()
+    network = copied(dense).eval()
     walked = [site for site in sites if plan.of(site.name) or (options.correct_dense and _is_plain(site))]
     walk = _Walk(network, plan, walked, images, factorise, options, on_layer)
     successors = lockstep(network, walked, walk.images, walk.replace, walk.numbering)
@@ -91,7 +92,7 @@ def compress_apart(
     Raises:
         LayerError: a layer cannot be factorised so.
     """
-    network, known = copy.deepcopy(dense), {site.name: site for site in sites}
+    network, known = copied(dense), {site.name: site for site in sites}
     kernels = {}
     for choice in plan.choices:
         layer, weight, _ = layer_at(network, choice.layer)
@@ -143,8 +144,9 @@ class _Walk:
     ) -> tuple[nn.Module, Tensor | None]:
         """A layer that stays dense, corrected for what the layers before it have lost."""
         layer, weight, spec = self.layers[name]
-        if spec.in_channels * spec.taps > self.options.largest_patch or torch.equal(meeting.x, meeting.y):
-            return layer, None
+        too_large = spec.in_channels * spec.taps > self.options.largest_patch
+        if too_large or is_computed(layer) or torch.equal(meeting.x, meeting.y):
+            return layer, None  # a parametrisation cannot be told which weight to compute
         moments = PatchMoments.of(patch_rows(meeting.y, target, spec, positions), bias=self._takes_bias(name))
         successor = copy.deepcopy(layer)
         kernel = fitted_kernel(weight, moments, self.options.ridge_for(moments.count))
@@ -167,10 +169,10 @@ class _Walk:
         kernel, norm = self._prepared(name, meeting, target, positions)
         factored = self.factorise(choice, kernel, norm)
         chain = chain_for(layer, factored)
-        shift = None
-        if options.refit and options.can_refit(factored.stages[-1]):
+        shift, last_stage = None, factored.stages[-1]
+        if options.refit and options.can_refit(last_stage):
             z = chain[:-1](meeting.y)
-            rows = patch_rows(z, target, factored.stages[-1], positions)
+            rows = patch_rows(z, target, last_stage, positions)
             moments = PatchMoments.of(rows, bias=self._takes_bias(name))
             last = fitted_kernel(factored.weights[-1], moments, options.refit_ridge_for(moments.count))
             bias = fitted_bias(last, moments).to(weight)
@@ -180,9 +182,20 @@ class _Walk:
             shift = self._with_bias(name, chain[-1], bias)
         else:
             factored = replace(factored, relative_error=error_of(weight, factored))
+            shift = self._mean_corrected(name, chain, meeting, target) if options.refit else None
         self.kernels[name] = factored
         self.on_layer(name)
         return chain, shift
+
+    def _mean_corrected(self, name: str, chain: nn.Sequential, meeting: Meeting, target: Tensor) -> Tensor | None:
+        """Of a chain whose last stage is not refitted: at least its mean error goes into the bias."""
+        if not self._takes_bias(name):
+            return None
+        own = chain[-1]._parameters.get("bias")
+        lost = (target - chain(meeting.y)).to(torch.float64 if target.dtype == torch.float64 else torch.float32)
+        axes = [axis for axis in range(lost.ndim) if axis != (1 if self.layers[name][2].axes else lost.ndim - 1)]
+        mean = lost.mean(axes).to(target)
+        return self._with_bias(name, chain[-1], mean if own is None else own + mean)
 
     def unseen(self, choice: Choice) -> nn.Module:
         """The chain of a layer that did not run."""
@@ -231,7 +244,9 @@ class _Walk:
         if options.norm == "plain" and not options.correct:
             return kernel, None
         x = meeting.y if options.inputs == "compressed" else meeting.x
-        if spec.in_channels * spec.taps > options.largest_patch:
+        if spec.groups > 1:  # each group has a kernel of its own
+            return kernel, None
+        if spec.transposed or spec.in_channels * spec.taps > options.largest_patch:
             return kernel, norm_of(x, target, spec, options) if options.norm != "plain" else None
         moments = PatchMoments.of(patch_rows(x, target, spec, positions), bias=self._takes_bias(name))
         if options.correct:
@@ -243,7 +258,8 @@ class _Walk:
 
 
 def _is_plain(site: LayerSite) -> bool:
-    return site.reason is None and site.spec is not None and site.spec.groups == 1
+    """Whether the layer can be corrected in its place: one that gathers patches, over all channels."""
+    return site.reason is None and site.spec is not None and site.spec.groups == 1 and not site.spec.transposed
 
 
 def _inverse_scale(norm: nn.Module) -> Tensor:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeGuard
 
 import torch
 from torch import Tensor
 
 from polyadic.errors import LayerError
-from polyadic.schema import ConvSpec
+from polyadic.schema import ConvSpec, Stage
 
 GRAM_OPERATIONS = 3e11  # multiply-accumulates that one covariance may take: some seconds on two cores
 
@@ -27,7 +27,7 @@ class SequentialOptions:
         correct: correct the kernel for the compressed inputs before it is decomposed.
         refit: fit the last stage and the bias of the chain to the dense output.
         repair: aim at the dense sum where the output is added to a shortcut.
-        correct_dense: correct layers that stay dense too.
+        correct_dense: correct layers that stay dense too, but for those whose weight is parametrised.
         ridge: added to the covariance of the patches, in units of their mean variance. None: 0.03, and more in
             proportion where there are fewer than 50000 positions, so that ten images are enough.
         refit_ridge: the same for the features before the last stage. None: a thirtieth of that.
@@ -84,6 +84,8 @@ class SequentialOptions:
         """How many positions the covariance of this layer's patches may take: n P^2 operations."""
         return max(min(self.positions, int(GRAM_OPERATIONS / (spec.in_channels * spec.taps) ** 2)), 1)
 
-    def can_refit(self, stage: ConvSpec) -> bool:
-        """Whether the last ``stage`` of a chain has features few enough for a matrix of their covariance."""
+    def can_refit(self, stage: Stage) -> TypeGuard[ConvSpec]:
+        """Whether the last ``stage`` of a chain is a plain layer with features few enough for their covariance."""
+        if not isinstance(stage, ConvSpec) or stage.transposed:
+            return False
         return stage.groups == 1 and stage.in_channels * stage.taps <= self.largest_patch
