@@ -3,16 +3,20 @@
 from polyadic.errors import PolyadicError
 from polyadic.export import load, save
 from polyadic.pipeline import CompressionResult, CompressOptions, Progress, compress
-from polyadic.surgery import CP, SVD, TKDCPD, Tucker2, decompose_
+from polyadic.surgery import CP, CP4, SVD, TKDCPD, TT, SpatialSVD, TTMatrix, Tucker2, decompose_
 
 __all__ = [
     "CP",
+    "CP4",
     "SVD",
     "TKDCPD",
+    "TT",
     "CompressOptions",
     "CompressionResult",
     "PolyadicError",
     "Progress",
+    "SpatialSVD",
+    "TTMatrix",
     "Tucker2",
     "compress",
     "decompose_",

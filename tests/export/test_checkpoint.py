@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from results import compressed, images, small
+from results import CHAINS, TRAINS, compressed, decomposed, images, mixed, small
+from safetensors.torch import load_file
 from torch import nn
 
 from disks import files_in, refuse_syncs, tiny_disk
@@ -20,6 +21,7 @@ from polyadic.layers import spec_of
 from polyadic.models import load_model
 from polyadic.pipeline import CompressionResult, compress
 from polyadic.schema import ConvSpec, Plan
+from polyadic.surgery import LayerMap
 
 FILES = {"plan.json", "model.safetensors", "result.json", "README.md"}
 
@@ -44,6 +46,38 @@ def test_a_folder_gives_the_same_network_bit_for_bit(
     assert torch.equal(back(x), made.model(x))
     assert not any(module.training for module in back.modules())
     assert Plan.from_json(read_plan(tmp_path / "out")["layers"]) == made.plan
+
+
+@pytest.mark.parametrize("layers", [TRAINS, CHAINS], ids=["trains", "chains"])
+def test_tensor_trains_grouped_and_transposed_layers_come_back(tmp_path: Path, layers: LayerMap) -> None:
+    made = decomposed(layers, torch.float64)
+    save(made, tmp_path)
+    back = load(tmp_path, model=mixed(seed=7).double())
+    assert all(torch.equal(a, b) for a, b in zip(*(m.state_dict().values() for m in (back, made.model)), strict=True))
+    assert [str(module) for module in back.modules()] == [str(module) for module in made.model.modules()]
+    x = images().double()
+    torch.testing.assert_close(back(x), made.model(x), rtol=0.0, atol=1e-12)
+
+
+def test_a_search_among_tensor_trains_is_saved_and_loaded(tmp_path: Path) -> None:
+    made = compressed(formats=("tt-matrix", "tt"))
+    assert "tt-matrix" in {choice.format for choice in made.plan.choices}
+    save(made, tmp_path)
+    x = images()
+    torch.testing.assert_close(load(tmp_path, model=small(seed=7))(x), made.model(x), rtol=1e-4, atol=1e-5)
+
+
+def test_the_artefact_keeps_the_cores_and_says_what_they_stand_for(tmp_path: Path) -> None:
+    made = decomposed(TRAINS)
+    save(made, tmp_path)
+    stages = {choice["layer"]: choice["stages"] for choice in read_plan(tmp_path)["layers"]}
+    (up,) = stages["up"]
+    assert up["class"] == "ConvTranspose2d"
+    assert up["cores"] == [[1, 9, 1, 3], [3, 2, 4, 2], [2, 4, 3, 1]]
+    weights = load_file(tmp_path / "model.safetensors")
+    kept = {key: list(weights[key].shape) for key in weights if key.startswith("up.")}
+    assert kept == {**{f"up.0.cores.{k}": shape for k, shape in enumerate(up["cores"])}, "up.0.bias": [7]}
+    assert not any("cores" in stage for stage in stages["grouped"])
 
 
 def test_a_known_model_needs_no_structure_from_the_user(tmp_path: Path) -> None:
@@ -93,6 +127,9 @@ def test_the_plan_spells_its_chains_out_in_torch(tmp_path: Path, result: Compres
         ConvSpec(4, 6, (3, 5), (2, 1), (1, 0), (1, 2), groups=2, bias=True, padding_mode="circular"),
         ConvSpec(4, 6, (3, 3), (1, 1), "same", (2, 2)),
         ConvSpec(2, 2, (3, 3, 3), (1, 2, 1), (1, 1, 1), (1, 1, 1)),
+        ConvSpec(4, 6, (3,), (2,), (1,), (1,), bias=True, transposed=True, output_padding=(1,)),
+        ConvSpec(4, 6, (3, 2), (2, 1), (1, 0), (1, 2), 2, False, "zeros", True, (1, 0)),
+        ConvSpec(2, 2, (3, 3, 3), (1, 2, 1), (1, 1, 1), (1, 1, 1), transposed=True, output_padding=(0, 0, 0)),
     ],
 )
 def test_every_stage_has_its_words_in_torch(spec: ConvSpec) -> None:

@@ -13,23 +13,43 @@ import typer
 from rich.console import Console
 from torch import Tensor
 
-from polyadic.algebra import CP, LowRank, Tucker2, kernel_to_order3, order3_to_kernel
+from polyadic.algebra import CP, LowRank, TensorTrain, TTMatrix, Tucker2, kernel_to_order3, order3_to_kernel
 from polyadic.cli.arguments import AsJson, Seed, emit, reported, whole_numbers
 from polyadic.decomposition import TuckerCP, tucker2_bounded
 from polyadic.errors import DecompositionError, LayerError, StorageError
 from polyadic.files import atomic_path, storage_error
-from polyadic.formats import CPFormat, Format, TKDCPDFormat, format_named
+from polyadic.formats import (
+    CPFormat,
+    FactoredKernel,
+    Format,
+    SpatialCPFormat,
+    TKDCPDFormat,
+    error_of,
+    format_named,
+    rank_for,
+)
 from polyadic.schema import ConvSpec, Rank, chain_params, plain_rank
+
+_FORMATS = (
+    "cp-epc, cp-als, cp-als-epc, cp4-epc, tucker2, tkd-cpd-epc, tt or spatial-svd of kernels; svd of matrices; "
+    "tt-matrix of both, its modes found or given as in tt-matrix[4x8x4,4x4x4], rows first"
+)
 
 
 @reported
 def decompose(
-    kernel: Annotated[Path, typer.Argument(help=".npy file: T x S x D x D, D^2 x S x T, or T x S for svd")],
-    format: Annotated[str, typer.Option(help="cp-epc, cp-als, cp-als-epc, tucker2, tkd-cpd-epc or svd")],
+    kernel: Annotated[Path, typer.Argument(help=".npy file: T x S x D x D, D^2 x S x T, or a matrix T x S")],
+    format: Annotated[str, typer.Option(help=_FORMATS)],
     out: Annotated[Path, typer.Option(help=".npz file for the factors")],
-    rank: Annotated[str | None, typer.Option(help="rank, or ranks separated by commas (R1,R2 or R1,R2,R)")] = None,
+    rank: Annotated[
+        str | None, typer.Option(help="rank, or ranks separated by commas; one number serves for all of a tensor train")
+    ] = None,
+    ratio: Annotated[
+        float | None, typer.Option(help="at least so many times fewer numbers than in the kernel, instead of a rank")
+    ] = None,
     error: Annotated[
-        float | None, typer.Option(help="relative error that Tucker-2 may take, instead of its ranks")
+        float | None,
+        typer.Option(help="bound on the relative error, instead of a rank; beside R of tkd-cpd-epc that of Tucker-2"),
     ] = None,
     error_slack: Annotated[
         float, typer.Option(help="share by which EPC may raise the error (formats with epc in their name)")
@@ -39,28 +59,29 @@ def decompose(
 ) -> None:
     """Decompose one kernel and save its factors as arrays."""
     array = read_array(kernel)
-    weight, window_known = as_kernel(array)
+    weight = as_kernel(array)
     spec = _spec_of(weight)
     fmt = _with_slack(format_named(format), error_slack)
     reason = fmt.refuses(spec)
     if reason:
         raise LayerError(f"{fmt.name} cannot be used here: {reason}")
-    wanted = _rank(fmt, weight, rank, error)
-    fmt.check(spec, wanted)
+    wanted = _rank(fmt, weight, spec, seed, rank=rank, ratio=ratio, error=error)
     began = time.monotonic()
     solution = fmt.solve(weight, spec, wanted, seed)
     seconds = time.monotonic() - began
-    _write_arrays(out, factors_as_arrays(solution.factors, weight, window_known))
+    _write_arrays(out, factors_as_arrays(solution.factors))
+    stages = fmt.stages(spec, wanted)
+    chain = FactoredKernel(fmt.name, wanted, stages, fmt.weights(solution.factors, spec, wanted), 0.0, "")
     stability = solution.stability
     document = {
         "format": fmt.name,
         "rank": plain_rank(wanted),
-        "relative_error": solution.relative_error,
+        "relative_error": error_of(weight, chain),  # without what padded digits of a train add to that of the solver
         "sensitivity": stability.sensitivity if stability else None,
         "sensitivity_lemma": stability.sensitivity_lemma if stability else None,
         "sum_squared_intensity": stability.sum_squared_intensity if stability else None,
         "intensity_ratio": stability.intensity_ratio if stability else None,
-        "parameters": chain_params(fmt.stages(spec, wanted)),
+        "parameters": chain_params(stages),
         "parameters_before": weight.numel(),
         "sweeps": solution.sweeps,
         "seconds": round(seconds, 3),
@@ -73,8 +94,8 @@ def decompose(
     for key, value in document.items():
         if value is not None:
             shown = f"{value:.6g}" if isinstance(value, float) else str(value)
-            screen.print(f"{key.replace('_', ' '):>22}  {shown}", highlight=False)
-    screen.print(f"{'factors':>22}  {out}", highlight=False)
+            screen.print(f"{key.replace('_', ' '):>22}  {shown}", highlight=False, markup=False)
+    screen.print(f"{'factors':>22}  {out}", highlight=False, markup=False)
 
 
 def read_array(path: Path) -> Tensor:
@@ -100,25 +121,25 @@ def read_array(path: Path) -> Tensor:
     return torch.from_numpy(array.astype(np.float64))
 
 
-def as_kernel(array: Tensor) -> tuple[Tensor, bool]:
-    """The array as T x S x window, and whether its window is known (not for D^2 x S x T, read as D^2 x 1).
+def as_kernel(array: Tensor) -> Tensor:
+    """The array as T x S x window; the window of D^2 x S x T is not known and read as D^2 x 1.
 
     Raises:
         DecompositionError: neither a matrix, nor of order 3, nor T x S x D x D.
     """
     if array.ndim == 3:
-        return order3_to_kernel(array, (int(array.shape[0]), 1)), False
+        return order3_to_kernel(array, (int(array.shape[0]), 1))
     if array.ndim in (2, 4, 5):
-        return array, True
+        return array
     raise DecompositionError(
-        f"a kernel is T x S x D x D, D^2 x S x T or, for svd, T x S; got an array of shape {tuple(array.shape)}"
+        f"a kernel is T x S x D x D, D^2 x S x T or a matrix T x S; got an array of shape {tuple(array.shape)}"
     )
 
 
-def factors_as_arrays(factors: object, weight: Tensor, window_known: bool) -> dict[str, Tensor]:
-    """The factors by the letters of the literature."""
+def factors_as_arrays(factors: object) -> dict[str, Tensor]:
+    """The factors by the letters of the literature; a CP of more axes goes on with D, E, trains have G1, G2 ..."""
     if isinstance(factors, CP):
-        return dict(zip("ABC", factors.factors, strict=True))
+        return dict(zip("ABCDE", factors.factors, strict=False))
     if isinstance(factors, TuckerCP):
         merged = dict(zip("ABC", factors.merged().factors, strict=True))
         core = dict(zip(("core_A", "core_B", "core_C"), factors.core.factors, strict=True))
@@ -127,6 +148,8 @@ def factors_as_arrays(factors: object, weight: Tensor, window_known: bool) -> di
         return {"G": factors.G, "U": factors.U, "V": factors.V}
     if isinstance(factors, LowRank):
         return {"P": factors.P, "Q": factors.Q}
+    if isinstance(factors, TensorTrain | TTMatrix):
+        return {f"G{number}": G for number, G in enumerate(factors.cores, start=1)}
     raise TypeError(f"no letters for {type(factors).__name__}")
 
 
@@ -143,29 +166,39 @@ def _with_slack(fmt: Format, slack: float) -> Format:
         return fmt
     if isinstance(fmt, CPFormat) and fmt.method == "cp-als-epc":
         return replace(fmt, epc=replace(fmt.epc, error_slack=slack))
-    if isinstance(fmt, TKDCPDFormat) or (isinstance(fmt, CPFormat) and fmt.method == "cp-epc"):
+    if isinstance(fmt, TKDCPDFormat | SpatialCPFormat) or (isinstance(fmt, CPFormat) and fmt.method == "cp-epc"):
         return replace(fmt, stable=replace(fmt.stable, epc=replace(fmt.stable.epc, error_slack=slack)))
     raise DecompositionError(f"--error-slack belongs to formats with EPC; {fmt.name} has none")
 
 
-def _rank(fmt: Format, weight: Tensor, rank: str | None, error: float | None) -> Rank:
-    """The ranks as given, or those of Tucker-2 as the error bound asks.
+def _rank(
+    fmt: Format,
+    weight: Tensor,
+    spec: ConvSpec,
+    seed: int,
+    *,
+    rank: str | None,
+    ratio: float | None,
+    error: float | None,
+) -> Rank:
+    """The ranks as given, or as the ratio or the error bound asks.
 
     Raises:
-        DecompositionError: neither was given, or a bound for a format without Tucker-2.
+        DecompositionError: not one of them.
+        LayerError: a rank out of bounds, a ratio or an error that no rank meets.
     """
     given = whole_numbers(rank, "--rank") if rank is not None else ()
-    if fmt.name == "tucker2" and not given and error is not None:
-        return tucker2_bounded(kernel_to_order3(weight), error).factors.ranks
-    if isinstance(fmt, TKDCPDFormat) and len(given) == 1:
-        return (*fmt.tucker_ranks(weight, given[0], error), given[0])
-    if error is not None:
+    if isinstance(fmt, TKDCPDFormat) and len(given) == 1 and ratio is None:
+        given, error = (*fmt.tucker_ranks(weight, given[0], error), given[0]), None
+    if sum((bool(given), ratio is not None, error is not None)) != 1:
         raise DecompositionError(
-            f"--error takes the place of the ranks of Tucker-2; {fmt.name} with rank {rank} has none"
+            f"{fmt.name} takes one of --rank, --ratio and --error (tkd-cpd-epc a rank R with --error, too); "
+            f"got {rank = }, {ratio = }, {error = }"
         )
-    if not given:
-        raise DecompositionError(f"{fmt.name} takes --rank (or, for tucker2, --error); got neither")
-    return given
+    if fmt.name == "tucker2" and error is not None:
+        return tucker2_bounded(kernel_to_order3(weight), error).factors.ranks
+    number = given[0] if len(given) == 1 and fmt.name.startswith("tt") else given or None
+    return rank_for(fmt, weight, spec, rank=number, ratio=ratio, error=error, seed=seed)
 
 
 def _write_arrays(path: Path, arrays: dict[str, Tensor]) -> None:

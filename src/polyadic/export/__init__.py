@@ -1,5 +1,5 @@
 """A result as files, and back."""
 
-from polyadic.export.checkpoint import Origin, load, origin_of, read_plan, save, summary_document
+from polyadic.export.checkpoint import Origin, load, origin_of, read_plan, save, summary_document, write_plan
 
-__all__ = ["Origin", "load", "origin_of", "read_plan", "save", "summary_document"]
+__all__ = ["Origin", "load", "origin_of", "read_plan", "save", "summary_document", "write_plan"]

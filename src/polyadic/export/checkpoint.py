@@ -18,7 +18,7 @@ from polyadic.files import storage_error, write_together
 from polyadic.models import LIBRARIES, load_model
 from polyadic.pipeline import CompressionResult
 from polyadic.reporting import model_card
-from polyadic.schema import ConvSpec, Plan, Summary
+from polyadic.schema import Plan, Stage, Summary, TTSpec
 from polyadic.surgery import plan_stages, rebuild
 
 PLAN, WEIGHTS, RESULT, CARD = "plan.json", "model.safetensors", "result.json", "README.md"
@@ -55,12 +55,14 @@ def save(result: CompressionResult, directory: Path | str, *, origin: Origin | N
     """
     directory = Path(directory)
     origin = origin or Origin(input_shape=tuple(result.example_input.shape[1:]))
+    stages = plan_stages(result.dense, result.plan)
+    trains = any(isinstance(stage, TTSpec) for chain in stages.values() for stage in chain)
     write_together(
         {
             directory / RESULT: _json(summary_document(result.summary)),  # appears last: the folder is complete
             directory / WEIGHTS: _weights(result.model),
-            directory / PLAN: _json(_plan_document(result, origin)),
-            directory / CARD: model_card(result.summary, origin.model).encode(),
+            directory / PLAN: _json(_plan_document(result.plan, stages, origin)),
+            directory / CARD: model_card(result.summary, origin.model, tensor_trains=trains).encode(),
         }
     )
 
@@ -105,13 +107,22 @@ def load(directory: Path | str, model: nn.Module | None = None, *, trust_code: b
     return network.eval()
 
 
-def read_plan(directory: Path) -> dict[str, Any]:
-    """The content of ``plan.json``.
+def write_plan(path: Path, plan: Plan, origin: Origin) -> None:
+    """Write a plan that was not carried out yet, in the layout of ``plan.json`` but for the chains.
+
+    Raises:
+        StorageError: the disk refused; what stood at ``path`` before is untouched.
+    """
+    write_together({path: _json({"version": VERSION, "origin": asdict(origin), "layers": plan.to_json()})})
+
+
+def read_plan(path: Path) -> dict[str, Any]:
+    """The content of a plan: of the file ``path``, or of ``plan.json`` in that folder.
 
     Raises:
         StorageError: it is missing, damaged, or of a newer version.
     """
-    path = directory / PLAN
+    path = path if path.suffix == ".json" and not path.is_dir() else path / PLAN
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -173,21 +184,24 @@ def _finite(value: Any) -> Any:
     return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _plan_document(result: CompressionResult, origin: Origin) -> dict[str, Any]:
+def _plan_document(plan: Plan, stages: dict[str, tuple[Stage, ...]], origin: Origin) -> dict[str, Any]:
     """Choices with their chains spelled out as torch layers, so that the folder can be used without this library."""
-    stages = plan_stages(result.dense, result.plan)
-    choices = result.plan.to_json()
     return {
         "version": VERSION,
         "origin": asdict(origin),
         "layers": [
-            {**choice, "stages": [torch_layer(stage) for stage in stages[choice["layer"]]]} for choice in choices
+            {**choice, "stages": [torch_layer(stage) for stage in stages[choice["layer"]]]} for choice in plan.to_json()
         ],
     }
 
 
-def torch_layer(stage: ConvSpec) -> dict[str, Any]:
-    """A stage as the name and the arguments of a class in ``torch.nn``."""
+def torch_layer(stage: Stage) -> dict[str, Any]:
+    """A stage as the name and the arguments of a class in ``torch.nn``.
+
+    A tensor-train layer is spelled out as the layer whose kernel its cores contract to, with the cores' shapes.
+    """
+    if isinstance(stage, TTSpec):
+        return {**torch_layer(stage.dense), "cores": [list(shape) for shape in stage.core_shapes]}
     if stage.axes == 0:
         return {
             "class": "Linear",
@@ -204,6 +218,11 @@ def torch_layer(stage: ConvSpec) -> dict[str, Any]:
         "bias": stage.bias,
         "padding_mode": stage.padding_mode,
     }
+    if stage.transposed:
+        return {
+            "class": f"ConvTranspose{stage.axes}d",
+            "arguments": {**arguments, "output_padding": list(stage.output_padding)},
+        }
     return {"class": f"Conv{stage.axes}d", "arguments": arguments}
 
 

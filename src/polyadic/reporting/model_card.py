@@ -7,13 +7,29 @@ import json
 from polyadic.reporting.tables import HEADLINE_COLUMNS, LAYER_COLUMNS, Rows, headline_rows, layer_rows
 from polyadic.schema import Summary
 
-_WITHOUT = """import json
+_IMPORTS = """import json
 from pathlib import Path
 
-from safetensors.torch import load_file
+{torch}from safetensors.torch import load_file
 from torch import nn
+"""
 
+_KERNEL = """
+
+def kernel(cores, layer):
+    # cores r x rows x columns x q, multiplied out: taps, then digits of outputs, by digits of inputs
+    matrix = torch.ones(1, 1, 1).double()
+    for core in cores:
+        matrix = torch.einsum("mnr,rtsq->mtnsq", matrix, core.double()).flatten(0, 1).flatten(1, 2)
+    matrix = matrix.reshape(layer.weight[0, 0].numel(), -1, matrix.shape[1]).permute(1, 2, 0)
+    matrix = matrix.transpose(0, 1) if getattr(layer, "transposed", False) else matrix
+    return matrix[: layer.weight.shape[0], : layer.weight.shape[1]].reshape(layer.weight.shape)
+
+"""
+
+_LOAD = """
 model = ...  # the dense network's structure, whatever its weights
+weights = load_file("model.safetensors")
 for choice in json.loads(Path("plan.json").read_text())["layers"]:
     dense = model.get_submodule(choice["layer"])
     stages = [getattr(nn, stage["class"])(**stage["arguments"]) for stage in choice["stages"]]
@@ -22,14 +38,23 @@ for choice in json.loads(Path("plan.json").read_text())["layers"]:
         if module is dense:
             parent, _, leaf = name.rpartition(".")
             setattr(model.get_submodule(parent), leaf, chain)
-model.load_state_dict(load_file("model.safetensors"))
+{contract}model.load_state_dict(weights)
 model.eval()"""
 
+_CONTRACT = """            for number, stage in enumerate(choice["stages"]):
+                cores = [weights.pop(f"{name}.{number}.cores.{k}") for k in range(len(stage.get("cores", [])))]
+                if cores:
+                    weights[f"{name}.{number}.weight"] = kernel(cores, chain[number])
+"""
 
-def model_card(summary: Summary, source: str | None) -> str:
+
+def model_card(summary: Summary, source: str | None, *, tensor_trains: bool = False) -> str:
     """Markdown for the folder of a result.
 
-    ``source`` is the text of the dense network, None if only the user has it.
+    Args:
+        summary: what was measured.
+        source: the text of the dense network, None if only the user has it.
+        tensor_trains: whether there are layers kept as the cores of a tensor train, which torch alone multiplies out.
     """
     name = source or "a network"
     load = 'polyadic.load(".")' if source else 'polyadic.load(".", model=...)  # the dense one'
@@ -55,10 +80,11 @@ def model_card(summary: Summary, source: str | None) -> str:
         f"model = {load}",
         "```",
         "",
-        "Without Polyadic, with torch and safetensors alone:",
+        "Without Polyadic, with torch and safetensors alone"
+        + (", tensor trains multiplied out to plain layers:" if tensor_trains else ":"),
         "",
         "```python",
-        _WITHOUT,
+        _without(tensor_trains),
         "```",
         "",
         "## Layers",
@@ -77,6 +103,13 @@ def model_card(summary: Summary, source: str | None) -> str:
     return "\n".join(lines)
 
 
+def _without(tensor_trains: bool) -> str:
+    """The loader for people without Polyadic; what tensor trains take stands in it only if there are any."""
+    if tensor_trains:
+        return _IMPORTS.format(torch="import torch\n") + _KERNEL + _LOAD.replace("{contract}", _CONTRACT)
+    return _IMPORTS.format(torch="") + _LOAD.replace("{contract}", "")
+
+
 def markdown(columns: tuple[str, ...], rows: Rows) -> str:
     """A table in Markdown."""
     body = [columns, tuple("---" for _ in columns), *rows]
@@ -90,4 +123,5 @@ def _cell(text: str) -> str:
 
 def _drop_in_words(summary: Summary) -> str:
     change = "lost" if summary.drop >= 0 else "gained"
-    return f"{abs(summary.drop):.2f} points of {summary.score_name} {change} ({summary.max_drop:g} were allowed)"
+    allowed = f" ({summary.max_drop:g} were allowed)" if summary.max_drop is not None else ""
+    return f"{abs(summary.drop):.2f} points of {summary.score_name} {change}{allowed}"
