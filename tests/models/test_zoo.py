@@ -19,6 +19,13 @@ PARAMETERS = {
     "vgg16-bn": 14_728_266,
     "resnet18": 11_173_962,
     "digits-cnn": 93_546,
+    "ut-conv": 557_248,
+    "ut-conv-fc": 13_934_538,
+    "ut-tt-conv-3x": 172_518,
+    "ut-naive-2x": 275_982,
+    "ut-naive-3x": 192_142,
+    "ut-tt-conv-tt-fc-42x": 334_554,
+    "ut-tt-conv-tt-fc-83x": 168_154,
 }
 CONVOLUTIONS = {"resnet20": 19, "resnet56": 55, "vgg16-bn": 13, "resnet18": 20, "digits-cnn": 4}
 

@@ -12,6 +12,14 @@ from torch import nn
 from polyadic.models.digits_cnn import DigitsCnn
 from polyadic.models.resnet18_cifar import ResNet18Cifar
 from polyadic.models.resnet_cifar import ResNetCifar
+from polyadic.models.ultimate_tensorization import (
+    NAIVE_2X,
+    NAIVE_3X,
+    TT_CONV_3X,
+    TT_CONV_TT_FC_42X,
+    TT_CONV_TT_FC_83X,
+    UltimateTensorization,
+)
 from polyadic.models.vgg_cifar import Vgg16Cifar
 
 
@@ -33,5 +41,12 @@ ZOO: Mapping[str, ZooModel] = MappingProxyType(
         "vgg16-bn": ZooModel(Vgg16Cifar, (3, 32, 32)),
         "resnet18": ZooModel(ResNet18Cifar, (3, 32, 32)),
         "digits-cnn": ZooModel(DigitsCnn, (1, 8, 8)),
+        "ut-conv": ZooModel(partial(UltimateTensorization, False, None), (3, 32, 32)),
+        "ut-conv-fc": ZooModel(partial(UltimateTensorization, True, None), (3, 32, 32)),
+        "ut-tt-conv-3x": ZooModel(partial(UltimateTensorization, False, TT_CONV_3X), (3, 32, 32)),
+        "ut-naive-2x": ZooModel(partial(UltimateTensorization, False, NAIVE_2X), (3, 32, 32)),
+        "ut-naive-3x": ZooModel(partial(UltimateTensorization, False, NAIVE_3X), (3, 32, 32)),
+        "ut-tt-conv-tt-fc-42x": ZooModel(partial(UltimateTensorization, True, TT_CONV_TT_FC_42X), (3, 32, 32)),
+        "ut-tt-conv-tt-fc-83x": ZooModel(partial(UltimateTensorization, True, TT_CONV_TT_FC_83X), (3, 32, 32)),
     }
 )
