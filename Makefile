@@ -4,14 +4,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+ZOO_STAMP := $(VENV)/.zoo-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check clean
+.PHONY: help demo test check zoo clean
 
 help:
 	@echo "make demo    train a small network on the digits and compress it"
 	@echo "make test    run the tests"
 	@echo "make check   lint, formatting, types and floors"
+	@echo "make zoo     take apart networks of torchvision, timm and our own; writes docs/zoo.md"
 	@echo "make clean   remove .venv and caches"
 
 # The stamp is the last thing written, so an interrupted installation starts again.
@@ -33,6 +35,15 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# torch is there already, in the version that torchvision asks for: any build of it will do. Rows that are in
+# benchmarks/results/zoo.json are kept; ZOO=--fresh runs them again.
+$(ZOO_STAMP): $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[zoo]'
+	@touch $@
+
+zoo: $(ZOO_STAMP)
+	$(BIN)/python benchmarks/zoo/run.py $(ZOO)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -22,7 +22,7 @@ REASONS: list[tuple[Format | str, ConvSpec, str]] = [
         if name not in ("svd", "tt-matrix")
         for spec in (LINEAR, window(1, 1))
     ),
-    ("svd", window(3, 2), "svd factorises matrices (1 x 1 and fully connected layers), not a 3 x 2 window"),
+    ("svd", window(3, 2), "svd factorises matrices (1 x 1 and fully connected layers), not a window of 3 x 2"),
     ("cp4-epc", window(3), "a factor for each of several axes, and this window extends along one: use cp-epc"),
     ("cp4-epc", window(1, 3), "a factor for each of several axes, and this window extends along one: use cp-epc"),
     ("spatial-svd", window(3, 1, 1), "splits a window between its axes, and this one extends along a single axis"),

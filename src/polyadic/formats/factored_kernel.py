@@ -54,6 +54,9 @@ class FactoredKernel:
             if stage.groups % first.groups:
                 raise ValueError(f"the groups of a chain's first stage stay apart in all; got {self.stages}")
             kernel = _as_window(_kernel(stage, weight), axes)
+            if stage.groups == 1 and response.shape[2:].numel() == 1:  # a mere mixing of channels, and by far faster so
+                response = torch.einsum("sr,qr...->sq...", response.flatten(1), kernel)
+                continue
             flipped = kernel.flip(tuple(range(2, 2 + axes)))
             padding = [size - 1 for size in kernel.shape[2:]]
             response = _CONVOLUTIONS[axes](response, flipped, padding=padding, groups=stage.groups)

@@ -27,7 +27,7 @@ class SVDFormat(Format):
         """Windows larger than one tap."""
         if spec.taps != 1:
             window = " x ".join(str(size) for size in spec.kernel)
-            return f"svd factorises matrices (1 x 1 and fully connected layers), not a {window} window"
+            return f"svd factorises matrices (1 x 1 and fully connected layers), not a window of {window}"
         return None
 
     def full_rank(self, spec: ConvSpec) -> Rank:

@@ -1,0 +1,1 @@
+"""Networks of every kind, and what Polyadic finds and does in each of them."""
