@@ -1,6 +1,27 @@
-"""The one verb that joins all rooms."""
+"""The verbs that join all rooms: compress, search for a plan, say beforehand what a network would cost."""
 
 from polyadic.pipeline.compress import compress
-from polyadic.pipeline.options import CompressionResult, CompressOptions, Progress
+from polyadic.pipeline.forecast import forecast
+from polyadic.pipeline.options import (
+    CompressionResult,
+    CompressOptions,
+    Forecast,
+    FoundPlan,
+    LayerForecast,
+    Progress,
+    TriedPlan,
+)
+from polyadic.pipeline.search_plan import search_plan
 
-__all__ = ["CompressOptions", "CompressionResult", "Progress", "compress"]
+__all__ = [
+    "CompressOptions",
+    "CompressionResult",
+    "Forecast",
+    "FoundPlan",
+    "LayerForecast",
+    "Progress",
+    "TriedPlan",
+    "compress",
+    "forecast",
+    "search_plan",
+]

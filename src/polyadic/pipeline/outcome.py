@@ -3,54 +3,68 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from polyadic.formats import FactoredKernel, format_named
-from polyadic.schema import LayerOutcome, LayerSite, Plan, Summary, plain_rank
+from polyadic.pipeline.ladders import is_excluded
+from polyadic.pipeline.options import CompressOptions
+from polyadic.pipeline.problem import Request
+from polyadic.schema import LayerOutcome, LayerSite, Summary, plain_rank
 from polyadic.search import Problem
 
 MACS_CONVENTION = "1 MAC = one multiply-accumulate of a convolution or matrix product; FLOPs = 2 x MACs; one sample"
 
 
 def outcome_of(
-    site: LayerSite, plan: Plan, problem: Problem, kernels: dict[str, FactoredKernel], formats: Sequence[str]
+    site: LayerSite, kernel: FactoredKernel | None, request: Request, problem: Problem, options: CompressOptions
 ) -> LayerOutcome:
-    """What happened to a layer and why."""
-    if plan.of(site.name) is not None:
-        kernel = kernels[site.name]
-        return LayerOutcome(
-            site.name,
-            "factorised",
-            kernel.stop,
-            site.macs,
-            site.chain_macs(kernel.stages),
-            kernel.format,
-            plain_rank(kernel.rank),
-            kernel.relative_error,
-            kernel.weighted_error,
-            kernel.sensitivity,
-            kernel.intensity_ratio,
-        )
-    if site.reason is not None:
-        return LayerOutcome(site.name, "unsupported", site.reason, site.macs, site.macs)
-    if any(ladder.layer == site.name for ladder in problem.ladders):
-        reason = f"no rank that is cheaper lost at most {problem.threshold:g} points"
-        return LayerOutcome(site.name, "dense", reason, site.macs, site.macs)
-    refusals = [format_named(name).refuses(site.spec) for name in formats] if site.spec is not None else []
+    """What happened to a layer and why; ``kernel`` is what took its place, if anything did."""
+    if kernel is None:
+        status, reason = why_dense(site, request, problem, options)
+        return LayerOutcome(site.name, status, reason, site.macs, site.macs)
+    return LayerOutcome(
+        site.name,
+        "factorised",
+        kernel.stop,
+        site.macs,
+        site.chain_macs(kernel.stages),
+        kernel.format,
+        plain_rank(kernel.rank),
+        kernel.relative_error,
+        kernel.weighted_error,
+        kernel.sensitivity,
+        kernel.intensity_ratio,
+    )
+
+
+def why_dense(
+    site: LayerSite, request: Request, problem: Problem, options: CompressOptions
+) -> tuple[Literal["dense", "unsupported"], str]:
+    """Why nothing took the place of a layer, and whether anything could have."""
+    if site.reason is not None or site.spec is None:
+        return "unsupported", site.reason or "its geometry is unknown"
+    if request.plan is not None:
+        return "dense", "the plan does not name it"
+    if is_excluded(site.name, options.exclude):
+        return "dense", "excluded"
+    refusals = [format_named(name).refuses(site.spec) for name in request.formats]
     if all(refusals):
-        reason = "; ".join(dict.fromkeys(filter(None, refusals)))
-        return LayerOutcome(site.name, "unsupported", reason, site.macs, site.macs)
-    reason = "excluded, or no rank of the given formats makes it cheaper"
-    return LayerOutcome(site.name, "dense", reason, site.macs, site.macs)
+        return "unsupported", "; ".join(dict.fromkeys(filter(None, refusals)))
+    if site.name not in problem.of_layer():
+        return "dense", "no rank of the given formats makes it cheaper"
+    if request.search.tunes_layers:
+        return "dense", f"no cheaper rank that was tried lost at most {problem.threshold:g} points"
+    return "dense", f"the {request.search.name} search left it so"
 
 
 def warnings_of(summary: Summary) -> tuple[str, ...]:
     """What a reader must know before relying on the result."""
-    warnings = []
+    warnings: list[str] = []
+    if summary.max_drop is None:
+        return ()
     if summary.drop > summary.max_drop:
         warnings.append(
             f"the compressed network lost {summary.drop:.2f} points on the test images, more than the "

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from polyadic.errors import BudgetError
 from polyadic.schema.cost import Cost
 
-_WRITTEN = re.compile(r"(?P<number>\d+(\.\d+)?|\.\d+)\s*(?P<unit>%|x|[kmgt]?i?b?)", re.IGNORECASE)
+_WRITTEN = re.compile(r"(?P<number>\d+(\.\d+)?|\.\d+)\s*(?P<unit>%|x|[kmgt]?|[kmgt]i?b|b)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

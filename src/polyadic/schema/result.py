@@ -57,7 +57,7 @@ class Summary:
         compressed_score: score of the latter on the test images, read once, at the end.
         score_before_finetuning: the same for the network as it came from the decomposition.
         score_name: what the score is, such as "top-1 accuracy".
-        max_drop: the drop that was allowed, in points.
+        max_drop: the drop that was allowed, in points; None where only a budget was given.
         drop_interval: 95 % interval of the drop on the test images in points, paired image by image.
         held_out: scores on the held-out training images on which everything was chosen.
         plan: layer, format, rank.
@@ -73,7 +73,7 @@ class Summary:
     compressed_score: float
     score_before_finetuning: float
     score_name: str
-    max_drop: float
+    max_drop: float | None
     drop_interval: tuple[float, float] | None
     held_out: dict[str, float]
     plan: Plan

@@ -1,8 +1,39 @@
 """Where a plan comes from, one strategy per file; knows no network."""
 
 from polyadic.search.bisection import Bisection
-from polyadic.search.rank_search import Ladder, Problem, RankSearch, Trial, single
+from polyadic.search.error_bound import ErrorBound
+from polyadic.search.frontier import Frontier
+from polyadic.search.greedy import Greedy
+from polyadic.search.journal import Journal
+from polyadic.search.pars import PARS
+from polyadic.search.rank_search import Ladder, Problem, RankSearch, Trial, cheapest_plan, single
+from polyadic.search.registry import SEARCHES, search_named
 from polyadic.search.relaxation import relaxed
+from polyadic.search.round_to import rounded
+from polyadic.search.study_log import StudyLog
 from polyadic.search.trial_log import TrialLog
+from polyadic.search.uniform import Uniform
+from polyadic.search.vbmf import VBMF
 
-__all__ = ["Bisection", "Ladder", "Problem", "RankSearch", "Trial", "TrialLog", "relaxed", "single"]
+__all__ = [
+    "PARS",
+    "SEARCHES",
+    "VBMF",
+    "Bisection",
+    "ErrorBound",
+    "Frontier",
+    "Greedy",
+    "Journal",
+    "Ladder",
+    "Problem",
+    "RankSearch",
+    "StudyLog",
+    "Trial",
+    "TrialLog",
+    "Uniform",
+    "cheapest_plan",
+    "relaxed",
+    "rounded",
+    "search_named",
+    "single",
+]

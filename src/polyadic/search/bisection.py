@@ -26,10 +26,18 @@ class Bisection(RankSearch):
 
     resolution: float = 0.04
 
-    def propose(self, problem: Problem, trials: Sequence[Trial]) -> Plan | None:
-        """The middle rank of the first ladder that is not decided yet."""
+    @property
+    def tunes_layers(self) -> bool:
+        """Yes: the drop counts after fine-tuning."""
+        return True
+
+    def propose(self, problem: Problem, trials: Sequence[Trial], running: Sequence[Plan] = ()) -> Plan | None:
+        """The middle rank of the first ladder that is not decided yet, of a layer at which nobody is."""
         known = verdicts(problem, trials)
+        busy = {choice.layer for plan in running for choice in plan.choices}
         for ladder in problem.ladders:
+            if ladder.layer in busy:
+                continue
             fails, passes = self._bracket(ladder, problem, known)
             if not self._decided(ladder, fails, passes):
                 return single(ladder, (fails + passes) // 2)

@@ -10,6 +10,7 @@ from typing import Any
 
 from polyadic.errors import PolyadicError, StorageError
 from polyadic.files import storage_error
+from polyadic.schema import Plan
 from polyadic.search.rank_search import Trial
 
 
@@ -53,6 +54,18 @@ class TrialLog:
                 self._append(self.path, line)
             except OSError as error:
                 raise storage_error(self.path, error) from error
+
+    @property
+    def running(self) -> tuple[Plan, ...]:
+        """None: one worker at a time writes here, and it asks before it begins."""
+        return ()
+
+    def claim(self, plan: Plan) -> bool:
+        """Yes: nobody else is at work."""
+        return True
+
+    def release(self) -> None:
+        """Nothing is held."""
 
     @staticmethod
     def _append(path: Path, line: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from polyadic.training.evaluate import Score, drop_interval, evaluate
 from polyadic.training.execution import Execution, Precision, placed
 from polyadic.training.finetune import finetune
 from polyadic.training.options import EpochRecord, FinetuneOptions, FinetuneReport, Schedule, StopReason
+from polyadic.training.proxy import ImageProxy, Proxy, ProxyScore
 from polyadic.training.task import (
     LAYER_TUNING,
     NETWORK_TUNING,
@@ -24,8 +25,11 @@ __all__ = [
     "FinalScores",
     "FinetuneOptions",
     "FinetuneReport",
+    "ImageProxy",
     "ImageTask",
     "Precision",
+    "Proxy",
+    "ProxyScore",
     "Schedule",
     "Score",
     "ScoreTask",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,11 +14,13 @@ from torch import Tensor, nn
 
 from polyadic.data import ImageData
 from polyadic.errors import PolyadicError
+from polyadic.schema import points
 from polyadic.training.augment import Augmentation
 from polyadic.training.evaluate import drop_interval, evaluate
 from polyadic.training.execution import Execution
 from polyadic.training.finetune import finetune
 from polyadic.training.options import EpochRecord, FinetuneOptions, FinetuneReport
+from polyadic.training.proxy import ImageProxy, Proxy, ProxyScore
 
 LAYER_TUNING = FinetuneOptions(
     epochs=1, steps_per_epoch=40, learning_rate=1e-2, schedule="cosine", warmup=0.1, distillation=1.0, retries=1
@@ -56,6 +59,10 @@ class Task(ABC):
     @abstractmethod
     def score(self, model: nn.Module) -> float:
         """The score on what ranks are chosen by: held-out training images, never test images."""
+
+    @abstractmethod
+    def proxy(self, dense: nn.Module) -> Proxy:
+        """How untuned networks are compared with ``dense``: quickly, on part of what ranks are chosen by."""
 
     @abstractmethod
     def tune_layer(self, model: nn.Module, parameters: Iterable[nn.Parameter], teacher: nn.Module) -> bool:
@@ -97,6 +104,7 @@ class ImageTask(Task):
         testing: where and how the final scores are taken.
         batch_size: images per batch when scoring.
         calibration_images: how many training images batch-norm statistics are taken from.
+        proxy_images: how many of the held-out images untuned networks are compared on.
     """
 
     data: ImageData
@@ -106,6 +114,7 @@ class ImageTask(Task):
     testing: Execution = field(default_factory=Execution.for_evaluation)
     batch_size: int = 250
     calibration_images: int = 5000
+    proxy_images: int = 1000
 
     @property
     def score_name(self) -> str:
@@ -122,6 +131,11 @@ class ImageTask(Task):
             model, self.data.held_out, self.data.normalise, execution=self.training, batch_size=self.batch_size
         )
         return score.value
+
+    def proxy(self, dense: nn.Module) -> Proxy:
+        """Divergence from the dense network on the first held-out images."""
+        images = self.data.held_out.take(torch.arange(min(self.proxy_images, len(self.data.held_out))))
+        return ImageProxy(dense, images, self.data.normalise, self.training, self.batch_size)
 
     def tune_layer(self, model: nn.Module, parameters: Iterable[nn.Parameter], teacher: nn.Module) -> bool:
         """A few steps of distillation that move one layer."""
@@ -221,6 +235,15 @@ class ScoreTask(Task):
         if number != number or number in (float("inf"), float("-inf")):
             raise PolyadicError(f"a score function returns a finite number; got {number}")
         return number
+
+    def proxy(self, dense: nn.Module) -> Proxy:
+        """The score itself."""
+        reached = self.score(dense)
+
+        def lost(model: nn.Module, best: float = math.inf) -> ProxyScore:
+            return ProxyScore(points(reached, self.score(model)))
+
+        return lost
 
     def tune_layer(self, model: nn.Module, parameters: Iterable[nn.Parameter], teacher: nn.Module) -> bool:
         """Nothing to train with."""

@@ -3,81 +3,22 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from subjects import Net, corner_task, faithful, images
+from torch import nn
 
 from disks import files_in
 from polyadic import CompressionResult, CompressOptions, PolyadicError, Progress, compress
 from polyadic.costing import network_cost
-from polyadic.data import ImageData
-from polyadic.data.images import ArrayImages
 from polyadic.errors import BudgetError, LayerError
 from polyadic.schema import Plan
 from polyadic.surgery import FactorCache, find_sites, rebuild
-from polyadic.training import Augmentation, FinetuneOptions, ImageTask
 
 
-class Net(nn.Module):
-    """Three convolutions and a classifier: (N, 3, 8, 8) to (N, 3)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 10, 3, padding=1, bias=False)
-        self.norm = nn.BatchNorm2d(10)
-        self.mix = nn.Conv2d(10, 10, 1)
-        self.deep = nn.Sequential(nn.ReLU(), nn.Conv2d(10, 10, 3, stride=2, padding=1), nn.ReLU())
-        self.head = nn.Linear(160, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.deep(self.mix(torch.relu(self.norm(self.stem(x))))).flatten(1))
-        return logits
-
-
-@pytest.fixture
-def net() -> nn.Module:
-    """A Net whose kernels have rank 3, and a little of everything else."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = Net().eval()
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            U, s, V = torch.linalg.svd(module.weight.detach().flatten(1), full_matrices=False)
-            s[3:] *= 0.03
-            module.weight.data = ((U * s) @ V).reshape(module.weight.shape)
-    return model
-
-
-def images(count: int = 16, seed: int = 0) -> Tensor:
-    return torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
-
-
-def faithful(dense: nn.Module) -> Callable[[nn.Module], float]:
-    """A score: one less the relative distance of the outputs from those of ``dense``."""
-    x = images()
-    y = copy.deepcopy(dense).eval()(x).detach()
-    return lambda model: 1.0 - float((model(x).detach() - y).norm() / y.norm())
-
-
-def corners(count: int, seed: int) -> ArrayImages:
-    """Images of which channel k has a bright patch for class k."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(count) % 3
-    pixels = torch.randint(0, 160, (count, 3, 8, 8), generator=generator, dtype=torch.uint8)
-    for image, label in zip(pixels, labels.tolist(), strict=True):
-        image[label, label : label + 4, 2:6] += 60
-    return ArrayImages(pixels, labels)
-
-
-def corner_data() -> ImageData:
-    parts = {"train": corners(96, 1), "held_out": corners(60, 2), "test": corners(60, 3)}
-    return ImageData(name="corners", classes=3, mean=(0.35,) * 3, std=(0.2,) * 3, digests={}, **parts)
-
-
-def compressed(net: nn.Module, drop: float = 20.0, **options: object) -> CompressionResult:
+def compressed(net: nn.Module, drop: float | str = 20.0, **options: object) -> CompressionResult:
     return compress(
         net,
         faithful(net),
@@ -162,11 +103,10 @@ def test_double_precision_stays(net: nn.Module) -> None:
 
 
 def test_images_are_all_it_takes(net: nn.Module, tmp_path: Path) -> None:
-    tuning = FinetuneOptions(epochs=1, batch_size=32, learning_rate=1e-3, augmentation=Augmentation.none())
     steps: list[Progress] = []
     result = compress(
         net,
-        ImageTask(corner_data(), layer=tuning, network=tuning),
+        corner_task(tuned=True),
         max_drop=60.0,
         formats=("cp-als", "svd"),
         options=CompressOptions(work=tmp_path),
@@ -209,6 +149,13 @@ def test_it_goes_on_from_its_log_without_a_single_new_trial(net: nn.Module, tmp_
     [
         ({"max_drop": -1.0}, PolyadicError, "max_drop is a number of points"),
         ({"max_drop": float("nan")}, PolyadicError, "max_drop is a number of points"),
+        ({"max_drop": "half"}, PolyadicError, "max_drop is a number of points .* got half"),
+        ({"max_drop": "150%"}, PolyadicError, "or a share of the dense score"),
+        ({"max_drop": None}, BudgetError, "takes a drop .* or a budget .*; got neither"),
+        ({"options": CompressOptions(trials=0)}, PolyadicError, "trials is a whole number from 1 up"),
+        ({"options": CompressOptions(rungs=0)}, PolyadicError, "rungs is a whole number from 1 up"),
+        ({"options": CompressOptions(round_to=0)}, PolyadicError, "round_to is a whole number from 1 up"),
+        ({"options": CompressOptions(timeout=0.0)}, PolyadicError, "timeout is a number of seconds above 0"),
         ({"formats": ()}, PolyadicError, "at least one format"),
         ({"formats": ("cp",)}, LayerError, "a format is one of"),
         ({"example_input": None}, LayerError, "takes an example input"),
@@ -246,6 +193,13 @@ def test_layers_that_pass_alone_and_fail_together_are_a_budget_error(net: nn.Mod
 
     with pytest.raises(BudgetError, match="the whole network"):
         compress(net, hermits, images(1), max_drop=10.0, formats=("tucker2", "svd"))
+
+
+def test_a_drop_in_per_cent_is_a_share_of_the_dense_score(net: nn.Module) -> None:
+    score = faithful(net)
+    result = compress(net, lambda model: 0.6 * score(model), images(2), max_drop="10%", formats=("tucker2", "svd"))
+    assert result.summary.max_drop == pytest.approx(6.0)
+    assert compressed(net, 6.0, eps=1.0).plan == compressed(net, "6 %", eps=1.0).plan  # the dense score is 1
 
 
 def test_weights_that_are_not_finite_are_refused_before_anything_is_scored(net: nn.Module) -> None:

@@ -1,0 +1,120 @@
+"""What there is to choose from: the ranks of every layer in every format, and what a strategy wants to know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from itertools import count
+
+from torch import nn
+
+from polyadic.algebra import kernel_to_order3
+from polyadic.decomposition import evbmf_tucker2_ranks
+from polyadic.errors import BudgetError, LayerError
+from polyadic.formats import format_named
+from polyadic.pipeline.kernels import Kernels
+from polyadic.pipeline.options import CompressOptions, OnProgress, Progress
+from polyadic.schema import Choice, LayerSite, Plan, chain_params
+from polyadic.search import Ladder, RankSearch, rounded
+from polyadic.surgery import layer_at, plan_stages
+
+
+def ladders_of(
+    dense: nn.Module, sites: tuple[LayerSite, ...], formats: Sequence[str], options: CompressOptions
+) -> tuple[Ladder, ...]:
+    """The ranks of every candidate in every format that are cheaper than the layer itself.
+
+    Raises:
+        BudgetError: there are none.
+    """
+    ladders = []
+    for site in sites:
+        if site.reason is not None or site.spec is None or is_excluded(site.name, options.exclude):
+            continue
+        layer, weight, spec = layer_at(dense, site.name)
+        params = sum(parameter.numel() for parameter in layer.parameters())  # a parametrised layer holds other numbers
+        for fmt in map(format_named, formats):
+            if fmt.refuses(spec):
+                continue
+            largest, every = fmt.largest_rank(spec), fmt.ladder(weight.detach(), spec)
+            ranks = {rounded(rank, options.round_to, largest): None for rank in every}
+            chains = {rank: fmt.stages(spec, rank) for rank in ranks}
+            steps = [(site.chain_macs(stages), rank, chain_params(stages)) for rank, stages in chains.items()]
+            cheaper = sorted((step for step in steps if step[0] < site.macs), key=lambda step: step[0])
+            if cheaper:
+                chain_costs, kept, numbers = zip(*cheaper, strict=True)
+                ladders.append(Ladder(site.name, fmt.name, kept, chain_costs, site.macs, numbers, params))
+    if not ladders:
+        raise BudgetError(_nothing_to_do(sites, formats))
+    return tuple(ladders)
+
+
+def ladders_of_plan(dense: nn.Module, sites: tuple[LayerSite, ...], plan: Plan) -> tuple[Ladder, ...]:
+    """The one rank of every layer of ``plan``.
+
+    Raises:
+        LayerError: the plan is empty, or a layer of it is missing, has to stay dense, or does not take its format or
+            rank.
+    """
+    if not plan.choices:
+        raise LayerError("a plan that is carried out names at least one layer; got none")
+    known, ladders = {site.name: site for site in sites}, []
+    for choice, stages in zip(plan.choices, plan_stages(dense, plan).values(), strict=True):
+        site = known.get(choice.layer)
+        reason = "it is no layer of the dense model" if site is None else site.reason
+        if site is None or reason is not None:
+            raise LayerError(f"a plan names layers that can be replaced; got {choice.layer!r}: {reason}")
+        params = sum(parameter.numel() for parameter in dense.get_submodule(choice.layer).parameters())
+        macs, numbers = site.chain_macs(stages), chain_params(stages)
+        ladders.append(Ladder(choice.layer, choice.format, (choice.rank,), (macs,), site.macs, (numbers,), params))
+    return tuple(ladders)
+
+
+def prepared(
+    strategy: RankSearch, ladders: tuple[Ladder, ...], kernels: Kernels, rungs: int, show: OnProgress
+) -> tuple[Ladder, ...]:
+    """The ladders as ``strategy`` wants them: short where every rank costs time, with errors, with suggestions."""
+    if strategy.wants_few_ranks and not strategy.tunes_layers:
+        ladders = tuple(ladder.thinned(rungs) for ladder in ladders)
+    if strategy.wants_suggestions:
+        ladders = tuple(replace(ladder, suggested=_suggested(ladder, kernels.dense)) for ladder in ladders)
+    if strategy.wants_errors:
+        total, done = sum(len(ladder.ranks) for ladder in ladders), count(1)
+        filled = []
+        for ladder in ladders:
+            errors = []
+            for rank in ladder.ranks:
+                factored = kernels.alone(Choice(ladder.layer, ladder.format, rank))
+                weighted = factored.weighted_error
+                errors.append(factored.relative_error if weighted is None else weighted)
+                show(Progress("decompose", next(done), total, ladder.layer))
+            filled.append(replace(ladder, errors=tuple(errors)))
+        ladders = tuple(filled)
+    return ladders
+
+
+def is_excluded(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a layer stays dense because the user said so."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _suggested(ladder: Ladder, dense: nn.Module) -> int:
+    """The position that takes about the share of MACs of a Tucker-2 (an SVD without window) at the ranks of EVBMF.
+
+    Of several groups the first one is asked.
+    """
+    _, kernel, spec = layer_at(dense, ladder.layer)
+    S, T, taps = spec.in_channels // spec.groups, spec.out_channels // spec.groups, spec.taps
+    R1, R2 = evbmf_tucker2_ranks(kernel_to_order3(kernel.detach()[:T]))
+    numbers = min(R1, R2) * (S + T) if taps == 1 else S * R1 + R1 * R2 * taps + R2 * T
+    return ladder.within(numbers / (S * T * taps) * ladder.dense_macs)
+
+
+def _nothing_to_do(sites: tuple[LayerSite, ...], formats: Sequence[str]) -> str:
+    reasons = sorted({site.reason for site in sites if site.reason})
+    return (
+        f"none of the {len(sites)} layers can be made cheaper by {', '.join(formats)}"
+        + (f" ({'; '.join(reasons)})" if reasons else "")
+        + ": inspect the model to see each layer's reason, or allow other formats"
+    )

@@ -1,0 +1,111 @@
+"""Divide a budget among layers so that the sum of their harms is least: Lagrange multipliers, then what is left over.
+
+For multipliers ``m`` of the limits every layer takes the option of least ``harm^p + m . cost`` by itself. The smallest
+multipliers that keep all limits are found by bisection along one direction, which several limits turn towards the one
+that is exceeded most. What rounding leaves of the budget goes to the layers where it does most good.
+
+``p = 1`` is right where harms of single layers add up. They do so for mild compression only; a smaller ``p`` counts
+many small harms for more, a larger one fears the largest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from polyadic.schema import Budget, Choice, Plan
+from polyadic.search.loss_table import Option
+from polyadic.search.rank_search import Problem, cheapest_plan, plan_of
+
+Table = Mapping[str, Sequence[Option]]
+
+_ROUNDS = 8  # turns of the direction, where there are several limits
+
+
+def allocated(problem: Problem, table: Table, power: float = 1.0) -> Plan:
+    """The plan of least total harm within the problem's budget; the cheapest plan of all if the table has none.
+
+    Raises:
+        ValueError: the problem has no budget.
+    """
+    if problem.budget is None:
+        raise ValueError("an allocation divides a budget; the problem has none")
+    direction = dict.fromkeys(problem.budget.limits, 1.0)
+    best: Plan | None = None
+    for _ in range(_ROUNDS if len(direction) > 1 else 1):
+        plan = _along(problem, table, direction, power)
+        if plan is None:
+            break
+        plan = _filled(problem, table, plan, power)
+        if best is None or _total(table, plan) < _total(table, best):
+            best = plan
+        cost = problem.cost(plan)
+        use = {name: getattr(cost, name) / limit for name, limit in problem.budget.limits.items()}
+        direction = {name: share * use[name] ** 4 for name, share in direction.items()}
+    return best if best is not None else cheapest_plan(problem)
+
+
+def _along(problem: Problem, table: Table, direction: Mapping[str, float], power: float) -> Plan | None:
+    """The plan of the smallest multiplier, along one direction of the limits, that the budget admits; None if none."""
+    priced = {
+        layer: [(option.harm**power, _saved(problem, option, direction), option) for option in options]
+        for layer, options in table.items()
+    }
+
+    def at(multiplier: float) -> list[Option]:
+        return [min(rows, key=lambda row: row[0] - multiplier * row[1])[2] for rows in priced.values()]
+
+    def admits(options: list[Option]) -> bool:
+        saved = problem.cost_after(sum(o.macs for o in options), sum(o.params for o in options))
+        return (problem.budget or Budget()).admits(saved)
+
+    low, high = 1e-12, 1e12
+    if not admits(at(high)):
+        return None
+    while high > 1.001 * low:
+        middle = (low * high) ** 0.5
+        low, high = (low, middle) if admits(at(middle)) else (middle, high)
+    return _plan(at(high))
+
+
+def _saved(problem: Problem, option: Option, direction: Mapping[str, float]) -> float:
+    """The share of the network that an option saves, along a direction of the limits."""
+    shares = {"macs": option.macs / max(problem.dense.macs, 1), "params": option.params / max(problem.dense.params, 1)}
+    return float(sum(weight * shares["macs" if name == "macs" else "params"] for name, weight in direction.items()))
+
+
+def _filled(problem: Problem, table: Table, plan: Plan, power: float) -> Plan:
+    """The plan with options of less harm wherever the budget still admits one, the best buys first."""
+    chosen = {layer: _option(options, plan, layer) for layer, options in table.items()}
+    budget = problem.budget or Budget()
+    while True:
+        macs, params = (sum(getattr(option, name) for option in chosen.values()) for name in ("macs", "params"))
+        buys = [
+            ((now.harm**power - option.harm**power) / (now.macs - option.macs + now.params - option.params), layer, at)
+            for layer, now in chosen.items()
+            for at, option in enumerate(table[layer])
+            if option.harm < now.harm
+            and now.macs - option.macs + now.params - option.params > 0
+            and budget.admits(problem.cost_after(macs - now.macs + option.macs, params - now.params + option.params))
+        ]
+        if not buys:
+            return _plan([*chosen.values()])
+        _, layer, at = max(buys)
+        chosen[layer] = table[layer][at]
+
+
+def _option(options: Sequence[Option], plan: Plan, layer: str) -> Option:
+    choice = plan.of(layer)
+    return next(option for option in options if _choice_of(option) == choice)
+
+
+def _choice_of(option: Option) -> Choice | None:
+    ladder = option.ladder
+    return Choice(ladder.layer, ladder.format, ladder.ranks[option.position]) if ladder is not None else None
+
+
+def _total(table: Table, plan: Plan) -> float:
+    return sum(_option(options, plan, layer).harm for layer, options in table.items())
+
+
+def _plan(options: Sequence[Option]) -> Plan:
+    return plan_of([(option.ladder, option.position) for option in options if option.ladder is not None])

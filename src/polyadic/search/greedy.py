@@ -1,0 +1,87 @@
+"""Greedy search on a table of single-layer losses: always the next step that costs least harm for what it saves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import final
+
+from polyadic.schema import Plan
+from polyadic.search.loss_table import Option, is_complete, missing_probe, options_of, probes
+from polyadic.search.rank_search import Problem, RankSearch, Trial, cheapest_kept, cheapest_plan, plan_of
+from polyadic.search.uniform import uniform_within
+
+
+@final
+@dataclass(frozen=True)
+class Greedy(RankSearch):
+    """From the dense network down, one layer at a time; the table serves any later budget."""
+
+    def propose(self, problem: Problem, trials: Sequence[Trial], running: Sequence[Plan] = ()) -> Plan | None:
+        """The next row of the table; then the plan itself, or a bisection along the descent."""
+        probe = missing_probe(problem, trials, running)
+        if probe is not None or not is_complete(problem, trials):
+            return probe
+        tried = {trial.plan for trial in trials if trial.joint} | set(running)
+        plan = self._next(problem, trials)
+        return None if plan is None or not plan.choices or plan in tried else plan
+
+    def conclude(self, problem: Problem, trials: Sequence[Trial]) -> Plan:
+        """The first plan of the descent that the budget admits, or the last one that kept the drop.
+
+        From an unfinished table: uniform ranks within the budget, or the cheapest row that kept the drop.
+        """
+        if not is_complete(problem, trials):
+            return uniform_within(problem) if problem.budget is not None else cheapest_kept(problem, trials)
+        descent = [*_descent(problem, trials)]
+        if problem.budget is not None:
+            return next((plan for plan in descent if problem.admits(plan)), cheapest_plan(problem))
+        kept = {trial.plan for trial in trials if trial.joint and trial.drop <= problem.allowed}
+        return next((plan for plan in reversed(descent) if plan in kept), Plan())
+
+    def expected_trials(self, problem: Problem) -> int:
+        """The table, and a few more."""
+        return len(probes(problem)) + (1 if problem.budget is not None else 8)
+
+    def _next(self, problem: Problem, trials: Sequence[Trial]) -> Plan | None:
+        if problem.budget is not None:
+            return self.conclude(problem, trials)
+        descent = [plan for plan in _descent(problem, trials) if plan.choices]
+        drops = {trial.plan: trial.drop for trial in trials if trial.joint}
+        passes, fails = -1, len(descent)
+        while fails - passes > 1:
+            middle = (fails + passes) // 2
+            if descent[middle] not in drops:
+                return descent[middle]
+            passes, fails = (middle, fails) if drops[descent[middle]] <= problem.allowed else (passes, middle)
+        return None
+
+
+def _descent(problem: Problem, trials: Sequence[Trial]) -> Iterator[Plan]:
+    """Plans from dense to cheapest, each one step below the last."""
+    table = options_of(problem, trials)
+    at = dict.fromkeys(table, 0)
+    while True:
+        yield _plan([options[at[layer]] for layer, options in table.items()])
+        steps = [
+            (_price(problem, options[at[layer]], options[further]), layer, further)
+            for layer, options in table.items()
+            for further in range(at[layer] + 1, len(options))
+        ]
+        if not steps:
+            return
+        _, layer, further = min(steps)
+        at[layer] = further
+
+
+def _price(problem: Problem, now: Option, then: Option) -> float:
+    """Harm added for each share of the network that is saved; infinite where there is no telling."""
+    saved = (then.macs - now.macs) / max(problem.dense.macs, 1)
+    if problem.budget is not None and "macs" not in problem.budget.limits:
+        saved = (then.params - now.params) / max(problem.dense.params, 1)
+    return (then.harm - now.harm) / saved if saved > 0 and math.isfinite(then.harm) else math.inf
+
+
+def _plan(options: Sequence[Option]) -> Plan:
+    return plan_of([(option.ladder, option.position) for option in options if option.ladder is not None])

@@ -1,0 +1,133 @@
+"""Plans as points: the share of its cost that every layer keeps, whatever its formats.
+
+Where several formats serve a layer, a share stands for the one with the least error among those that cost no more. So
+there is one number for each layer, and a search over numbers can do without knowing of formats.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from polyadic.schema import Plan
+from polyadic.search.loss_table import Option
+from polyadic.search.rank_search import Ladder, Problem, plan_of
+
+_HALVINGS = 60  # of the logarithm of the common factor, between 1e-6 and 1e6
+
+
+@dataclass(frozen=True)
+class RatioSpace:
+    """The layers of a problem, each with its options, the cheapest first and the dense layer last.
+
+    Attributes:
+        problem: what is asked.
+        options: per layer; their harm is the relative error of the kernel.
+        by_params: whether cost means parameters, because those are limited alone; otherwise it means MACs.
+    """
+
+    problem: Problem
+    options: dict[str, list[Option]]
+    by_params: bool
+
+    @staticmethod
+    def of(problem: Problem) -> RatioSpace:
+        """With the ladders of the problem; without errors on them the first format of each layer is taken."""
+        limits = problem.budget.limits if problem.budget is not None else {}
+        by_params = bool(limits) and "macs" not in limits and all(ladder.params for ladder in problem.ladders)
+        space = RatioSpace(problem, {}, by_params)
+        for layer, ladders in problem.of_layer().items():
+            known = ladders if all(ladder.errors is not None for ladder in ladders) else ladders[:1]
+            every = [option for ladder in known for option in _options(ladder)] + [Option(None, -1, 0, 0, 0.0)]
+            rising = sorted(every, key=lambda option: (space.cost(layer, option), option.harm))
+            least = itertools.accumulate((option.harm for option in rising), min)
+            space.options[layer] = [
+                option
+                for option, best in zip(rising, least, strict=True)
+                if option.harm <= best and (option.ladder is not None or option is rising[-1])
+            ]
+        return space
+
+    def cost(self, layer: str, option: Option) -> int:
+        """What a layer costs in an option."""
+        ladder = self.problem.of_layer()[layer][0]
+        return ladder.dense_params - option.params if self.by_params else ladder.dense_macs - option.macs
+
+    def shares(self, plan: Plan) -> list[float]:
+        """What each layer keeps of its cost, above 0; 1 where it stays dense."""
+        kept = []
+        for layer, ladders in self.problem.of_layer().items():
+            choice, first = plan.of(layer), ladders[0]
+            dense = first.dense_params if self.by_params else first.dense_macs
+            if choice is None:
+                kept.append(1.0)
+                continue
+            ladder = self.problem.ladder(choice)
+            costs = ladder.params if self.by_params else ladder.macs
+            kept.append(max(costs[ladder.position(choice)], 1) / max(dense, 1))
+        return kept
+
+    def plan(self, shares: Sequence[float]) -> Plan | None:
+        """Every layer in its dearest option within its share; under a budget on the edge of that.
+
+        There all shares are multiplied by one factor. What rounding leaves of the budget goes to the layers whose next
+        option is nearest to their share. None where not even the cheapest options keep the budget.
+        """
+        if self.problem.budget is None:
+            return self._plan(self._within(shares, 1.0))
+        low, high = -6.0, 6.0
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self._admits(self._within(shares, 10**middle)) else (low, middle)
+        at = self._within(shares, 10**low)
+        if not self._admits(at):
+            return None
+        return self._plan(self._filled(at, [share * 10**low for share in shares]))
+
+    def _within(self, shares: Sequence[float], factor: float) -> list[int]:
+        found = []
+        for share, (layer, options) in zip(shares, self.options.items(), strict=True):
+            most = share * factor * self.cost(layer, options[-1]) * (1 + 1e-9)
+            found.append(max((at for at, option in enumerate(options) if self.cost(layer, option) <= most), default=0))
+        return found
+
+    def _filled(self, at: Sequence[int], shares: Sequence[float]) -> list[int]:
+        at, layers = list(at), list(self.options)
+
+        def next_step(number: int) -> tuple[float, int]:
+            layer, options = layers[number], self.options[layers[number]]
+            dense = max(self.cost(layer, options[-1]), 1)
+            return self.cost(layer, options[at[number] + 1]) / dense / shares[number], number
+
+        waiting = [next_step(number) for number in range(len(at)) if at[number] + 1 < len(self.options[layers[number]])]
+        heapq.heapify(waiting)
+        while waiting:
+            _, number = heapq.heappop(waiting)
+            at[number] += 1
+            if not self._admits(at):
+                at[number] -= 1  # nor would a further step fit, for it costs more
+            elif at[number] + 1 < len(self.options[layers[number]]):
+                heapq.heappush(waiting, next_step(number))
+        return at
+
+    def _admits(self, at: Sequence[int]) -> bool:
+        chosen = [options[position] for options, position in zip(self.options.values(), at, strict=True)]
+        cost = self.problem.cost_after(sum(one.macs for one in chosen), sum(one.params for one in chosen))
+        return self.problem.budget is None or self.problem.budget.admits(cost)
+
+    def _plan(self, at: Sequence[int]) -> Plan:
+        chosen = [options[position] for options, position in zip(self.options.values(), at, strict=True)]
+        return plan_of([(option.ladder, option.position) for option in chosen if option.ladder is not None])
+
+
+def _options(ladder: Ladder) -> list[Option]:
+    """Errors fall along the ladder, as far as they are known; noise of a solver must not let a rank drop out."""
+    measured = ladder.errors if ladder.errors is not None else tuple(1.0 / (at + 2) for at in range(len(ladder.ranks)))
+    falling = itertools.accumulate(measured, min)
+    params = ladder.params or (ladder.dense_params,) * len(ladder.ranks)
+    return [
+        Option(ladder, at, ladder.dense_macs - ladder.macs[at], ladder.dense_params - params[at], error)
+        for at, error in enumerate(falling)
+    ]

@@ -1,0 +1,111 @@
+"""The network on the bench: plans are proved in it, and it is afterwards as it was."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from subjects import corner_data, corner_task, nearly_low_rank
+from torch import Tensor, nn
+
+from polyadic.pipeline.options import CompressOptions
+from polyadic.pipeline.problem import Asked
+from polyadic.pipeline.run import Run
+from polyadic.pipeline.whole_plans import Prover
+from polyadic.schema import Choice, Plan
+from polyadic.surgery import rebuild, recalibrate
+
+PLAN = Plan((Choice("stem", "tucker2", (2, 3)), Choice("mix", "svd", (2,)), Choice("head", "svd", (2,))))
+
+
+def prover(data_aware: bool = True) -> Prover:
+    asked = Asked(budget=("macs=60%",), formats=("tucker2", "svd"))
+    options = CompressOptions(data_aware=data_aware)
+    return Prover(Run.begin(nearly_low_rank(), corner_task(), None, asked, options, lambda _: None).workshop)
+
+
+def contents(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_layers_and_statistics_come_back(broken: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = prover()
+    network = bench.workshop.bench
+    before, modules = contents(network), [id(module) for module in network.modules()]
+    assert any("running_mean" in name for name in before)
+    if broken:
+
+        def fails(*_: Any) -> None:
+            raise RuntimeError("out of memory")
+
+        monkeypatch.setattr(bench, "_proxy", fails)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            bench.prove(PLAN)
+    else:
+        trial, _ = bench.prove(PLAN)
+        assert trial.loss is not None
+        assert trial.loss > 0
+    assert [id(module) for module in network.modules()] == modules
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+def test_a_proof_is_the_divergence_of_the_network_with_chains_and_new_statistics() -> None:
+    bench, images = prover(), corner_data()
+    trial, _ = bench.prove(PLAN)
+    dense = nearly_low_rank()
+    network = rebuild(nearly_low_rank(), PLAN)
+    for choice in PLAN.choices:
+        chain, factored = network.get_submodule(choice.layer), bench.workshop.kernels.alone(choice)
+        for stage, weight in zip(chain, factored.weights, strict=True):
+            stage.weight.data = weight
+        if dense.get_submodule(choice.layer).bias is not None:
+            chain[-1].bias.data = dense.get_submodule(choice.layer).bias.data
+    network.eval()
+    recalibrate(network, [images.normalise(images.train.images(torch.arange(96)))])
+    x = images.normalise(images.held_out.images(torch.arange(60)))
+    with torch.no_grad():
+        p, q = (F.log_softmax(model(x).double(), dim=1) for model in (dense, network))
+    divergence = float((p.exp() * (p - q)).sum(dim=1).mean())
+    assert trial.loss == pytest.approx(divergence, rel=1e-3)
+    labels = images.held_out.labels
+    assert trial.drop == pytest.approx(
+        100 * float((p.argmax(1) == labels).double().mean() - (q.argmax(1) == labels).double().mean())
+    )
+
+
+def test_with_images_a_layer_is_decomposed_for_the_inputs_that_it_sees() -> None:
+    """On the inputs of the layer the answers are nearer to the dense ones than those of the plain norm."""
+    choice = Choice("mix", "svd", (2,))
+    aware, plain = (prover(data_aware).workshop.kernels.alone(choice) for data_aware in (True, False))
+    assert plain.weighted_error is None
+    images, net = corner_data(), nearly_low_rank()
+    with torch.no_grad():
+        x = torch.relu(net.norm(net.stem(images.normalise(images.train.images(torch.arange(96))))))
+        y = F.conv2d(x, net.mix.weight)
+    errors = [float((F.conv2d(x, kernel.dense_kernel()) - y).norm() / y.norm()) for kernel in (aware, plain)]
+    assert errors[0] < errors[1]
+    assert aware.relative_error > plain.relative_error
+    assert aware.weighted_error is not None
+    assert aware.weighted_error == pytest.approx(errors[0], rel=0.3)  # a ridge is added to the moments
+
+
+def test_a_plan_that_is_hopeless_beside_the_best_is_not_looked_at_to_the_end() -> None:
+    bench = prover()
+    mild, harsh = (Plan((Choice("stem", "tucker2", (3, rank)), Choice("mix", "svd", (rank,)))) for rank in (9, 1))
+    best, _ = bench.prove(mild)
+    assert best.loss is not None
+    seen: list[float] = []
+    proxy = bench._proxy
+
+    def noted(model: nn.Module, least: float = math.inf) -> Any:
+        seen.append(least)
+        return proxy(model, least)
+
+    bench.__dict__["_proxy"] = noted
+    bench.prove(harsh, [best])
+    bench.prove(Plan(harsh.choices[:1]), [best])
+    assert seen == [best.loss, math.inf]  # single layers are rows of a table and looked at in full

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from toys import toy, trial_of
+
+from polyadic.schema import Budget, Choice, Plan
+from polyadic.search import Ladder, Problem, Trial, cheapest_plan
+from polyadic.search.levels import concluded_level, next_level
+from polyadic.search.rank_search import cheapest_kept
+from polyadic.search.uniform import uniform_plan
+
+COSTS = st.lists(st.integers(1, 10_000), min_size=1, max_size=200, unique=True).map(sorted)
+
+
+def of(macs: list[int]) -> Ladder:
+    """Ranks (1, 2), (2, 4), ..., with an error and parameters each."""
+    ranks = tuple((at, 2 * at) for at in range(1, len(macs) + 1))
+    params = tuple(2 * cost for cost in macs)
+    errors = tuple(1 / at for at, _ in ranks)
+    return Ladder(
+        "layer", "tucker2", ranks, tuple(macs), macs[-1] + 1, params, 2 * macs[-1] + 2, errors, len(macs) // 2
+    )
+
+
+@given(COSTS, st.integers(2, 12))
+def test_a_thinned_ladder_keeps_its_ends_and_stands_closer_where_it_is_cheap(macs: list[int], rungs: int) -> None:
+    thin = of(macs).thinned(rungs)
+    assert 1 <= len(thin.ranks) <= rungs
+    assert (thin.macs[0], thin.macs[-1]) == (macs[0], macs[-1])
+    assert set(zip(thin.ranks, thin.macs, thin.params, thin.errors or (), strict=True)) <= set(
+        zip(of(macs).ranks, macs, of(macs).params, of(macs).errors or (), strict=True)
+    )
+    low, high = macs[0] ** 0.5, macs[-1] ** 0.5
+    for step in range(rungs):  # at every even step of the root the dearest rank within it is there
+        target = (low + (high - low) * step / (rungs - 1)) ** 2 * (1 + 1e-9)
+        assert max(cost for cost in macs if cost <= target) in thin.macs
+
+
+def test_thinning_an_even_ladder_is_even_in_the_root() -> None:
+    thin = of([rank * rank for rank in range(1, 102)]).thinned(6)
+    assert [cost**0.5 for cost in thin.macs] == [1, 21, 41, 61, 81, 101]
+    assert of([3, 9, 12]).thinned(1).macs == (3,)
+    assert of([3, 9, 12]).thinned(8).macs == (3, 9, 12)
+
+
+@given(COSTS, st.floats(0, 20_000))
+def test_within_a_cost_stands_the_dearest_rank_or_the_cheapest_of_all(macs: list[int], limit: float) -> None:
+    affordable = [at for at, cost in enumerate(macs) if cost <= limit]
+    assert of(macs).within(limit) == (affordable[-1] if affordable else 0)
+
+
+def test_some_of_a_ladder_takes_along_what_is_known_of_each_rank() -> None:
+    part = of([10, 20, 30, 40]).only([3, 1, 3])
+    assert part.ranks == ((2, 4), (4, 8))
+    assert (part.macs, part.params, part.errors) == ((20, 40), (40, 80), (1 / 2, 1 / 4))
+    assert of([10, 20, 30, 40]).only([2, 3]).suggested == 0
+    assert part.suggested is None
+    assert part.position(Choice("layer", "tucker2", (4, 8))) == 1
+
+
+def test_the_cheapest_plan_is_so_in_what_is_limited() -> None:
+    both = toy(Budget(macs=4000), formats=2)
+    assert {choice.format for choice in cheapest_plan(both).choices} == {"svd"}
+    by_params = toy(Budget(params=400), formats=2)
+    assert {choice.format for choice in cheapest_plan(by_params).choices} == {"cp-epc"}
+    assert all(choice.rank == (1,) for choice in cheapest_plan(by_params).choices)
+
+
+def levels(problem: Problem, allowed_macs: int) -> tuple[list[Plan], Plan]:
+    """Bisection over uniform shares, where everything of so many MACs or more keeps the drop."""
+    trials: list[Trial] = []
+    while (plan := next_level(lambda share: uniform_plan(problem, share), problem, trials)) is not None:
+        trials.append(Trial(plan, 0.0 if problem.cost(plan).macs >= allowed_macs else 9.0, joint=True))
+        assert len(trials) <= 7
+    return [trial.plan for trial in trials], concluded_level(lambda s: uniform_plan(problem, s), problem, trials)
+
+
+@pytest.mark.parametrize("allowed_macs", [0, 1700, 3000, 5000, 8000, 99_999])
+def test_the_cheapest_level_that_keeps_a_drop_is_found_in_seven_trials(allowed_macs: int) -> None:
+    problem = toy()
+    tried, plan = levels(problem, allowed_macs)
+    family = [uniform_plan(problem, step / 64) for step in range(65)]
+    passing = [problem.cost(one).macs for one in family if problem.cost(one).macs >= allowed_macs]
+    assert len(tried) <= 7
+    if passing:
+        assert problem.cost(plan).macs == min(passing)
+    else:
+        assert plan == Plan()
+
+
+def test_a_level_under_a_budget_is_tried_once_and_not_while_another_tries_it() -> None:
+    problem = toy(Budget(macs=5000))
+
+    def family(share: float) -> Plan:
+        return uniform_plan(problem, share)
+
+    plan = next_level(family, problem, ())
+    assert plan is not None
+    assert problem.admits(plan)
+    assert next_level(family, problem, (), [plan]) is None
+    assert next_level(family, problem, [trial_of(problem, plan)]) is None
+    assert concluded_level(family, problem, ()) == plan
+
+
+def test_the_cheapest_plan_that_kept_the_drop_was_tried_untuned() -> None:
+    problem = toy(allowed=0.5)
+    cheap, dear = uniform_plan(problem, 0.2), uniform_plan(problem, 0.8)
+    kept = [Trial(cheap, 0.4), Trial(cheap, 0.6, joint=True), Trial(dear, 0.5, joint=True)]
+    assert cheapest_kept(problem, kept) == dear
+    assert cheapest_kept(problem, kept[:2]) == Plan()
+    assert cheapest_kept(problem, [Trial(cheap, float("nan"), joint=True)]) == Plan()

@@ -1,0 +1,101 @@
+"""Networks that exist on paper: each layer's loss is known at every rank, and losses add up, so the best plan is known.
+
+Losses are quadratic in what is taken away of a layer: ``weight * (1 - share)^2`` with ``share`` of its MACs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Sequence
+
+from polyadic.schema import Budget, Cost, Plan
+from polyadic.search import Ladder, Problem, RankSearch, Trial
+from polyadic.search.journal import Journal
+from polyadic.search.rank_search import plan_of
+
+WEIGHTS = (0.2, 5.0, 1.0, 0.05)
+DENSE = (4000, 1000, 2000, 3000)  # MACs of the layers
+
+
+def toy(
+    budget: Budget | None = None, allowed: float = 1.0, layers: int = 4, formats: int = 1, rungs: int = 5
+) -> Problem:
+    """Up to four layers; the second format is cheaper in parameters, dearer in MACs, and loses a little more."""
+    ladders = []
+    for number in range(layers):
+        dense = DENSE[number]
+        for fmt in range(formats):
+            macs = tuple(dense * step // (rungs + 1) + 10 * fmt for step in range(1, rungs + 1))
+            params = tuple(cost // (10 + 10 * fmt) for cost in macs)
+            errors = tuple(1.0 - cost / dense + 0.05 * fmt for cost in macs)
+            ranks = tuple((rank,) for rank in range(1, rungs + 1))
+            name = ("svd", "cp-epc")[fmt]
+            ladders.append(
+                Ladder(f"layer{number}", name, ranks, macs, dense, params, dense // 10, errors, suggested=rungs // 2)
+            )
+    total = sum(DENSE[:layers])
+    return Problem(tuple(ladders), 0.5, Cost(total // 10, total, 4 * (total // 10)), budget, allowed)
+
+
+def loss(problem: Problem, plan: Plan) -> float:
+    """The sum over the layers of the plan."""
+    total = 0.0
+    for choice in plan.choices:
+        ladder = problem.ladder(choice)
+        weight = WEIGHTS[int(choice.layer.removeprefix("layer"))]
+        share = ladder.macs[ladder.position(choice)] / ladder.dense_macs
+        total += weight * (1.0 - share) ** 2 + 0.01 * (choice.format == "cp-epc")
+    return total
+
+
+def trial_of(problem: Problem, plan: Plan, tuned: bool = False) -> Trial:
+    """What the plan loses: as points of score, and as a loss."""
+    return Trial(plan, loss(problem, plan), joint=not tuned, loss=None if tuned else loss(problem, plan))
+
+
+def every_plan(problem: Problem) -> list[Plan]:
+    """All plans that there are, with layers left dense."""
+    options = [
+        [None, *((ladder, at) for ladder in ladders for at in range(len(ladder.ranks)))]
+        for ladders in problem.of_layer().values()
+    ]
+    chosen = itertools.product(*options)
+    return [plan_of([option for option in options if option is not None]) for options in chosen]
+
+
+def optimum(problem: Problem) -> float:
+    """The least loss of all plans within the budget, by looking at every one."""
+    return min(loss(problem, plan) for plan in every_plan(problem) if problem.admits(plan))
+
+
+def searched(
+    search: RankSearch, problem: Problem, trials: Sequence[Trial] = (), most: int = 10_000
+) -> tuple[list[Trial], Plan]:
+    """The whole history of a search by one worker, and its conclusion."""
+    history = list(trials)
+    while (plan := search.propose(problem, history)) is not None:
+        assert len(history) < most, "the search does not end"
+        history.append(trial_of(problem, plan, search.tunes_layers))
+    return history, search.conclude(problem, history)
+
+
+def work(
+    search: RankSearch, problem: Problem, journal: Journal, seconds: float = 0.0, stall_at: int | None = None
+) -> None:
+    """One worker of several, as the pipeline does it; with ``stall_at`` it never ends that trial of its own."""
+    done = 0
+    while True:
+        running = journal.running
+        plan = search.propose(problem, journal.trials, running)
+        if plan is None and not running:
+            return
+        if plan is None or not journal.claim(plan):
+            time.sleep(0.02)
+            continue
+        if done == stall_at:
+            print("stalled", flush=True)
+            time.sleep(600)
+        time.sleep(seconds)
+        journal.add(trial_of(problem, plan, search.tunes_layers), {"seconds": seconds})
+        done += 1
