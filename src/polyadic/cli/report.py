@@ -1,0 +1,35 @@
+"""``polyadic report``: a page that shows a result, or two beside each other, from their files alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from polyadic.cli.arguments import AsJson, emit, reported
+from polyadic.errors import PolyadicError
+from polyadic.reporting import compare, read_result, report, write_figures
+
+
+@reported
+def report_command(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="folder of a result")],
+    other: Annotated[Path | None, typer.Argument(metavar="DIR2", help="another one to compare it with")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="the page; DIR/report.html, or comparison.html here for two results")
+    ] = None,
+    figures: Annotated[Path | None, typer.Option(help="write each plot as SVG to this folder too")] = None,
+    json: AsJson = False,
+) -> None:
+    """Make a page of a result that opens anywhere, without a network; or one that compares two."""
+    if other is not None and figures is not None:
+        raise PolyadicError("--figures draws one result: give it with one folder")
+    page = report(directory, out) if other is None else compare(directory, other, out or Path("comparison.html"))
+    drawn = write_figures(read_result(directory), figures) if figures is not None else []
+    if json:
+        emit({"report": str(page), "figures": [str(path) for path in drawn]})
+        return
+    for path in (page, *drawn):
+        Console().print(f"written to {path}", markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,117 @@
+"""Two results beside each other: headline, layers that differ, settings that differ."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from polyadic.files import write_together
+from polyadic.reporting.chart import Table
+from polyadic.reporting.layer_charts import strip, what_happened
+from polyadic.reporting.page import rendered
+from polyadic.reporting.result_folder import ResultFolder, read_result
+from polyadic.reporting.run_charts import drop_chart
+from polyadic.reporting.verdict import verdicts
+from polyadic.reporting.writing import storable
+from polyadic.schema import LayerOutcome, Summary
+
+_HEADLINE: tuple[tuple[str, Callable[[Summary], str]], ...] = (
+    ("score of the dense network, %", lambda summary: f"{100 * summary.dense_score:.2f}"),
+    ("score compressed, %", lambda summary: f"{100 * summary.compressed_score:.2f}"),
+    ("score before fine-tuning, %", lambda summary: f"{100 * summary.score_before_finetuning:.2f}"),
+    ("drop, points", lambda summary: f"{summary.drop:.2f}"),
+    ("95 % interval of the drop", lambda summary: _interval(summary)),
+    ("drop allowed, points", lambda summary: "" if summary.max_drop is None else f"{summary.max_drop:g}"),
+    ("budget", lambda summary: str(summary.provenance.get("budget") or "")),
+    ("MACs before", lambda summary: f"{summary.dense.macs:,}"),
+    ("MACs after", lambda summary: f"{summary.compressed.macs:,}"),
+    ("times fewer MACs", lambda summary: f"{summary.mac_reduction:.2f}"),
+    ("parameters after", lambda summary: f"{summary.compressed.params:,}"),
+    ("bytes after", lambda summary: f"{summary.compressed.bytes:,}"),
+    ("layers factorised", lambda summary: str(sum(layer.status == "factorised" for layer in summary.layers))),
+    ("seconds", lambda summary: f"{sum(summary.seconds.values()):.0f}"),
+)
+
+
+def compare(first: Path | str, second: Path | str, out: Path | str) -> Path:
+    """Write a page that shows two results beside each other; say where it is.
+
+    Raises:
+        StorageError: a file is missing, damaged or of another version, or the disk refused.
+    """
+    path = Path(out)
+    write_together({path: storable(comparison_html(read_result(first), read_result(second)))})
+    return path
+
+
+def comparison_html(first: ResultFolder, second: ResultFolder) -> str:
+    """The page."""
+    a, b = first.summary, second.summary
+    names = _names(first, second)
+    return rendered(
+        "comparison.html",
+        title=f"{names[0]} and {names[1]}, compared",
+        runs=list(zip(("A", "B"), (first, second), (verdicts(a), verdicts(b)), strict=True)),
+        headline=Table(("", *names), tuple((label, said(a), said(b)) for label, said in _HEADLINE)),
+        drop=drop_chart(list(zip(names, (a, b), strict=True))),
+        strips=[strip(a, "strip-a", names[0]), strip(b, "strip-b", names[1])],
+        layers=Table(("layer", "A", "B", "MACs in A", "MACs in B"), tuple(_layers_that_differ(a, b))),
+        settings=Table(("setting", "A", "B"), tuple(_settings_that_differ(a, b))),
+        caution=_caution(a, b),
+    )
+
+
+def _names(first: ResultFolder, second: ResultFolder) -> tuple[str, str]:
+    return f"A: {first.path.resolve().name}", f"B: {second.path.resolve().name}"
+
+
+def _layers_that_differ(a: Summary, b: Summary) -> list[tuple[str, ...]]:
+    """Layers with another format, rank or cost, or that only one of the networks has."""
+    in_a, in_b = ({layer.name: layer for layer in summary.layers} for summary in (a, b))
+    rows: list[tuple[str, ...]] = []
+    for name in dict.fromkeys([*in_a, *in_b]):
+        one, other = in_a.get(name), in_b.get(name)
+        if _fate(one) != _fate(other):
+            rows.append((name, _said(one), _said(other), _macs(one), _macs(other)))
+    return rows
+
+
+def _fate(layer: LayerOutcome | None) -> tuple[object, ...] | None:
+    return None if layer is None else (layer.status, layer.format, str(layer.rank), layer.macs_after)
+
+
+def _said(layer: LayerOutcome | None) -> str:
+    return "not in this network" if layer is None else what_happened(layer)
+
+
+def _macs(layer: LayerOutcome | None) -> str:
+    return "" if layer is None else f"{layer.macs_after:,}"
+
+
+def _settings_that_differ(a: Summary, b: Summary) -> list[tuple[str, ...]]:
+    keys = [key for key in dict.fromkeys([*a.provenance, *b.provenance]) if key != "finetuning"]
+    differing = [key for key in keys if a.provenance.get(key) != b.provenance.get(key)]
+    return [(str(key), _value(a.provenance.get(key)), _value(b.provenance.get(key))) for key in differing]
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _interval(summary: Summary) -> str:
+    low, high = summary.drop_interval or (None, None)
+    return "" if low is None else f"{low:.2f} to {high:.2f}"
+
+
+def _caution(a: Summary, b: Summary) -> list[str]:
+    """Why two numbers might not be comparable."""
+    said = []
+    if a.dense != b.dense or [layer.name for layer in a.layers] != [layer.name for layer in b.layers]:
+        said.append("The two runs began with different networks: compare their drops and ratios with care.")
+    if a.provenance.get("data_digests") != b.provenance.get("data_digests") or a.score_name != b.score_name:
+        said.append("The two runs were scored on different data.")
+    return said

@@ -1,0 +1,46 @@
+"""Pages from templates: every text is escaped, and nothing is fetched."""
+
+from __future__ import annotations
+
+import functools
+import json
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from polyadic.reporting.svg import svg
+
+
+def rendered(template: str, **context: Any) -> str:
+    """The text of a template, with the style sheet."""
+    return _environment().get_template(template).render(style=_style(), **context)
+
+
+def provenance_rows(provenance: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Everything that is known of a run, but for the epochs and what has a place of its own."""
+    apart = ("finetuning", "command", "macs_convention")
+    return tuple(
+        (str(key), value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        for key, value in provenance.items()
+        if key not in apart and value is not None
+    )
+
+
+@functools.cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("polyadic.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["svg"] = svg
+    return environment
+
+
+@functools.cache
+def _style() -> Markup:
+    return Markup(files("polyadic.reporting").joinpath("templates/page.css").read_text(encoding="utf-8"))

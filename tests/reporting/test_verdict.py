@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from summaries import summary
+
+from polyadic.reporting.verdict import verdicts
+
+BUDGET = {"budget": "macs <= 14,000, params <= 400"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "tone", "words"),
+    [
+        (
+            {"drop_interval": (-0.25, 0.75)},
+            "good",
+            "Kept: 0.50 points lost on the test images, 1 point allowed, and",
+        ),
+        ({"drop_interval": None}, "good", "How certain that is was not measured"),
+        ({}, "doubtful", "the 95 % interval goes up to 1.25 points"),
+        ({"max_drop": 0.25}, "bad", "more than the 0.25 points allowed. On other images"),
+        ({"max_drop": 0.25, "drop_interval": (0.3, 0.7)}, "bad", "more than the 0.25 points allowed."),
+        ({"compressed_score": float("nan")}, "bad", "the score is not a number"),
+        ({"compressed_score": 0.91, "drop_interval": (-0.7, -0.3)}, "good", "0.50 points gained"),
+        ({"max_drop": None}, "open", "nothing to hold the result to"),
+        ({"max_drop": None, "provenance": BUDGET}, "bad", "Over budget in params: macs <= 14,000, params <= 400 was"),
+        ({"max_drop": None, "provenance": {"budget": "macs <= 14,000"}}, "good", "Within the budget: macs <= 14,000."),
+    ],
+)
+def test_in_words(changes: dict[str, Any], tone: str, words: str) -> None:
+    (verdict,) = verdicts(summary(**changes))
+    assert verdict.tone == tone
+    assert words in verdict.sentence
+
+
+def test_where_the_interval_is_over_the_limit_no_doubt_is_left() -> None:
+    (verdict,) = verdicts(summary(max_drop=0.25, drop_interval=(0.3, 0.7)))
+    assert verdict.sentence.endswith("more than the 0.25 points allowed.")
+
+
+def test_drop_and_budget_are_judged_each() -> None:
+    assert [verdict.tone for verdict in verdicts(summary(provenance=BUDGET))] == ["doubtful", "bad"]
