@@ -41,13 +41,15 @@ def test_json_is_one_object_on_the_last_line_and_the_bars_stay_on_stderr(finishe
     said = last_json(result)
     assert result.exit_code == (0 if said["drop"] <= said["max_drop"] else 3)
     assert said.pop("out") == str(folder)
+    assert said.pop("report") == str(folder / "report.html")
     assert said.pop("reloaded_score") == said["compressed"]["score"]
     assert said == result_of(folder)
     assert "search" in result.stderr
 
 
 def test_the_folder_holds_what_the_manual_lists_and_nothing_else(finished: tuple[Path, Result]) -> None:
-    assert files_in(finished[0]) == {"plan.json", "model.safetensors", "result.json", "trials.jsonl", "README.md"}
+    written = {"plan.json", "model.safetensors", "result.json", "trials.jsonl", "README.md", "report.html"}
+    assert files_in(finished[0]) == written
 
 
 def test_the_result_holds_costs_scores_layers_and_where_it_comes_from(

@@ -224,7 +224,7 @@ def test_a_disk_that_fills_up_at_any_time(
     assert world.compress(tmp_path / "out", "--resume", max_drop=60, finetune_epochs=0).exit_code in (0, 3)
 
 
-@pytest.mark.parametrize("missing", ["--data", "--max-drop", "--out"])
+@pytest.mark.parametrize("missing", ["--data", "--out"])
 def test_what_must_be_given_is_asked_for(world: World, tmp_path: Path, missing: str) -> None:
     words = world.compress_line(tmp_path / "out")
     at = words.index(missing)

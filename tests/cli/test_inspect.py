@@ -39,8 +39,10 @@ def test_json_names_every_layer_with_its_costs_and_its_fate(world: World) -> Non
     ] * 3
     first, _, head = document["layers"]
     assert (first["name"], first["kind"], first["params"], first["macs"]) == ("conv1", "Conv2d", 432, 27648)
-    assert first["formats"] == ["cp-epc", "cp-als", "cp-als-epc", "tucker2", "tkd-cpd-epc"]
-    assert (head["formats"], head["status"], head["reason"]) == (["svd"], "supported", None)
+    assert {"cp-epc", "cp-als", "cp-als-epc", "tucker2", "tkd-cpd-epc"} <= set(first["formats"])
+    assert "svd" not in first["formats"]
+    assert "svd" in head["formats"]
+    assert (head["status"], head["reason"]) == ("supported", None)
     assert sum(layer["macs"] for layer in document["layers"]) == document["macs"]
 
 
@@ -48,13 +50,8 @@ def test_layers_that_no_format_serves_have_a_reason(tmp_path: Path) -> None:
     (tmp_path / "odd.py").write_text(ODD)
     document = last_json(run("inspect", f"{tmp_path}/odd.py:build", "--input-shape", "3,9,9", "--json"))
     layers = {layer["name"]: layer for layer in document["layers"]}
-    assert {name for name, layer in layers.items() if layer["status"] == "supported"} == {"conv"}
-    for name, words in (
-        ("deep", "depthwise"),
-        ("up", "transposed"),
-        ("normed", "parametrisation"),
-        ("rest", "not run"),
-    ):
+    assert {name for name, layer in layers.items() if layer["status"] == "supported"} == {"conv", "up", "normed"}
+    for name, words in (("deep", "depthwise"), ("rest", "not run")):
         assert words in layers[name]["reason"]
         assert layers[name]["formats"] == []
 

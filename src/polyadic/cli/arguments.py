@@ -9,12 +9,15 @@ from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
 
+import torch
 import typer
 from rich.console import Console
+from torch import Tensor
 
 from polyadic.data import ImageData, load_data
-from polyadic.errors import PolyadicError
+from polyadic.errors import LayerError, PolyadicError
 from polyadic.models import LIBRARIES, LoadedModel, load_model
+from polyadic.search import SEARCHES, RankSearch, search_named
 
 console = Console(stderr=True)
 
@@ -26,6 +29,40 @@ Data = Annotated[str, typer.Option(help="digits, npz:PREFIX, cifar10:DIR, imagef
 Mean = Annotated[str | None, typer.Option(help="per-channel mean of pixels in 0..1, such as 0.485,0.456,0.406")]
 Std = Annotated[str | None, typer.Option(help="per-channel standard deviation")]
 Seed = Annotated[int, typer.Option(help="same seed, same factors, same plan")]
+Formats = Annotated[str, typer.Option(help="formats to choose from, separated by commas")]
+Exclude = Annotated[list[str] | None, typer.Option(help="layer, or pattern with *, to leave dense (repeatable)")]
+HeldOut = Annotated[int | None, typer.Option(help="training images held out to choose ranks")]
+InputShape = Annotated[str | None, typer.Option(help="size of one input, such as 3,224,224")]
+ForSize = Annotated[str | None, typer.Option(help="as in compress; here only for the size of an image")]
+MaxDrop = Annotated[
+    str | None,
+    typer.Option(
+        help="accuracy that may be lost: points (0.5 = half a percent), or a share of the dense one (0.5%)",
+        metavar="POINTS",
+    ),
+]
+Limits = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="what the network may cost: macs=50%, params=200k, bytes=1MB, macs=2x (repeatable)", metavar="NAME=LIMIT"
+    ),
+]
+Search = Annotated[str | None, typer.Option(help=f"how formats and ranks are found: {', '.join(SEARCHES)}")]
+Trials = Annotated[int | None, typer.Option(help="most trials of the search")]
+Timeout = Annotated[float | None, typer.Option(help="seconds after which the search ends", metavar="SECONDS")]
+RoundTo = Annotated[int, typer.Option(help="round ranks to multiples of this, where there are any")]
+Eps = Annotated[
+    float | None,
+    typer.Option(help="points that a single layer may lose; by default its share of what the network may lose"),
+]
+Recoverable = Annotated[float, typer.Option(help="times max-drop that may be lost before fine-tuning")]
+DataAware = Annotated[
+    bool, typer.Option("--data-aware/--plain-norm", help="decompose in the norm of each layer's inputs, or not")
+]
+Storage = Annotated[
+    str | None, typer.Option(help="study that several workers share: sqlite:///FILE, postgresql://..., journal:///FILE")
+]
+CacheDir = Annotated[Path | None, typer.Option(help="where factored kernels are kept")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object on the last line of stdout")]
 
 Arguments = ParamSpec("Arguments")
@@ -85,6 +122,43 @@ def model_of(text: str, weights: Path | None, data: ImageData | None) -> tuple[L
     # a factory decides its number of classes itself
     classes = data.classes if data is not None and text.startswith(LIBRARIES) else None
     return load_model(text, weights=weights, classes=classes), classes
+
+
+def names_of(formats: str) -> tuple[str, ...]:
+    """Read "cp-epc, svd" as names."""
+    return tuple(name.strip() for name in formats.split(",") if name.strip())
+
+
+def search_of(name: str | None, seed: int) -> RankSearch | None:
+    """The search of that name, with ``seed`` where it takes one; None leaves the choice to what is asked.
+
+    Raises:
+        PolyadicError: no search has that name.
+    """
+    if name is None:
+        return None
+    seeded = name in SEARCHES and "seed" in getattr(SEARCHES[name], "__dataclass_fields__", {})
+    return search_named(name, seed=seed) if seeded else search_named(name)
+
+
+def example_of(loaded: LoadedModel, images: ImageData | None, input_shape: str | None) -> Tensor:
+    """One input of zeros (1, ...): as large as ``--input-shape`` says, else as the images, else as the model's name.
+
+    Raises:
+        PolyadicError: sizes that are none.
+        LayerError: nobody knows the size.
+    """
+    if input_shape is not None:
+        given = whole_numbers(input_shape, "--input-shape")
+        if min(given) < 1:
+            raise LayerError(f"--input-shape is a list of sizes from 1 up, such as 3,224,224; got {input_shape!r}")
+        return torch.zeros(1, *given)
+    shape = images.image_shape if images is not None else loaded.input_shape
+    if shape is None:
+        raise LayerError(
+            f"taking {loaded.source!r} apart needs the size of an input: give --input-shape C,H,W or --data"
+        )
+    return torch.zeros(1, *shape)
 
 
 def emit(document: dict[str, Any]) -> None:

@@ -17,25 +17,41 @@ from rich.table import Table
 
 from polyadic.cli.arguments import (
     AsJson,
+    CacheDir,
     Data,
+    DataAware,
+    Eps,
+    Exclude,
+    Formats,
+    HeldOut,
+    Limits,
+    MaxDrop,
     Mean,
     Model,
+    Recoverable,
+    RoundTo,
+    Search,
     Seed,
     Std,
+    Storage,
+    Timeout,
+    Trials,
     Weights,
     console,
     data_of,
     emit,
     model_of,
+    names_of,
     reported,
+    search_of,
 )
 from polyadic.data import ImageData
 from polyadic.errors import PolyadicError
-from polyadic.export import Origin, load, save, summary_document
+from polyadic.export import Origin, load, read_plan, save, summary_document
 from polyadic.files import remove_partial
 from polyadic.pipeline import CompressionResult, CompressOptions, Progress, compress
-from polyadic.reporting import HEADLINE_COLUMNS, LAYER_COLUMNS, headline_rows, layer_rows
-from polyadic.schema import Summary
+from polyadic.reporting import HEADLINE_COLUMNS, LAYER_COLUMNS, headline_rows, layer_rows, report
+from polyadic.schema import Plan, Summary
 from polyadic.surgery import FactorCache, default_cache_directory
 from polyadic.training import LAYER_TUNING, NETWORK_TUNING, ImageTask, augmentation_for
 
@@ -47,74 +63,98 @@ OVER_BUDGET = 3
 def compress_command(
     model: Model,
     data: Data,
-    max_drop: Annotated[float, typer.Option(help="points of accuracy that may be lost (0.5 = half a percent)")],
     out: Annotated[Path, typer.Option(help="folder for the result")],
+    max_drop: MaxDrop = None,
+    budget: Limits = None,
+    plan: Annotated[Path | None, typer.Option(help="carry out the plan in this file or folder; search nothing")] = None,
     weights: Weights = None,
-    formats: Annotated[str, typer.Option(help="formats to choose from, separated by commas")] = "cp-epc,svd",
-    eps: Annotated[
-        float | None,
-        typer.Option(help="points that a single layer may lose; by default its share of what the network may lose"),
-    ] = None,
-    recoverable: Annotated[
-        float,
-        typer.Option(help="times max-drop that may be lost before fine-tuning"),
-    ] = CompressOptions.recoverable,
+    search: Search = None,
+    trials: Trials = None,
+    timeout: Timeout = None,
+    formats: Formats = "cp-epc,svd",
+    round_to: RoundTo = 1,
+    eps: Eps = None,
+    recoverable: Recoverable = CompressOptions.recoverable,
     finetune_epochs: Annotated[
         int, typer.Option(help="epochs for the whole network; 0 = none")
     ] = NETWORK_TUNING.epochs,
-    data_aware: Annotated[
-        bool, typer.Option("--data-aware/--plain-norm", help="decompose in the norm of each layer's inputs, or not")
-    ] = True,
-    exclude: Annotated[
-        list[str] | None, typer.Option(help="layer, or pattern with *, to leave dense (repeatable)")
-    ] = None,
-    held_out: Annotated[int | None, typer.Option(help="training images held out to choose ranks")] = None,
+    data_aware: DataAware = True,
+    exclude: Exclude = None,
+    held_out: HeldOut = None,
     mean: Mean = None,
     std: Std = None,
     seed: Seed = 0,
-    resume: Annotated[bool, typer.Option(help="go on with the run in OUT")] = False,
-    cache_dir: Annotated[Path | None, typer.Option(help="where factored kernels are kept")] = None,
+    storage: Storage = None,
+    resume: Annotated[bool, typer.Option(help="go on with the run, or the search, in OUT")] = False,
+    cache_dir: CacheDir = None,
     json: AsJson = False,
 ) -> None:
-    """Make a trained network smaller at a bounded loss of accuracy, and write it to a folder."""
+    """Make a trained network smaller, at a bounded loss of accuracy or within a budget, and write it to a folder."""
     if (out / "result.json").exists() and not resume:
         raise PolyadicError(
             f"{out} already holds a result: choose another folder, or --resume to repeat its last steps"
         )
+    given = None
+    if plan is not None:
+        _refuse_beside_plan(search=search, trials=trials, timeout=timeout, eps=eps, exclude=exclude, storage=storage)
+        given = Plan.from_json(read_plan(plan)["layers"])
     if resume:
         remove_partial(out)
     images = data_of(data, mean, std, seed, held_out)
     loaded, classes = model_of(model, weights, images)
     options = CompressOptions(
         eps=eps,
+        recoverable=recoverable,
+        search=search_of(search, seed),
+        trials=trials,
+        timeout=timeout,
+        round_to=round_to,
         exclude=tuple(exclude or ()),
         data_aware=data_aware,
-        recoverable=recoverable,
         seed=seed,
         cache=FactorCache(cache_dir or default_cache_directory()),
         work=out,
         resume=resume,
+        storage=storage,
     )
-    names = tuple(name.strip() for name in formats.split(",") if name.strip())
     with ProgressBars() as bars:
         result = compress(
             loaded.model,
             image_task(images, finetune_epochs, seed),
             max_drop=max_drop,
-            formats=names,
+            budget=budget or (),
+            plan=given,
+            formats=names_of(formats),
             options=options,
             on_progress=bars.show,
         )
     result = with_provenance(result, {"command": shlex.join(["polyadic", *sys.argv[1:]]), "model": model})
-    origin = Origin(model, classes, images.mean, images.std, tuple(images.image_shape))
-    reloaded = save_and_reload(result, out, origin, images)
+    reloaded = save_and_reload(result, out, origin_for(model, classes, images), images)
+    page = report(out)
     if json:
-        emit({"out": str(out), "reloaded_score": reloaded, **summary_document(result.summary)})
+        emit({"out": str(out), "reloaded_score": reloaded, "report": str(page), **summary_document(result.summary)})
     else:
         print_summary(result.summary)
         Console().print(f"written to {out}, read back and scored again: {100 * reloaded:.2f} %", highlight=False)
-    if result.summary.drop > result.summary.max_drop:
+        Console().print(f"the whole story: {page}", highlight=False)
+    if result.summary.max_drop is not None and result.summary.drop > result.summary.max_drop:
         raise typer.Exit(OVER_BUDGET)
+
+
+def _refuse_beside_plan(**options: object) -> None:
+    """Refuse what a search would need where none is made.
+
+    Raises:
+        PolyadicError: one of the options was given.
+    """
+    given = [f"--{name}" for name, value in options.items() if value is not None]
+    if given:
+        raise PolyadicError(f"--plan is carried out as it is, and nothing is searched: leave out {', '.join(given)}")
+
+
+def origin_for(model: str, classes: int | None, images: ImageData) -> Origin:
+    """Where a network of the command line comes from, and what it takes."""
+    return Origin(model, classes, images.mean, images.std, tuple(images.image_shape))
 
 
 def image_task(images: ImageData, epochs: int, seed: int) -> ImageTask:

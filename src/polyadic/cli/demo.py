@@ -17,6 +17,7 @@ from polyadic.errors import PolyadicError
 from polyadic.export import Origin, summary_document
 from polyadic.models import load_model
 from polyadic.pipeline import CompressOptions, compress
+from polyadic.reporting import report
 from polyadic.training import Augmentation, FinetuneOptions, finetune
 
 MODEL = "polyadic:digits-cnn"
@@ -54,6 +55,7 @@ def demo(
         result = with_provenance(result, {"command": "polyadic demo", "model": MODEL})
         origin = Origin(MODEL, data.classes, data.mean, data.std, tuple(data.image_shape))
         reloaded = save_and_reload(result, folder, origin, data)
+        report(folder)
     if json:
         emit({"reloaded_score": reloaded, **summary_document(result.summary)})
     else:

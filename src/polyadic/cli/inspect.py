@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import torch
-import typer
 from rich.console import Console
 from rich.table import Table
 
-from polyadic.cli.arguments import AsJson, Mean, Model, Std, Weights, data_of, emit, model_of, reported, whole_numbers
+from polyadic.cli.arguments import (
+    AsJson,
+    ForSize,
+    InputShape,
+    Mean,
+    Model,
+    Std,
+    Weights,
+    data_of,
+    emit,
+    example_of,
+    model_of,
+    reported,
+)
 from polyadic.costing import network_cost
-from polyadic.errors import LayerError
 from polyadic.formats import FORMATS
 from polyadic.reporting import SITE_COLUMNS, site_rows
 from polyadic.schema import LayerSite
@@ -22,8 +30,8 @@ from polyadic.surgery import find_sites
 def inspect(
     model: Model,
     weights: Weights = None,
-    data: Annotated[str | None, typer.Option(help="as in compress; here only for the size of an image")] = None,
-    input_shape: Annotated[str | None, typer.Option(help="size of one input, such as 3,224,224")] = None,
+    data: ForSize = None,
+    input_shape: InputShape = None,
     mean: Mean = None,
     std: Std = None,
     json: AsJson = False,
@@ -31,18 +39,7 @@ def inspect(
     """List the layers: what is supported, what is skipped and why, parameters and MACs."""
     images = data_of(data, mean, std, 0) if data is not None else None
     loaded, _ = model_of(model, weights, images)
-    shape = loaded.input_shape
-    if images is not None:
-        shape = images.image_shape
-    if input_shape is not None:
-        given = whole_numbers(input_shape, "--input-shape")
-        if min(given) < 1:
-            raise LayerError(f"--input-shape is a list of sizes from 1 up, such as 3,224,224; got {input_shape!r}")
-        example = torch.zeros(1, *given)
-    elif shape is not None:
-        example = torch.zeros(1, *shape)
-    else:
-        raise LayerError(f"inspecting {model!r} takes the size of an input: give --input-shape C,H,W or --data")
+    example = example_of(loaded, images, input_shape)
     sites = find_sites(loaded.model, example)
     cost = network_cost(loaded.model, example)
     formats = {site.name: _formats_for(site) for site in sites}
