@@ -67,7 +67,8 @@ def test_layers_are_tried_one_by_one(world: World, tmp_path: Path) -> None:
 def test_what_cannot_be_read_is_refused(world: World, tmp_path: Path) -> None:
     words = ("analyze", "truncation", world.model, "--data", world.data, "--out", tmp_path)
     assert_refused(run(*words, "--cuts", "ox"), "a cut divides the indices")
-    assert_refused(run(*words, "--retrain", "o+i"), "such as o\\+i=0.25")
+    assert_refused(run(*words, "--retrain", "o+i=0.5"), "give --retrain-epochs, too")
+    assert_refused(run(*words, "--retrain-epochs", 1, "--retrain", "o+i"), "such as o\\+i=0.25")
     assert_refused(run(*words, "--precision", "half"), "float32 or bfloat16")
     assert_refused(run("analyze", "degeneracy", world.model, "--out", tmp_path), "give --input-shape")
     assert_refused(

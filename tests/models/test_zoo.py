@@ -19,6 +19,7 @@ PARAMETERS = {
     "vgg16-bn": 14_728_266,
     "resnet18": 11_173_962,
     "digits-cnn": 93_546,
+    "four-layer-cnn": 390_986,
     "ut-conv": 557_248,
     "ut-conv-fc": 13_934_538,
     "ut-tt-conv-3x": 172_518,
@@ -27,7 +28,7 @@ PARAMETERS = {
     "ut-tt-conv-tt-fc-42x": 334_554,
     "ut-tt-conv-tt-fc-83x": 168_154,
 }
-CONVOLUTIONS = {"resnet20": 19, "resnet56": 55, "vgg16-bn": 13, "resnet18": 20, "digits-cnn": 4}
+CONVOLUTIONS = {"resnet20": 19, "resnet56": 55, "vgg16-bn": 13, "resnet18": 20, "digits-cnn": 4, "four-layer-cnn": 4}
 
 
 def test_every_named_model_is_counted_here() -> None:
@@ -41,7 +42,7 @@ def test_parameters_are_those_of_the_paper(name: str) -> None:
     assert sum(parameter.numel() for parameter in model.parameters()) == PARAMETERS[name]
 
 
-@pytest.mark.parametrize("name", ["resnet20", "vgg16-bn", "resnet18", "digits-cnn"])
+@pytest.mark.parametrize("name", ["resnet20", "vgg16-bn", "resnet18", "digits-cnn", "four-layer-cnn"])
 def test_one_logit_per_class_for_an_image_of_the_stated_shape(name: str) -> None:
     model = ZOO[name].build(7).eval()
     with torch.no_grad():

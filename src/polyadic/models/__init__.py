@@ -1,6 +1,7 @@
 """Networks by name, from a factory or from other libraries, and weights from files."""
 
 from polyadic.models.digits_cnn import DigitsCnn
+from polyadic.models.four_layer_cnn import FourLayerCnn
 from polyadic.models.resnet18_cifar import ResNet18Cifar
 from polyadic.models.resnet_cifar import ResNetCifar
 from polyadic.models.source import LIBRARIES, LoadedModel, load_model
@@ -12,6 +13,7 @@ __all__ = [
     "LIBRARIES",
     "ZOO",
     "DigitsCnn",
+    "FourLayerCnn",
     "LoadedModel",
     "ResNet18Cifar",
     "ResNetCifar",

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from torch import nn
 
 from polyadic.models.digits_cnn import DigitsCnn
+from polyadic.models.four_layer_cnn import FourLayerCnn
 from polyadic.models.resnet18_cifar import ResNet18Cifar
 from polyadic.models.resnet_cifar import ResNetCifar
 from polyadic.models.ultimate_tensorization import (
@@ -41,6 +42,7 @@ ZOO: Mapping[str, ZooModel] = MappingProxyType(
         "vgg16-bn": ZooModel(Vgg16Cifar, (3, 32, 32)),
         "resnet18": ZooModel(ResNet18Cifar, (3, 32, 32)),
         "digits-cnn": ZooModel(DigitsCnn, (1, 8, 8)),
+        "four-layer-cnn": ZooModel(FourLayerCnn, (3, 32, 32)),
         "ut-conv": ZooModel(partial(UltimateTensorization, False, None), (3, 32, 32)),
         "ut-conv-fc": ZooModel(partial(UltimateTensorization, True, None), (3, 32, 32)),
         "ut-tt-conv-3x": ZooModel(partial(UltimateTensorization, False, TT_CONV_3X), (3, 32, 32)),

@@ -1,0 +1,29 @@
+"""Studies of a trained network: what its kernels bear, and where their decompositions break down."""
+
+from polyadic.analysis.cuts import ALL_CUTS, Chain, Cut
+from polyadic.analysis.degeneracy import METHODS, DegeneracyOptions, DegeneracyStudy, degeneracy_study
+from polyadic.analysis.layer_study import LayerOptions, LayerStudy, layer_study
+from polyadic.analysis.spectrum import Spectrum
+from polyadic.analysis.study_files import write_degeneracy, write_layers, write_truncation
+from polyadic.analysis.truncation import TruncationStudy, truncation_study
+from polyadic.analysis.truncation_options import TruncationOptions
+
+__all__ = [
+    "ALL_CUTS",
+    "METHODS",
+    "Chain",
+    "Cut",
+    "DegeneracyOptions",
+    "DegeneracyStudy",
+    "LayerOptions",
+    "LayerStudy",
+    "Spectrum",
+    "TruncationOptions",
+    "TruncationStudy",
+    "degeneracy_study",
+    "layer_study",
+    "truncation_study",
+    "write_degeneracy",
+    "write_layers",
+    "write_truncation",
+]
