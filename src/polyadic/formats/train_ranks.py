@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import torch
@@ -19,7 +18,8 @@ _SMALLEST = 1e-3  # relative error at the last rung but the exact one
 def train_ladder(X: Tensor) -> list[Rank]:
     """The cheapest ranks that TT-SVD promises of X for relative errors from 0.98 down, then the full ones.
 
-    Each rung holds at least as many numbers as the one before it.
+    Ranks for which a smaller error is promised at no more numbers are left out, so each rung holds more than the one
+    before it.
     """
     sizes = tuple(int(size) for size in X.shape)
     norm = float(X.norm())
@@ -28,8 +28,15 @@ def train_ladder(X: Tensor) -> list[Rank]:
     tails = [discarded(torch.linalg.svdvals(matrix)) for matrix in flat]
     levels = torch.logspace(math.log10(0.98), math.log10(_SMALLEST), _LEVELS, dtype=torch.float64).tolist()
     found = [cheapest_ranks(tails, level**2, sizes) for level in levels]
-    rising = list(itertools.accumulate(found, lambda last, rank: tuple(map(max, last, rank))))
-    return [rank for rank, _ in itertools.groupby([*rising, largest_tt_ranks(sizes)])]
+    kept: list[Rank] = []
+    least = math.inf
+    for rank in (largest_tt_ranks(sizes), *reversed(found)):
+        bonds = (1, *rank, 1)
+        numbers = sum(left * size * right for left, size, right in zip(bonds[:-1], sizes, bonds[1:], strict=True))
+        if numbers < least:
+            kept.append(rank)
+            least = numbers
+    return kept[::-1]
 
 
 def usable_ranks(ranks: Rank, sizes: tuple[int, ...]) -> Rank:
