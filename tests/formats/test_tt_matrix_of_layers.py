@@ -129,9 +129,19 @@ def test_a_widened_train_is_the_same_tensor(shape: tuple[int, ...], data: st.Dat
 
 
 @given(sizes)
-def test_a_ladder_rises_in_every_rank_to_the_largest(shape: tuple[int, ...]) -> None:
+def test_a_ladder_rises_in_numbers_to_the_largest_ranks(shape: tuple[int, ...]) -> None:
     ladder = train_ladder(gaussian(*shape))
     assert ladder[-1] == largest_tt_ranks(shape)
-    assert len(set(ladder)) == len(ladder)
-    for lower, higher in itertools.pairwise(ladder):
-        assert all(a <= b for a, b in zip(lower, higher, strict=True))
+    numbers = [
+        sum(left * size * right for left, size, right in zip((1, *ranks), shape, (*ranks, 1), strict=True))
+        for ranks in ladder
+    ]
+    assert all(lower < higher for lower, higher in itertools.pairwise(numbers))
+
+
+def test_a_ladder_leaves_out_ranks_that_cheaper_ones_beat() -> None:
+    # the first cut is of rank 2 and the second one falls off slowly: a third row there would only cost numbers
+    left, right = gaussian(9, 2, seed=1), gaussian(2, 30, 40, seed=2)
+    ladder = train_ladder(torch.einsum("ir,rjk->ijk", left, right))
+    assert all(ranks[0] <= 2 for ranks in ladder[:-1])
+    assert len(ladder) > 10
