@@ -154,9 +154,13 @@ def test_control_c_ends_with_130_and_what_was_finished_is_kept(
         if (progress.stage, progress.done) == moment:
             os.kill(os.getpid(), signal.SIGINT)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(command.ProgressBars, "show", press)
-        result = world.compress(out, **LONG)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs behind it
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(command.ProgressBars, "show", press)
+            result = world.compress(out, **LONG)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert result.exit_code == 130
     assert "go on with --resume" in result.stderr
     assert "Traceback" not in result.stderr
