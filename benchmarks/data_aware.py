@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from record import RESULTS, command, record
+from record import RESULTS, command, record, rows_in
 from torch import Tensor, nn
 
 from polyadic.costing import network_cost
@@ -174,10 +174,6 @@ class Bench:
         }
 
 
-def _rows_in(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text()).get("rows", {}) if path.exists() else {}
-
-
 def main() -> None:
     """Run the rows that are missing and write each as soon as it is there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -197,7 +193,7 @@ def main() -> None:
     name = f"data_aware_{options.weights.stem}"
     kept = RESULTS / f"{name}.json"
     figures = json.loads(kept.read_text()) if kept.exists() else {}
-    results = _rows_in(kept)
+    results = rows_in(kept)
     data = load_data(options.data, held_out=5000)
     dense = load_model(options.model, options.weights).model.eval().to(memory_format=torch.channels_last)
     held_out = data.normalise(data.held_out.images(torch.arange(JUDGED))).contiguous(memory_format=torch.channels_last)
@@ -208,7 +204,7 @@ def main() -> None:
             continue
         outcome = bench.run(row)
         print(row.name, outcome, flush=True)
-        results = {**_rows_in(kept), row.name: outcome}  # another process may have written rows meanwhile
+        results = {**rows_in(kept), row.name: outcome}  # another process may have written rows meanwhile
         record(name, {"dense": dense_score, "rows": results})
 
 

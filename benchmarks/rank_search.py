@@ -12,7 +12,6 @@ same.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import time
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from record import RESULTS, command, record
+from record import RESULTS, command, record, rows_in
 from torch import nn
 
 from polyadic import CompressOptions, compress
@@ -115,17 +114,13 @@ def main() -> None:
     data = load_data(options.data, held_out=5000)
     dense = load_model(options.model, options.weights).model.eval()
     for row in chosen:
-        known = _rows_in(RESULTS / f"{name}.json")
+        known = rows_in(RESULTS / f"{name}.json")
         if row.name in known and not options.fresh:
             continue
         outcome = run(row, dense, data, options.cache)
         print(row.name, outcome, flush=True)
-        known = _rows_in(RESULTS / f"{name}.json")  # another process may have written rows meanwhile
+        known = rows_in(RESULTS / f"{name}.json")  # another process may have written rows meanwhile
         record(name, {"rows": {**known, row.name: outcome}})
-
-
-def _rows_in(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text()).get("rows", {}) if path.exists() else {}
 
 
 if __name__ == "__main__":

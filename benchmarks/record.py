@@ -22,6 +22,12 @@ def record(name: str, figures: dict[str, Any]) -> Path:
     return path
 
 
+def rows_in(path: Path) -> dict[str, Any]:
+    """The rows that a benchmark has written so far, by name."""
+    rows: dict[str, Any] = json.loads(path.read_text()).get("rows", {}) if path.exists() else {}
+    return rows
+
+
 def command() -> str:
     """The command line of this process."""
     return shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])

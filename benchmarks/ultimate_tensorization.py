@@ -18,7 +18,6 @@ a row. The figures of the paper stand beside those measured.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import time
 from dataclasses import dataclass, replace
@@ -26,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from record import RESULTS, command, record
+from record import RESULTS, command, record, rows_in
 from torch import Generator, Tensor, nn
 
 from polyadic.costing import network_cost
@@ -250,10 +249,6 @@ def usable(spec: TTSpec) -> Rank:
         ranks = wider
 
 
-def _rows_in(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text()).get("rows", {}) if path.exists() else {}
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
@@ -286,14 +281,14 @@ def main() -> None:
     bench, kept = Bench(data, schedule, given.device), RESULTS / f"{NAME}.json"
     for row in chosen:
         key = f"{row.name} ({schedule.name} {schedule.epochs})"
-        if key in _rows_in(kept) and not given.fresh:
+        if key in rows_in(kept) and not given.fresh:
             continue
         if row.start != "scratch" and not bench.path(row.origin, "weights").exists():
             print(f"{key} starts from '{row.origin.name}', which has not been trained yet: run that row first")
             continue
         outcome = bench.run(row)
         print(key, outcome, flush=True)
-        record(NAME, {"rows": {**_rows_in(kept), key: outcome}})  # another process may have written rows meanwhile
+        record(NAME, {"rows": {**rows_in(kept), key: outcome}})  # another process may have written rows meanwhile
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
-"""Files that are either whole or absent: every write goes to a neighbour first and is then renamed over the target."""
+"""Files that are either whole or absent, written to a neighbour first and then renamed; and logs of whole lines."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from polyadic.errors import StorageError
 
@@ -78,3 +80,29 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
                     os.fsync(file.fileno())  # a full disk speaks here at the latest, before anything is renamed
             except OSError as error:
                 raise storage_error(path, error) from error
+
+
+def append_line(path: Path, line: Mapping[str, Any]) -> None:
+    """Add one JSON object as a line of its own, on disk before this returns.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    with path.open("ab") as file:
+        file.write(json.dumps(line).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def whole_lines(path: Path) -> list[bytes]:
+    """The lines that were written whole; what a kill left half-written is cut off the file.
+
+    Raises:
+        OSError: the file cannot be read or cut.
+    """
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:
+        with path.open("r+b") as file:
+            file.truncate(len(whole))
+    return whole.splitlines()

@@ -45,7 +45,8 @@ def test_a_compressed_network_costs_what_its_chains_cost(name: str) -> None:
     for choice in plan.choices:
         site = sites[choice.layer]
         chain = loaded.model.get_submodule(choice.layer)
-        inner = find_sites(nn.Sequential(chain), torch.zeros(1, site.spec.in_channels, *site.input_sizes[0]))  # type: ignore[union-attr]
+        assert site.spec is not None
+        inner = find_sites(nn.Sequential(chain), torch.zeros(1, site.spec.in_channels, *site.input_sizes[0]))
         saved += site.macs - sum(stage.macs for stage in inner)
         saved_params += site.params - sum(stage.params for stage in inner)
     cost = network_cost(loaded.model, example)

@@ -6,13 +6,12 @@ import csv
 import io
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from polyadic.errors import PolyadicError, StorageError
-from polyadic.files import storage_error
+from polyadic.files import append_line, storage_error, whole_lines
 
 Row = Mapping[str, Any]
 
@@ -43,7 +42,7 @@ class RowFile:
                     raise PolyadicError(f"{path} holds rows of an earlier study: go on with --resume or choose another")
                 self._read(path, study)
             if not path.exists() or not path.stat().st_size:
-                self._append(path, {"study": study})
+                append_line(path, {"study": study})
         except OSError as error:
             raise storage_error(path, error) from error
 
@@ -64,25 +63,13 @@ class RowFile:
         self._rows[key] = json.loads(line)["row"]
         if self.path is not None:
             try:
-                self._append(self.path, json.loads(line))
+                append_line(self.path, json.loads(line))
             except OSError as error:
                 raise storage_error(self.path, error) from error
 
-    @staticmethod
-    def _append(path: Path, line: Mapping[str, Any]) -> None:
-        with path.open("ab") as file:
-            file.write(json.dumps(line).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-
     def _read(self, path: Path, study: str) -> None:
         """Take over the whole lines; cut off what a kill left half-written."""
-        content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if whole != content:
-            with path.open("r+b") as file:
-                file.truncate(len(whole))
-        lines = whole.splitlines()
+        lines = whole_lines(path)
         if not lines:
             return
         try:

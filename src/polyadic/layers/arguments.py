@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from polyadic.errors import LayerError
 from polyadic.schema import ConvSpec
@@ -41,7 +42,7 @@ def convolution(
     """
     transposed = output_padding is not None
     if padding not in ("same", "valid") or transposed:
-        sizes["padding"] = padding  # type: ignore[assignment]  # another text is refused as no size
+        sizes["padding"] = cast(Sizes, padding)  # another text is refused as no size
     given = {name: per_axis(name, value, axes) for name, value in sizes.items()}
     if min(in_channels, out_channels, groups) < 1 or in_channels % groups or out_channels % groups:
         raise LayerError(f"channels divide into the groups; got {in_channels} and {out_channels} in {groups} groups")

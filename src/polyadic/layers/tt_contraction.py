@@ -26,7 +26,7 @@ def apply_kernel(spec: ConvSpec, kernel: Tensor, bias: Tensor | None, x: Tensor)
         return spread(x, weight, bias, spec.stride, spec.padding, spec.output_padding, 1, spec.dilation)
     padding: Any = spec.padding
     if spec.padding_mode != "zeros":
-        x, padding = F.pad(x, _pads(spec), mode=spec.padding_mode), 0
+        x, padding = F.pad(x, spec.pads, mode=spec.padding_mode), 0
     gather: Callable[..., Tensor] = _CONV[spec.axes]
     return gather(x, kernel, bias, stride=spec.stride, padding=padding, dilation=spec.dilation)
 
@@ -116,15 +116,3 @@ def _widened(x: Tensor, channels: int) -> Tensor:
     """``x`` (S x ...) with zeros for the channels that only the modes have."""
     missing = channels - x.shape[0]
     return x if not missing else torch.cat((x, x.new_zeros(missing, *x.shape[1:])))
-
-
-def _pads(spec: ConvSpec) -> list[int]:
-    """Padding before and after, from the last axis to the first as ``F.pad`` counts them."""
-    pads: list[int] = []
-    for axis in reversed(range(spec.axes)):
-        if spec.padding == "same":
-            both = spec.dilation[axis] * (spec.kernel[axis] - 1)
-            pads += [both // 2, both - both // 2]
-        else:
-            pads += [spec.padding[axis]] * 2
-    return pads

@@ -119,6 +119,18 @@ class ConvSpec:
         """Weights and bias."""
         return math.prod(self.weight_shape) + (self.out_channels if self.bias else 0)
 
+    @property
+    def pads(self) -> list[int]:
+        """Padding before and after, from the last axis to the first as ``F.pad`` counts them."""
+        pads: list[int] = []
+        for axis in reversed(range(self.axes)):
+            if self.padding == "same":
+                both = self.dilation[axis] * (self.kernel[axis] - 1)
+                pads += [both // 2, both - both // 2]
+            else:
+                pads += [self.padding[axis]] * 2
+        return pads
+
     def output_size(self, input_size: tuple[int, ...]) -> tuple[int, ...]:
         """Size along every spatial axis after the layer; a Linear keeps its positions as they are."""
         if not self.kernel or self.padding == "same":

@@ -113,7 +113,7 @@ class PARS(RankSearch):
     def _quasi_random(self, space: RatioSpace, centre: Plan, number: int) -> list[float]:
         """A scrambled Sobol point in a box around a plan."""
         (low, high), middle = _bounds(space), _point(space, centre)
-        engine = SobolEngine(len(middle), scramble=True, seed=self.seed)  # type: ignore[no-untyped-call]
+        engine = SobolEngine(len(middle), scramble=True, seed=self.seed)  # type: ignore[no-untyped-call]  # torch has no types here
         draw, side = engine.draw(number + 1)[-1].tolist(), self.spread * (high - low)
         return [min(max(x + (u - 0.5) * side, low), high) for x, u in zip(middle, draw, strict=True)]
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from polyadic.errors import PolyadicError, StorageError
-from polyadic.files import storage_error
+from polyadic.files import append_line, storage_error, whole_lines
 from polyadic.schema import Plan
 from polyadic.search.rank_search import Trial
 
@@ -37,7 +36,7 @@ class TrialLog:
                     )
                 self._read(path, run)
             if not path.exists() or not path.stat().st_size:
-                self._append(path, {"run": run})
+                append_line(path, {"run": run})
         except OSError as error:
             raise storage_error(path, error) from error
 
@@ -51,7 +50,7 @@ class TrialLog:
         if self.path is not None:
             line = {"trial": len(self.trials), **trial.to_json(), **details}
             try:
-                self._append(self.path, line)
+                append_line(self.path, line)
             except OSError as error:
                 raise storage_error(self.path, error) from error
 
@@ -67,21 +66,9 @@ class TrialLog:
     def release(self) -> None:
         """Nothing is held."""
 
-    @staticmethod
-    def _append(path: Path, line: Mapping[str, Any]) -> None:
-        with path.open("ab") as file:
-            file.write(json.dumps(line).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-
     def _read(self, path: Path, run: str) -> None:
         """Take over the whole lines; cut off what a kill left half-written."""
-        content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if whole != content:
-            with path.open("r+b") as file:
-                file.truncate(len(whole))
-        lines = whole.splitlines()
+        lines = whole_lines(path)
         if not lines:
             return
         try:

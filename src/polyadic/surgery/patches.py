@@ -73,13 +73,6 @@ def _grid(x: Tensor, t: Tensor, spec: ConvSpec, positions: Tensor) -> tuple[Tens
 
 
 def _padded(x: Tensor, spec: ConvSpec) -> Tensor:
-    pads: list[int] = []
-    for axis in reversed(range(spec.axes)):  # F.pad counts from the last axis
-        if spec.padding == "same":
-            both = spec.dilation[axis] * (spec.kernel[axis] - 1)
-            pads += [both // 2, both - both // 2]
-        else:
-            pads += [spec.padding[axis]] * 2
-    if not any(pads):
+    if not any(spec.pads):
         return x
-    return F.pad(x, pads, mode="constant" if spec.padding_mode == "zeros" else spec.padding_mode)
+    return F.pad(x, spec.pads, mode="constant" if spec.padding_mode == "zeros" else spec.padding_mode)
