@@ -25,3 +25,7 @@ class BudgetError(PolyadicError):
 
 class StorageError(PolyadicError):
     """A file could not be read or written; what was there before is untouched."""
+
+
+class EngineError(PolyadicError):
+    """An engine that is missing, or that cannot run a network as asked."""

@@ -1,0 +1,98 @@
+"""PyTorch, layer after layer or compiled, in either layout of images."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from polyadic.engines.conditions import Conditions
+from polyadic.engines.engine import Engine, Prepared, tensors_of
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@final
+@dataclass(frozen=True)
+class PyTorch(Engine):
+    """PyTorch itself.
+
+    Attributes:
+        channels_last: keep images as NHWC in memory, the faster layout for convolutions on most devices.
+        compiled: with ``torch.compile``, which needs a C++ compiler on the machine.
+    """
+
+    channels_last: bool = True
+    compiled: bool = False
+
+    @property
+    def name(self) -> str:
+        """``pytorch``, ``pytorch-nchw``, ``torch-compile``."""
+        if self.compiled:
+            return "torch-compile" if self.channels_last else "torch-compile-nchw"
+        return "pytorch" if self.channels_last else "pytorch-nchw"
+
+    @property
+    def layout(self) -> str:
+        """NHWC or NCHW."""
+        return "NHWC" if self.channels_last else "NCHW"
+
+    def missing(self) -> str | None:
+        """Nothing: the library is built on it."""
+        return None
+
+    def refuses(self, conditions: Conditions) -> str | None:
+        """CUDA where there is none, and quantized networks, which are not torch's."""
+        if conditions.device == "cuda" and not torch.cuda.is_available():
+            return "torch sees no CUDA device: install a CUDA build of torch, or run on cpu"
+        if conditions.precision not in _DTYPES:
+            return f"it runs {', '.join(_DTYPES)}, not {conditions.precision}"
+        return None
+
+    def _prepare(self, model: nn.Module, example: tuple[Tensor, ...], conditions: Conditions) -> Prepared:
+        network = copy.deepcopy(model).eval().to(conditions.device).requires_grad_(False)
+        if self.channels_last:
+            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        run = torch.compile(network, dynamic=False) if self.compiled else network
+        prepared = _Prepared(run, example, conditions, self.channels_last)
+        prepared.once()  # what fails or compiles does so now
+        return prepared
+
+
+class _Prepared(Prepared):
+    def __init__(self, run: Any, example: tuple[Tensor, ...], conditions: Conditions, channels_last: bool) -> None:
+        self._run = run
+        self._conditions = conditions
+        self._channels_last = channels_last
+        self._example = self._placed(example)
+
+    def answer(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return tuple(tensor.float().cpu().contiguous() for tensor in self._pass(self._placed(inputs)))
+
+    def once(self) -> None:
+        self._pass(self._example)
+
+    def _pass(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        conditions = self._conditions
+        if torch.get_num_threads() != conditions.threads:
+            torch.set_num_threads(conditions.threads)
+        lower = conditions.precision != "float32"
+        cast = torch.autocast(conditions.device, dtype=_DTYPES[conditions.precision], enabled=lower)
+        with torch.inference_mode(), cast:
+            outputs = tensors_of(self._run(*inputs))
+        if conditions.device == "cuda":
+            torch.cuda.synchronize()
+        return outputs
+
+    def _placed(self, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        last = self._channels_last
+        return tuple(
+            tensor.to(
+                self._conditions.device,
+                memory_format=torch.channels_last if last and tensor.dim() == 4 else torch.contiguous_format,
+            )
+            for tensor in inputs
+        )

@@ -1,0 +1,108 @@
+"""The interface of an engine: something that runs a trained network, and says why where it cannot."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from polyadic.engines.conditions import Conditions
+from polyadic.errors import EngineError
+
+
+class Prepared(ABC):
+    """A network that an engine has made ready."""
+
+    @abstractmethod
+    def answer(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """The network's outputs in float32 on the CPU, for inputs of the example's shapes."""
+
+    @abstractmethod
+    def once(self) -> None:
+        """One pass over the example; it has ended when this returns, and its outputs are thrown away."""
+
+
+class Engine(ABC):
+    """One way to run a network."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """On the command line."""
+
+    @property
+    @abstractmethod
+    def layout(self) -> str:
+        """How images lie in memory, as far as the engine is told: NCHW, NHWC, or "its own"."""
+
+    @abstractmethod
+    def missing(self) -> str | None:
+        """What is not there, with the command that installs it; None where the engine can be used."""
+
+    @abstractmethod
+    def refuses(self, conditions: Conditions) -> str | None:
+        """Why it cannot run under these conditions, in one sentence; None where it can."""
+
+    @abstractmethod
+    def _prepare(self, model: nn.Module, example: tuple[Tensor, ...], conditions: Conditions) -> Prepared:
+        """Make a network in evaluation mode ready; whatever the engine itself raises may leave."""
+
+    @property
+    def version(self) -> str:
+        """Of the engine's package."""
+        return torch.__version__
+
+    def prepare(self, model: nn.Module, example: Tensor | tuple[Tensor, ...], conditions: Conditions) -> Prepared:
+        """``model`` on this engine, in evaluation mode; the model itself is left as it was.
+
+        Args:
+            model: any module of tensors in, tensors out.
+            example: its inputs, the first dimension of each being ``conditions.batch``.
+            conditions: under which it is to run.
+
+        Raises:
+            EngineError: the engine is missing, refuses the conditions, or cannot run this network.
+        """
+        inputs = (example,) if isinstance(example, Tensor) else example
+        self.check(conditions)
+        if any(tensor.shape[0] != conditions.batch for tensor in inputs):
+            shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
+            raise EngineError(f"an example holds {conditions.batch} samples, as its conditions say; got {shapes}")
+        try:
+            with torch.no_grad():
+                return self._prepare(model, inputs, conditions)
+        except Exception as error:  # whatever a stranger's compiler raises
+            first = (str(error).strip() or "no message").splitlines()[0]
+            raise EngineError(f"{self.name} does not run this network: {type(error).__name__}: {first}") from error
+
+    def check(self, conditions: Conditions) -> None:
+        """Say whether the engine can be used so.
+
+        Raises:
+            EngineError: it is missing or refuses the conditions.
+        """
+        reason = self.missing() or self.refuses(conditions)
+        if reason is not None:
+            raise EngineError(f"{self.name}: {reason}")
+
+
+def tensors_of(output: object) -> tuple[Tensor, ...]:
+    """All tensors of a network's output, in order: of a tensor, or of tuples, lists and mappings of such."""
+    if isinstance(output, Tensor):
+        return (output,)
+    if isinstance(output, Mapping):
+        return tuple(tensor for value in output.values() for tensor in tensors_of(value))
+    if isinstance(output, Sequence) and not isinstance(output, str):
+        return tuple(tensor for value in output for tensor in tensors_of(value))
+    return ()
+
+
+def processor_only(conditions: Conditions, precisions: Sequence[str]) -> str | None:
+    """The refusal of an engine that runs here on the processor alone, in ``precisions``."""
+    if conditions.device != "cpu":
+        return f"it is used on the processor here, not on {conditions.device}"
+    if conditions.precision not in precisions:
+        return f"it runs {' or '.join(precisions)} on the processor, not {conditions.precision}"
+    return None

@@ -1,0 +1,111 @@
+"""ONNX Runtime, on the processor, CUDA or TensorRT."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from polyadic.engines.conditions import Conditions
+from polyadic.engines.engine import Engine, Prepared
+from polyadic.engines.onnx_graph import onnx_bytes
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_TENSORRT = "TensorrtExecutionProvider"
+
+
+@final
+@dataclass(frozen=True)
+class OnnxRuntime(Engine):
+    """ONNX Runtime.
+
+    Attributes:
+        tensorrt: through TensorRT, where the installed build has that provider.
+    """
+
+    tensorrt: bool = False
+
+    @property
+    def name(self) -> str:
+        """``onnxruntime`` or ``tensorrt``."""
+        return "tensorrt" if self.tensorrt else "onnxruntime"
+
+    @property
+    def layout(self) -> str:
+        """The engine blocks channels as it likes."""
+        return "its own"
+
+    @property
+    def version(self) -> str:
+        """Of the installed build."""
+        for package in ("onnxruntime", "onnxruntime-gpu"):
+            try:
+                return version(package)
+            except PackageNotFoundError:
+                continue
+        return "not installed"
+
+    def missing(self) -> str | None:
+        """ONNX Runtime, the exporter's package, or the provider of TensorRT."""
+        if find_spec("onnxruntime") is None or find_spec("onnxscript") is None:
+            return "ONNX Runtime is not installed: pip install 'polyadic[onnx]'"
+        if self.tensorrt and _TENSORRT not in _available():
+            return "this build of ONNX Runtime has no TensorRT: pip install onnxruntime-gpu tensorrt"
+        return None
+
+    def refuses(self, conditions: Conditions) -> str | None:
+        """Number formats other than those that the graph is written in, and CUDA without its provider."""
+        if self.tensorrt and conditions.device != "cuda":
+            return "TensorRT runs on cuda"
+        if conditions.precision not in ("float32", "int8") and not self.tensorrt:
+            return f"it runs float32, and int8 where a network was quantized, not {conditions.precision}"
+        if _PROVIDERS[conditions.device] not in _available():
+            return "this build of ONNX Runtime has no CUDA: pip install onnxruntime-gpu"
+        return None
+
+    def _prepare(self, model: nn.Module, example: tuple[Tensor, ...], conditions: Conditions) -> Prepared:
+        return self.prepared_graph(onnx_bytes(model, example), example, conditions)
+
+    def prepared_graph(self, graph: bytes, example: tuple[Tensor, ...], conditions: Conditions) -> Prepared:
+        """A graph that is written already, made ready."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = conditions.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        providers: list[Any] = [_PROVIDERS[conditions.device]]
+        if self.tensorrt:
+            half = {"trt_fp16_enable": conditions.precision == "float16"}
+            providers = [(_TENSORRT, half), *providers]
+        session = onnxruntime.InferenceSession(graph, options, providers=providers)
+        return _Prepared(session, example)
+
+
+class _Prepared(Prepared):
+    def __init__(self, session: Any, example: tuple[Tensor, ...]) -> None:
+        self._session = session
+        self._names = [entry.name for entry in session.get_inputs()]
+        self._example = self._fed(example)
+
+    def answer(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        outputs = self._session.run(None, self._fed(inputs))
+        return tuple(torch.from_numpy(array).float() for array in outputs)
+
+    def once(self) -> None:
+        self._session.run(None, self._example)
+
+    def _fed(self, inputs: tuple[Tensor, ...]) -> dict[str, Any]:
+        arrays = (tensor.detach().cpu().contiguous().numpy() for tensor in inputs)
+        return dict(zip(self._names, arrays, strict=True))
+
+
+def _available() -> list[str]:
+    import onnxruntime
+
+    names: list[str] = onnxruntime.get_available_providers()
+    return names

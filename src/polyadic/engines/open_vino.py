@@ -1,0 +1,99 @@
+"""OpenVINO on the processor, in float32 or in the number format that it prefers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from polyadic.engines.conditions import Conditions
+from polyadic.engines.engine import Engine, Prepared, processor_only
+from polyadic.engines.onnx_graph import onnx_bytes
+
+_HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
+
+
+@final
+@dataclass(frozen=True)
+class OpenVino(Engine):
+    """OpenVINO's processor plug-in, with one stream: the shortest time of one pass."""
+
+    @property
+    def name(self) -> str:
+        """``openvino``."""
+        return "openvino"
+
+    @property
+    def layout(self) -> str:
+        """The engine blocks channels as it likes."""
+        return "its own"
+
+    @property
+    def version(self) -> str:
+        """Of the package."""
+        try:
+            return version("openvino")
+        except PackageNotFoundError:
+            return "not installed"
+
+    def missing(self) -> str | None:
+        """OpenVINO or the package of torch's ONNX exporter."""
+        if find_spec("openvino") is None or find_spec("onnxscript") is None:
+            return "OpenVINO is not installed: pip install 'polyadic[openvino]'"
+        return None
+
+    def refuses(self, conditions: Conditions) -> str | None:
+        """Devices and number formats that its processor plug-in lacks."""
+        reason = processor_only(conditions, tuple(_HINTS))
+        if reason is None and conditions.precision == "bfloat16" and not _has_bfloat16():
+            return "this processor has no bfloat16 in hardware"
+        return reason
+
+    def _prepare(self, model: nn.Module, example: tuple[Tensor, ...], conditions: Conditions) -> Prepared:
+        return self.prepared_graph(onnx_bytes(model, example), example, conditions)
+
+    def prepared_graph(self, graph: bytes, example: tuple[Tensor, ...], conditions: Conditions) -> Prepared:
+        """A graph that is written already, made ready with the example's shapes fixed."""
+        import openvino
+
+        core = openvino.Core()
+        read = core.read_model(graph)
+        read.reshape({index: list(tensor.shape) for index, tensor in enumerate(example)})
+        return _Prepared(core.compile_model(read, "CPU", options_of(conditions)), example)
+
+
+def options_of(conditions: Conditions) -> dict[str, Any]:
+    """The properties of a compiled model under ``conditions``."""
+    return {
+        "INFERENCE_NUM_THREADS": conditions.threads,
+        "INFERENCE_PRECISION_HINT": _HINTS[conditions.precision],
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+    }
+
+
+class _Prepared(Prepared):
+    def __init__(self, compiled: Any, example: tuple[Tensor, ...]) -> None:
+        self._request = compiled.create_infer_request()
+        self._example = _arrays(example)
+
+    def answer(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        outputs = self._request.infer(_arrays(inputs), share_inputs=True)
+        return tuple(torch.from_numpy(array.copy()).float() for array in outputs.values())
+
+    def once(self) -> None:
+        self._request.infer(self._example, share_inputs=True, share_outputs=True)
+
+
+def _arrays(inputs: tuple[Tensor, ...]) -> list[Any]:
+    return [tensor.detach().cpu().contiguous().numpy() for tensor in inputs]
+
+
+def _has_bfloat16() -> bool:
+    import openvino
+
+    return "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

@@ -1,0 +1,92 @@
+"""Times that can be compared: all passes take turns, and what is told are medians and ratios within a round.
+
+A machine's speed drifts while one measures. What runs in turn drifts alike, so the ratio of two times of one round is
+steadier than either of them.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+_WARM_UP_S = 0.2
+_SAMPLE_S = 0.002  # passes shorter than this are repeated within a sample, so that the clock's own cost is small
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Times of one pass in milliseconds, one per round.
+
+    Attributes:
+        samples: in the order of the rounds.
+    """
+
+    samples: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """Milliseconds of one pass."""
+        return statistics.median(self.samples)
+
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        """A quarter of the samples lies below the first, another above the second."""
+        if len(self.samples) < 2:
+            return self.samples[0], self.samples[0]
+        low, _, high = statistics.quantiles(self.samples, n=4, method="inclusive")
+        return low, high
+
+    def times_faster_than(self, other: Timing) -> Ratio:
+        """The median over rounds of ``other``'s time divided by this one's."""
+        ratios = Timing(tuple(b / a for a, b in zip(self.samples, other.samples, strict=True)))
+        return Ratio(ratios.median, *ratios.quartiles)
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A ratio of times, and its quartiles over the rounds."""
+
+    median: float
+    low: float
+    high: float
+
+
+def interleaved(
+    passes: Mapping[str, Callable[[], object]], *, rounds: int = 15, seconds: float = 2.0
+) -> dict[str, Timing]:
+    """Time several passes in turns.
+
+    Args:
+        passes: by name; each call is one pass that has ended when it returns.
+        rounds: at least so many rounds, in each of which every pass gives one sample; every other round backwards.
+        seconds: go on with further rounds until so much time is used for every pass.
+
+    Returns:
+        The times of each pass, as many of one as of the other.
+    """
+    repeats = {name: _repeats(run) for name, run in passes.items()}
+    samples: dict[str, list[float]] = {name: [] for name in passes}
+    began, order = time.perf_counter(), list(passes)
+    while len(samples[order[0]]) < rounds or time.perf_counter() - began < seconds * len(passes):
+        for name in order:
+            samples[name].append(_sample(passes[name], repeats[name]))
+        order.reverse()
+    return {name: Timing(tuple(values)) for name, values in samples.items()}
+
+
+def _repeats(run: Callable[[], object]) -> int:
+    """Warm up, and find how many passes make a sample that is long enough."""
+    began, passes = time.perf_counter(), 0
+    while passes < 2 or time.perf_counter() - began < _WARM_UP_S:
+        run()
+        passes += 1
+    return max(1, round(_SAMPLE_S / (_sample(run, 1) / 1000.0 + 1e-9)))
+
+
+def _sample(run: Callable[[], object], repeats: int) -> float:
+    began = time.perf_counter()
+    for _ in range(repeats):
+        run()
+    return 1000.0 * (time.perf_counter() - began) / repeats
