@@ -12,7 +12,7 @@ from polyadic.decomposition import Solution, StableOptions, full_rank, stable_cp
 from polyadic.formats.cp import SWIFT, rebalanced
 from polyadic.formats.factored_kernel import FactoredKernel
 from polyadic.formats.format import Format
-from polyadic.formats.separable import axes_apart, window_axes
+from polyadic.formats.separable import along_axes, axes_apart, window_axes
 from polyadic.schema import ConvSpec, Rank, Stage
 
 
@@ -85,6 +85,4 @@ class SpatialCPFormat(Format):
 
     def _tensor(self, kernel: Tensor, spec: ConvSpec) -> Tensor:
         """T x S x D x D as D x S x T x D."""
-        T, S = kernel.shape[:2]
-        window = kernel.reshape(T, S, *(spec.kernel[axis] for axis in window_axes(spec)))
-        return window.transpose(0, 1).movedim(2, 0)
+        return along_axes(kernel, window_axes(spec)).transpose(0, 1).movedim(2, 0)

@@ -15,7 +15,7 @@ from polyadic.decomposition import InputNorm, Solution, Stability, TuckerCP
 from polyadic.decomposition.solution import checked
 from polyadic.errors import LayerError
 from polyadic.formats.factored_kernel import FactoredKernel, error_of
-from polyadic.schema import ConvSpec, Rank, Stage, plain_rank
+from polyadic.schema import ConvSpec, Rank, Stage, plain_rank, strided_early
 
 
 class Format(ABC):
@@ -48,8 +48,8 @@ class Format(ABC):
         return self.full_rank(spec.one_group)
 
     def stages(self, spec: ConvSpec, rank: Rank) -> tuple[Stage, ...]:
-        """The chain for a rank (that of each group), in integers alone."""
-        chain = self.chain(spec.one_group, rank)
+        """The chain for a rank (that of each group), in integers alone, with every stride as early as it is exact."""
+        chain = strided_early(self.chain(spec.one_group, rank))
         if spec.groups == 1:
             return chain
         return tuple(stage.repeated(spec.groups) for stage in chain if isinstance(stage, ConvSpec))

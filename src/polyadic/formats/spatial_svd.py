@@ -12,7 +12,7 @@ from torch import Tensor
 from polyadic.algebra import LowRank
 from polyadic.decomposition import InputNorm, Solution, truncated_svd
 from polyadic.formats.format import Format
-from polyadic.formats.separable import axes_apart, window_axes
+from polyadic.formats.separable import along_axes, axes_apart, window_axes
 from polyadic.schema import ConvSpec, Rank, Stage
 
 
@@ -56,9 +56,10 @@ class SpatialSVDFormat(Format):
     def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[LowRank]:
         """SVD of the (T D) x (S D) matrix."""
         T, S = kernel.shape[:2]
-        taps = spec.kernel[window_axes(spec)[0]]
-        # window axes of one tap do not count, so the window is taps x rest
-        matrix = kernel.reshape(T, S, taps, -1).permute(0, 3, 1, 2).reshape(T * spec.taps // taps, S * taps)
+        first, *rest = window_axes(spec)
+        taps = spec.kernel[first]
+        window = along_axes(kernel, (first, *sorted(rest))).reshape(T, S, taps, -1)
+        matrix = window.permute(0, 3, 1, 2).reshape(T * spec.taps // taps, S * taps)
         return truncated_svd(matrix, rank[0])
 
     def solve_in(

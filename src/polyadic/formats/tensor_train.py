@@ -11,7 +11,7 @@ from torch import Tensor
 from polyadic.algebra import TensorTrain, largest_tt_ranks
 from polyadic.decomposition import InputNorm, Solution, tt_als, tt_svd
 from polyadic.formats.format import Format
-from polyadic.formats.separable import axes_apart, window_axes
+from polyadic.formats.separable import along_axes, axes_apart, window_axes
 from polyadic.formats.train_ranks import train_ladder, usable_ranks, widened
 from polyadic.schema import ConvSpec, Rank, Stage
 
@@ -86,4 +86,4 @@ class TTFormat(Format):
 
     def _tensor(self, kernel: Tensor, spec: ConvSpec) -> Tensor:
         """T x S x window as S x D x D x T."""
-        return kernel.movedim(0, -1).reshape(self._sizes(spec))
+        return along_axes(kernel, window_axes(spec)).movedim(0, -1)

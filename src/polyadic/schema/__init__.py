@@ -1,9 +1,10 @@
 """Frozen descriptions in integers and JSON; no algorithm."""
 
 from polyadic.schema.budget import Budget
-from polyadic.schema.chain import Stage, chain_macs, chain_params
+from polyadic.schema.chain import Stage, chain_macs, chain_params, strided_early
+from polyadic.schema.composition import composed, is_mixing, keeps_constants, stride_moved
 from polyadic.schema.conv_spec import ConvSpec
-from polyadic.schema.cost import Cost
+from polyadic.schema.cost import Cost, Measure
 from polyadic.schema.layer_site import LayerSite
 from polyadic.schema.plan import Choice, Plan, Rank, plain_rank
 from polyadic.schema.result import LayerOutcome, Summary, points
@@ -16,6 +17,7 @@ __all__ = [
     "Cost",
     "LayerOutcome",
     "LayerSite",
+    "Measure",
     "Plan",
     "Rank",
     "Stage",
@@ -24,6 +26,11 @@ __all__ = [
     "Way",
     "chain_macs",
     "chain_params",
+    "composed",
+    "is_mixing",
+    "keeps_constants",
     "plain_rank",
     "points",
+    "stride_moved",
+    "strided_early",
 ]

@@ -2,6 +2,8 @@
 
 from polyadic.surgery.calibrate import recalibrate, recalibrate_if_better, statistics_kept
 from polyadic.surgery.candidates import find_sites
+from polyadic.surgery.change import Change
+from polyadic.surgery.contract import contracted
 from polyadic.surgery.factorise import FactorCache, check_finite, default_cache_directory
 from polyadic.surgery.input_norms import input_norms
 from polyadic.surgery.layer_map import (
@@ -22,6 +24,7 @@ from polyadic.surgery.rebuild import plan_stages, rebuild
 from polyadic.surgery.replace import chain_for, layer_at, put, swapped
 from polyadic.surgery.sequential import compress_apart, compress_in_sequence
 from polyadic.surgery.sequential_options import SequentialOptions
+from polyadic.surgery.simplify import Simplified, simplified
 
 __all__ = [
     "CP",
@@ -29,10 +32,12 @@ __all__ = [
     "SVD",
     "TKDCPD",
     "TT",
+    "Change",
     "FactorCache",
     "LayerMap",
     "Request",
     "SequentialOptions",
+    "Simplified",
     "SpatialSVD",
     "TTMatrix",
     "Tucker2",
@@ -40,6 +45,7 @@ __all__ = [
     "check_finite",
     "compress_apart",
     "compress_in_sequence",
+    "contracted",
     "copied",
     "decompose_",
     "default_cache_directory",
@@ -51,6 +57,7 @@ __all__ = [
     "rebuild",
     "recalibrate",
     "recalibrate_if_better",
+    "simplified",
     "statistics_kept",
     "swapped",
 ]

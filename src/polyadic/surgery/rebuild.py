@@ -7,8 +7,8 @@ from torch import nn
 from polyadic.errors import LayerError
 from polyadic.formats import format_named
 from polyadic.layers import empty_chain
-from polyadic.schema import ConvSpec, LayerSite, Plan, Stage
-from polyadic.surgery.replace import described_at, like, put
+from polyadic.schema import ConvSpec, Plan, Stage
+from polyadic.surgery.replace import described_at, like, put, site_at
 
 
 def rebuild(model: nn.Module, plan: Plan) -> nn.Module:
@@ -23,14 +23,9 @@ def rebuild(model: nn.Module, plan: Plan) -> nn.Module:
     """
     stages = plan_stages(model, plan)  # all of them first: a plan that does not fit changes nothing
     for choice in plan.choices:
-        layer, spec = described_at(model, choice.layer)
-        aliases = tuple(
-            name
-            for name, module in model.named_modules(remove_duplicate=False)
-            if module is layer and name != choice.layer
-        )
+        layer, _ = described_at(model, choice.layer)
         chain = empty_chain(stages[choice.layer], like(layer)).train(layer.training)
-        put(model, LayerSite(choice.layer, type(layer).__name__, spec, aliases=aliases), chain)
+        put(model, site_at(model, choice.layer), chain)
     return model
 
 
@@ -42,14 +37,14 @@ def plan_stages(model: nn.Module, plan: Plan) -> dict[str, tuple[Stage, ...]]:
     """
     stages: dict[str, tuple[Stage, ...]] = {}
     for choice in plan.choices:
-        spec = _spec_in(model, choice.layer, stages)
+        spec = spec_in(model, choice.layer, stages)
         fmt = format_named(choice.format)
         fmt.check(spec, choice.rank)
         stages[choice.layer] = fmt.stages(spec, choice.rank)
     return stages
 
 
-def _spec_in(model: nn.Module, name: str, chains: dict[str, tuple[Stage, ...]]) -> ConvSpec:
+def spec_in(model: nn.Module, name: str, chains: dict[str, tuple[Stage, ...]]) -> ConvSpec:
     """The geometry of a layer of ``model``, or of a stage of one of the ``chains`` in the place of its layers."""
     parent, _, number = name.rpartition(".")
     if parent not in chains:

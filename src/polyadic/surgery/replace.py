@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from polyadic.errors import LayerError
 from polyadic.formats import FactoredKernel
-from polyadic.layers import filled_chain, kernel_of
+from polyadic.layers import filled_chain, kernel_of, plain_layer, stored
 from polyadic.schema import ConvSpec, LayerSite
 from polyadic.surgery.geometry import geometry_of, kind_of
 from polyadic.surgery.parametrised import bias_of, parameters_behind, weight_of
@@ -72,6 +72,33 @@ def put(model: nn.Module, site: LayerSite, module: nn.Module) -> None:
     for name in (site.name, *site.aliases):
         parent, _, leaf = name.rpartition(".")
         setattr(model.get_submodule(parent), leaf, module)
+
+
+def site_at(model: nn.Module, name: str) -> LayerSite:
+    """The module called ``name`` with every other path at which it is registered; its inputs are not known.
+
+    Raises:
+        AttributeError: there is no such module.
+    """
+    module = model.get_submodule(name)
+    paths = (path for path, found in model.named_modules(remove_duplicate=False) if found is module)
+    return LayerSite(name, kind_of(module), geometry_of(module), aliases=tuple(path for path in paths if path != name))
+
+
+def put_plain(model: nn.Module, site: LayerSite, spec: ConvSpec, kernel: Tensor, bias: Tensor | None) -> None:
+    """Set the plain layer of ``spec`` with a kernel (T x S/groups x window) and a bias (T) in the site's place.
+
+    It has the dtype, device, mode and gradient flag of the layer that was there.
+    """
+    old = model.get_submodule(site.name)
+    empty = like(old)
+    layer = plain_layer(spec, empty.device, empty.dtype)
+    with torch.no_grad():
+        layer.get_parameter("weight").copy_(stored(kernel, spec))
+        if bias is not None:
+            layer.get_parameter("bias").copy_(bias)
+    trained = any(parameter.requires_grad for parameter in parameters_behind(old))
+    put(model, site, layer.train(old.training).requires_grad_(trained))
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from polyadic.surgery.lockstep import Meeting, lockstep
 from polyadic.surgery.parametrised import copied, is_computed
 from polyadic.surgery.patches import patch_rows, some_positions
 from polyadic.surgery.rebuild import plan_stages
-from polyadic.surgery.replace import chain_for, layer_at, put
+from polyadic.surgery.replace import chain_for, layer_at, put, site_at
 from polyadic.surgery.sequential_options import SequentialOptions
 from polyadic.surgery.surroundings import Numbering, surroundings_of
 
@@ -89,6 +89,8 @@ def compress_apart(
 ) -> tuple[nn.Module, dict[str, FactoredKernel]]:
     """The same without images: every layer for itself, in the plain norm.
 
+    A choice may name a stage of the chain of an earlier one, which is no site of the dense network.
+
     Raises:
         LayerError: a layer cannot be factorised so.
     """
@@ -97,7 +99,8 @@ def compress_apart(
     for choice in plan.choices:
         layer, weight, _ = layer_at(network, choice.layer)
         kernels[choice.layer] = factorise(choice, weight.detach(), None)
-        put(network, known[choice.layer], chain_for(layer, kernels[choice.layer]))
+        site = known.get(choice.layer) or site_at(network, choice.layer)
+        put(network, site, chain_for(layer, kernels[choice.layer]))
         on_layer(choice.layer)
     return network, kernels
 
