@@ -1,10 +1,12 @@
 """Scoring a network on images, and fine-tuning it after compression."""
 
 from polyadic.training.augment import Augmentation, augment
+from polyadic.training.distributed import give_up, own_device, processes, several
 from polyadic.training.evaluate import Score, drop_interval, evaluate
 from polyadic.training.execution import Execution, Precision, placed
 from polyadic.training.finetune import finetune
 from polyadic.training.options import EpochRecord, FinetuneOptions, FinetuneReport, Schedule, StopReason
+from polyadic.training.processes import ALONE, Processes
 from polyadic.training.proxy import ImageProxy, Proxy, ProxyScore
 from polyadic.training.task import (
     LAYER_TUNING,
@@ -17,6 +19,7 @@ from polyadic.training.task import (
 )
 
 __all__ = [
+    "ALONE",
     "LAYER_TUNING",
     "NETWORK_TUNING",
     "Augmentation",
@@ -28,6 +31,7 @@ __all__ = [
     "ImageProxy",
     "ImageTask",
     "Precision",
+    "Processes",
     "Proxy",
     "ProxyScore",
     "Schedule",
@@ -40,5 +44,9 @@ __all__ = [
     "drop_interval",
     "evaluate",
     "finetune",
+    "give_up",
+    "own_device",
     "placed",
+    "processes",
+    "several",
 ]

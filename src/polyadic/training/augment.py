@@ -39,7 +39,9 @@ class Augmentation:
         return cls(flip=False, padding=0)
 
 
-def augment(images: Tensor, augmentation: Augmentation, generator: Generator) -> Tensor:
+def augment(
+    images: Tensor, augmentation: Augmentation, generator: Generator, rows: slice | None = None, of: int | None = None
+) -> Tensor:
     """Flip and crop each image independently.
 
     The whole batch moves at once: every window of the padded batch is a view (N, C, 2p+1, 2p+1, H, W), and one indexed
@@ -49,17 +51,21 @@ def augment(images: Tensor, augmentation: Augmentation, generator: Generator) ->
         images: uint8 (N, C, H, W).
         augmentation: what to do.
         generator: the only source of randomness; one state gives one result.
+        rows: where the images are a part of a batch: which of its rows. What they undergo is then what they would
+            undergo in the batch, and the generator moves on as it would for the batch.
+        of: the number of images in that batch.
 
     Returns:
         uint8 (N, C, H, W), on the same device; ``images`` itself is never written.
     """
     count, _, height, width = images.shape
+    drawn, rows = of or count, rows or slice(None)
     if augmentation.flip:
-        mirrored = torch.randint(2, (count, 1, 1, 1), generator=generator).bool().to(images.device)
+        mirrored = torch.randint(2, (drawn, 1, 1, 1), generator=generator)[rows].bool().to(images.device)
         images = torch.where(mirrored, images.flip(3), images)
     pad = augmentation.padding
     if pad and max(height, width) <= LARGEST_CROPPED_SIDE:
-        top, left = torch.randint(2 * pad + 1, (2, count), generator=generator).to(images.device)
+        top, left = torch.randint(2 * pad + 1, (2, drawn), generator=generator)[:, rows].to(images.device)
         windows = F.pad(images, (pad, pad, pad, pad)).unfold(2, height, 1).unfold(3, width, 1)
         images = windows[torch.arange(count, device=images.device), :, top, left]
     return images

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -36,6 +36,15 @@ class Score:
     def beats(self, other: Score) -> bool:
         """Whether this score is strictly better: more images right, or as many at a lower loss."""
         return (self.value, -self.loss) > (other.value, -other.loss)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Score]) -> Score:
+        """The score of all images from scores of disjoint parts of them, in the order of the images."""
+        if len(parts) == 1:
+            return parts[0]
+        correct = torch.cat([part.correct for part in parts])
+        loss = sum(part.loss * len(part.correct) for part in parts) / len(correct)
+        return cls(value=int(correct.sum()) / len(correct), correct=correct, loss=loss)
 
 
 def evaluate(

@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from polyadic.data.images import ImageData, ImageSet
-from polyadic.errors import LayerError
+from polyadic.errors import LayerError, PolyadicError
 from polyadic.training.evaluate import evaluation_mode
 from polyadic.training.execution import Execution, placed
 from polyadic.training.options import EpochRecord, FinetuneOptions, FinetuneReport
+from polyadic.training.processes import ALONE, Processes
 from polyadic.training.snapshot import Checkpoint, restore, weights_digest
 from polyadic.training.trainer import Job, Trainer
 
@@ -31,6 +32,7 @@ def finetune(
     select_on: ImageSet | None = None,
     on_progress: Callable[[EpochRecord], None] | None = None,
     checkpoint: Path | None = None,
+    processes: Processes = ALONE,
 ) -> FinetuneReport:
     """Train ``model`` in place and leave it at its best held-out score, which is never worse than where it began.
 
@@ -56,11 +58,15 @@ def finetune(
         select_on: held-out images that choose the best state; ``data.held_out`` when absent.
         on_progress: called after each epoch, when the checkpoint is on disk.
         checkpoint: written after each epoch, removed at the end. A file of another run is ignored with a warning.
+        processes: those that call this together, each with a network of the same structure; the main one's weights
+            count. Each takes its rows of every batch, and the result is that of one process up to rounding and the
+            masks of dropout. The main one alone calls ``on_progress`` and touches ``checkpoint``.
 
     Raises:
         LayerError: the model is not float32, nothing may move, a parameter is not the model's, or the teacher does not
             fit.
         DataError: the logits do not fit the labels.
+        PolyadicError: there are more processes than images in a batch.
         StorageError: the checkpoint could not be written.
     """
     moving = _moving_parameters(model, parameters)
@@ -74,15 +80,19 @@ def finetune(
         select_on=data.held_out if select_on is None else select_on,
         moving=moving,
         freezes_statistics=parameters is not None,
+        processes=processes,
     )
-    store = Checkpoint(checkpoint, _run_key(job)) if checkpoint is not None else None
+    _check_rows(job)
+    store = Checkpoint(checkpoint, _run_key(job)) if checkpoint is not None and processes.is_main else None
     with contextlib.ExitStack() as held:
         held.enter_context(_only_these_move(model, moving))
         held.enter_context(placed(model, job.execution))
         if job.teacher is not None:
             held.enter_context(placed(job.teacher, job.execution))
             held.enter_context(evaluation_mode(job.teacher))
-        report = _run(Trainer(job), store, on_progress)
+        network = held.enter_context(processes.replica(model))
+        report = _run(Trainer(job, network), store, on_progress if processes.is_main else None)
+        del network
     model.eval()
     return report
 
@@ -92,7 +102,7 @@ def _run(
 ) -> FinetuneReport:
     """Run epochs until one says stop; whatever happens, leave the best state in the model."""
     began = time.monotonic()
-    saved = store.load() if store is not None else None
+    saved = trainer.job.processes.broadcast(store.load() if store is not None else None)
     progress = trainer.resume(saved) if saved is not None else trainer.begin()
     before = progress.seconds
     try:
@@ -139,6 +149,17 @@ def _check(model: nn.Module, options: FinetuneOptions, teacher: nn.Module | None
         raise LayerError(
             f"distillation {options.distillation} needs the uncompressed network as teacher; got {came}: "
             "pass a copy of it, or set distillation to 0"
+        )
+
+
+def _check_rows(job: Job) -> None:
+    """Refuse batches that leave a process without an image."""
+    count = job.processes.count
+    sizes = (job.options.batch_size, len(job.data.train), len(job.select_on))
+    if min(sizes) < count:
+        raise PolyadicError(
+            f"fine-tuning gives each of {count} processes a share of a batch, of the training and of the held-out "
+            f"images; got {sizes[0]}, {sizes[1]} and {sizes[2]} images: start fewer processes"
         )
 
 

@@ -16,6 +16,7 @@ from polyadic.data import ImageData
 from polyadic.errors import PolyadicError
 from polyadic.schema import points
 from polyadic.training.augment import Augmentation
+from polyadic.training.distributed import processes
 from polyadic.training.evaluate import drop_interval, evaluate
 from polyadic.training.execution import Execution
 from polyadic.training.finetune import finetune
@@ -76,11 +77,19 @@ class Task(ABC):
         on_epoch: Callable[[EpochRecord, int], None],
         checkpoint: Path | None,
     ) -> FinetuneReport | None:
-        """Fine-tune everything, in place; None where the task cannot train."""
+        """Fine-tune everything, in place; None where the task cannot train.
+
+        Where a launcher has started several processes, each calls this with the same networks, and the state that the
+        main one is left with counts; the others are given no ``checkpoint``.
+        """
 
     @abstractmethod
     def calibration_batches(self) -> Iterable[Tensor]:
         """Inputs for batch-norm statistics, without labels."""
+
+    def share(self, part: int, parts: int) -> Task:
+        """The same task with the training of round ``part`` (from 1) of ``parts``; itself, unless it divides it."""
+        return self
 
     @abstractmethod
     def final_scores(self, models: Sequence[nn.Module]) -> FinalScores:
@@ -152,7 +161,7 @@ class ImageTask(Task):
         on_epoch: Callable[[EpochRecord, int], None],
         checkpoint: Path | None,
     ) -> FinetuneReport | None:
-        """All epochs of the fine-tuning of the whole network."""
+        """All epochs of the fine-tuning of the whole network, by all processes of the run."""
         options = self.network
         if options is None:
             return None
@@ -164,7 +173,16 @@ class ImageTask(Task):
             execution=self.training,
             on_progress=lambda record: on_epoch(record, options.epochs),
             checkpoint=checkpoint,
+            processes=processes(),
         )
+
+    def share(self, part: int, parts: int) -> ImageTask:
+        """The epochs of the whole network divided among the rounds; each gets one at least."""
+        if self.network is None:
+            return self
+        epochs = self.network.epochs
+        own = max(1, epochs * part // parts - epochs * (part - 1) // parts)
+        return replace(self, network=replace(self.network, epochs=own))
 
     def calibration_batches(self) -> Iterator[Tensor]:
         """Training images as they are, normalised."""

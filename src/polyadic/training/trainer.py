@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from polyadic.training.distillation import soft_divergence, teacher_logits
 from polyadic.training.evaluate import Score, evaluate
 from polyadic.training.execution import Execution, repeatable
 from polyadic.training.options import EpochRecord, FinetuneOptions
+from polyadic.training.processes import Processes
 from polyadic.training.progress import Progress
 from polyadic.training.snapshot import capture, restore
 
@@ -40,6 +41,7 @@ class Job:
         select_on: the images that choose the best state.
         moving: the parameters that SGD changes.
         freezes_statistics: keep normalisation layers in evaluation mode.
+        processes: those that share the work.
     """
 
     model: nn.Module
@@ -50,13 +52,16 @@ class Job:
     select_on: ImageSet
     moving: list[nn.Parameter]
     freezes_statistics: bool
+    processes: Processes
 
 
 class Trainer:
     """The moving parts of a run: optimiser, random generator, and the tensors that change."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, network: Callable[[Tensor], Tensor]) -> None:
+        """``network`` runs ``job.model`` on this process's rows."""
         self.job = job
+        self.network = network
         self.labels = job.data.train.labels
         self.changing: list[Tensor] = [*job.moving, *job.model.buffers()]
         self.generator = Generator().manual_seed(job.options.seed)
@@ -90,6 +95,7 @@ class Trainer:
         options = self.job.options
         bound = divergence_bound(progress.start, self.job.data.classes)
         loss, stable = self._train(progress, bound)
+        self.job.processes.agree(self.changing)  # what a layer of somebody's own keeps of its inputs differs
         rate = float(self.optimizer.param_groups[0]["lr"])
         score = self._score() if stable else None
         number = progress.epoch + 1
@@ -120,7 +126,8 @@ class Trainer:
         done, total = progress.epoch * steps, 0.0
         pending: list[Tensor] = []
         mask_seed = int(torch.randint(2**62, (), generator=self.generator))
-        with repeatable(self.job.execution.torch_device, mask_seed):
+        processes = self.job.processes
+        with repeatable(self.job.execution.torch_device, mask_seed + processes.rank):
             self._training_mode()
             for step in range(steps):
                 shape = options.rate_shape(done + step, options.epochs * steps)
@@ -129,7 +136,7 @@ class Trainer:
                 pending.append(self._step(next(batches)))
                 if len(pending) < WATCHED_STEPS and step < steps - 1:
                     continue
-                objective, label_loss = torch.stack(pending).double().mean(dim=0).tolist()
+                objective, label_loss = processes.total(torch.stack(pending).double().mean(dim=0)).tolist()
                 total += objective * len(pending)
                 if not (math.isfinite(objective) and label_loss <= bound):
                     return total / (step + 1), False
@@ -137,15 +144,21 @@ class Trainer:
         return total / steps, True
 
     def _step(self, index: Tensor) -> Tensor:
-        """One step of SGD on the images at ``index``; return (objective, cross-entropy with the labels) (2,)."""
-        job, options = self.job, self.job.options
-        device = job.execution.torch_device
-        images = augment(job.data.train.images(index), options.augmentation, self.generator)
+        """One step of SGD on the images at ``index``.
+
+        Returns:
+            This process's share of (objective, cross-entropy with the labels) (2,): they are the sums over processes.
+        """
+        job, options, processes = self.job, self.job.options, self.job.processes
+        rows = processes.rows(len(index))
+        own = index[rows]
+        share = len(own) / len(index)
+        images = augment(job.data.train.images(own), options.augmentation, self.generator, rows, of=len(index))
         batch = job.execution.place(job.data.normalise(job.execution.place(images)))
         with job.execution.autocast():
-            logits: Tensor = job.model(batch)
+            logits = self.network(batch)
         logits = logits.float()
-        loss = label_loss = F.cross_entropy(logits, self.labels[index].to(device))
+        loss = label_loss = F.cross_entropy(logits, self.labels[own].to(job.execution.torch_device))
         if job.teacher is not None:
             taught = teacher_logits(job.teacher, batch, job.execution)
             if taught.shape != logits.shape:
@@ -158,17 +171,20 @@ class Trainer:
         if not loss.requires_grad:
             raise LayerError("fine-tuning needs parameters that the logits depend on, and these do not: choose others")
         self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
+        # The mean over processes of count x share x (mean over a process's rows) is the mean over all rows.
+        torch.autograd.backward(loss * (processes.count * share))
         if options.clip_norm is not None:
             nn.utils.clip_grad_norm_(job.moving, options.clip_norm)
         self.optimizer.step()
-        return torch.stack((loss.detach(), label_loss.detach()))
+        return torch.stack((loss.detach(), label_loss.detach())) * share
 
     def _score(self) -> Score:
         """Score the model on the images that choose the best state."""
         job = self.job
         execution = replace(job.execution, precision=job.options.score_precision)
-        return evaluate(job.model, job.select_on, job.data.normalise, execution=execution)
+        own = torch.arange(len(job.select_on))[job.processes.rows(len(job.select_on))]
+        score = evaluate(job.model, job.select_on.take(own), job.data.normalise, execution=execution)
+        return Score.joined(job.processes.gathered(score))
 
     def _training_mode(self) -> None:
         """Put the model in training mode, normalisation layers only where their statistics may move."""
