@@ -10,6 +10,9 @@ from polyadic.errors import LayerError
 from polyadic.layers import device_of
 from polyadic.schema import Cost
 
+MACS_CONVENTION = "1 MAC = one multiply-accumulate of a convolution or matrix product; FLOPs = 2 x MACs; one sample"
+"""What a number of MACs stands for, wherever one is written down."""
+
 
 def network_cost(model: nn.Module, example_input: Tensor) -> Cost:
     """Cost of one forward pass over the first sample of ``example_input`` (N, ...).

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import copy
+import os
+import shutil
+import types
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -41,7 +46,9 @@ class PyTorch(Engine):
         return "NHWC" if self.channels_last else "NCHW"
 
     def missing(self) -> str | None:
-        """Nothing: the library is built on it."""
+        """Nothing, for the library is built on it, but for the compiler that ``torch.compile`` calls."""
+        if self.compiled and not any(map(shutil.which, _compilers())):
+            return "torch.compile needs a C++ compiler, and none is installed: apt-get install g++, or set CXX"
         return None
 
     def refuses(self, conditions: Conditions) -> str | None:
@@ -56,10 +63,32 @@ class PyTorch(Engine):
         network = copy.deepcopy(model).eval().to(conditions.device).requires_grad_(False)
         if self.channels_last:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        run = torch.compile(network, dynamic=False) if self.compiled else network
-        prepared = _Prepared(run, example, conditions, self.channels_last)
-        prepared.once()  # what fails or compiles does so now
+        with warnings.catch_warnings():
+            if self.compiled:
+                warnings.simplefilter("ignore")  # the compiler warns of its own insides
+            run = _compiled(network) if self.compiled else network
+            prepared = _Prepared(run, example, conditions, self.channels_last)
+            prepared.once()  # what fails or compiles does so now
         return prepared
+
+
+def _compilers() -> tuple[str, ...]:
+    return tuple(filter(None, (os.environ.get("CXX"), "g++", "clang++", "cl")))
+
+
+def _compiled(network: nn.Module) -> Callable[..., object]:
+    """``network`` compiled apart from all others.
+
+    Torch counts compilations by code object and, after eight of them, goes on uncompiled without an error. Networks of
+    one class share the code of ``forward``, so each is called from a function whose code is a copy of its own.
+    """
+
+    def run(*inputs: Tensor) -> object:
+        return network(*inputs)
+
+    own = types.FunctionType(run.__code__.replace(), run.__globals__, closure=run.__closure__)
+    compiled: Callable[..., object] = torch.compile(own, dynamic=False)
+    return compiled
 
 
 class _Prepared(Prepared):

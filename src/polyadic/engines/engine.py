@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from polyadic.engines.conditions import Conditions
+from polyadic.engines.conditions import Conditions, NumberFormat
 from polyadic.errors import EngineError
 
 
@@ -70,12 +71,28 @@ class Engine(ABC):
         if any(tensor.shape[0] != conditions.batch for tensor in inputs):
             shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
             raise EngineError(f"an example holds {conditions.batch} samples, as its conditions say; got {shapes}")
+        with self.at_work():
+            return self._prepare(model, inputs, conditions)
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Where the engine's own code runs on a network, without gradients.
+
+        Raises:
+            EngineError: whatever the engine raised, in one sentence.
+        """
         try:
             with torch.no_grad():
-                return self._prepare(model, inputs, conditions)
+                yield
+        except EngineError:
+            raise
         except Exception as error:  # whatever a stranger's compiler raises
             first = (str(error).strip() or "no message").splitlines()[0]
             raise EngineError(f"{self.name} does not run this network: {type(error).__name__}: {first}") from error
+
+    def usual_precisions(self, device: str) -> tuple[NumberFormat, ...]:
+        """In which number formats its times are of interest where nobody asked for others."""
+        return ("float32",)
 
     def check(self, conditions: Conditions) -> None:
         """Say whether the engine can be used so.

@@ -16,6 +16,8 @@ from polyadic.errors import EngineError
 
 OPSET = 18
 EXTRA = "pip install 'polyadic[onnx]'"
+BATCH = "batch"
+"""What the free first dimension is called."""
 
 
 def onnx_bytes(model: nn.Module, example: tuple[Tensor, ...], *, dynamic_batch: bool = False) -> bytes:
@@ -35,7 +37,7 @@ def onnx_bytes(model: nn.Module, example: tuple[Tensor, ...], *, dynamic_batch: 
         raise EngineError(f"an ONNX graph needs the package onnxscript: {EXTRA}") from error
     network = copy.deepcopy(model).eval().cpu().float()
     inputs = tuple(tensor.detach().cpu().contiguous() for tensor in example)
-    shapes = tuple({0: torch.export.Dim("batch")} for _ in inputs) if dynamic_batch else None
+    shapes = tuple({0: torch.export.Dim(BATCH)} for _ in inputs) if dynamic_batch else None
     with _quietly(), torch.no_grad():
         program = torch.onnx.export(
             network,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from polyadic.engines.conditions import Conditions
 from polyadic.engines.engine import Engine, Prepared
-from polyadic.engines.onnx_graph import onnx_bytes
+from polyadic.engines.onnx_graph import BATCH, onnx_bytes
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _TENSORRT = "TensorrtExecutionProvider"
@@ -78,6 +78,9 @@ class OnnxRuntime(Engine):
         options.intra_op_num_threads = conditions.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        # Else the threads of one session go on spinning while a pass of the next one is timed.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        options.add_free_dimension_override_by_name(BATCH, conditions.batch)
         providers: list[Any] = [_PROVIDERS[conditions.device]]
         if self.tensorrt:
             half = {"trt_fp16_enable": conditions.precision == "float16"}

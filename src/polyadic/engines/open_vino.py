@@ -10,7 +10,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from polyadic.engines.conditions import Conditions
+from polyadic.engines.conditions import Conditions, NumberFormat
 from polyadic.engines.engine import Engine, Prepared, processor_only
 from polyadic.engines.onnx_graph import onnx_bytes
 
@@ -53,15 +53,24 @@ class OpenVino(Engine):
             return "this processor has no bfloat16 in hardware"
         return reason
 
+    def usual_precisions(self, device: str) -> tuple[NumberFormat, ...]:
+        """Float32, and the format that it takes by itself on processors that have it."""
+        return ("float32", "bfloat16") if self.missing() is None and _has_bfloat16() else ("float32",)
+
     def _prepare(self, model: nn.Module, example: tuple[Tensor, ...], conditions: Conditions) -> Prepared:
         return self.prepared_graph(onnx_bytes(model, example), example, conditions)
 
-    def prepared_graph(self, graph: bytes, example: tuple[Tensor, ...], conditions: Conditions) -> Prepared:
-        """A graph that is written already, made ready with the example's shapes fixed."""
+    def prepared_graph(
+        self, graph: bytes, example: tuple[Tensor, ...], conditions: Conditions, *, weights: bytes | None = None
+    ) -> Prepared:
+        """A graph that is written already, made ready with the example's shapes fixed.
+
+        It is ONNX, or OpenVINO's own: then ``graph`` is the content of the .xml file, ``weights`` that of the .bin.
+        """
         import openvino
 
         core = openvino.Core()
-        read = core.read_model(graph)
+        read = core.read_model(graph) if weights is None else core.read_model(graph, weights)
         read.reshape({index: list(tensor.shape) for index, tensor in enumerate(example)})
         return _Prepared(core.compile_model(read, "CPU", options_of(conditions)), example)
 

@@ -54,7 +54,11 @@ class Ratio:
 
 
 def interleaved(
-    passes: Mapping[str, Callable[[], object]], *, rounds: int = 15, seconds: float = 2.0
+    passes: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int = 15,
+    seconds: float = 2.0,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Timing]:
     """Time several passes in turns.
 
@@ -62,31 +66,32 @@ def interleaved(
         passes: by name; each call is one pass that has ended when it returns.
         rounds: at least so many rounds, in each of which every pass gives one sample; every other round backwards.
         seconds: go on with further rounds until so much time is used for every pass.
+        clock: tells seconds; ``time.process_time`` leaves out what other programs take, on one thread.
 
     Returns:
         The times of each pass, as many of one as of the other.
     """
-    repeats = {name: _repeats(run) for name, run in passes.items()}
+    repeats = {name: _repeats(run, clock) for name, run in passes.items()}
     samples: dict[str, list[float]] = {name: [] for name in passes}
     began, order = time.perf_counter(), list(passes)
     while len(samples[order[0]]) < rounds or time.perf_counter() - began < seconds * len(passes):
         for name in order:
-            samples[name].append(_sample(passes[name], repeats[name]))
+            samples[name].append(_sample(passes[name], repeats[name], clock))
         order.reverse()
     return {name: Timing(tuple(values)) for name, values in samples.items()}
 
 
-def _repeats(run: Callable[[], object]) -> int:
+def _repeats(run: Callable[[], object], clock: Callable[[], float]) -> int:
     """Warm up, and find how many passes make a sample that is long enough."""
     began, passes = time.perf_counter(), 0
     while passes < 2 or time.perf_counter() - began < _WARM_UP_S:
         run()
         passes += 1
-    return max(1, round(_SAMPLE_S / (_sample(run, 1) / 1000.0 + 1e-9)))
+    return max(1, round(_SAMPLE_S / (_sample(run, 1, clock) / 1000.0 + 1e-9)))
 
 
-def _sample(run: Callable[[], object], repeats: int) -> float:
-    began = time.perf_counter()
+def _sample(run: Callable[[], object], repeats: int, clock: Callable[[], float]) -> float:
+    began = clock()
     for _ in range(repeats):
         run()
-    return 1000.0 * (time.perf_counter() - began) / repeats
+    return 1000.0 * (clock() - began) / repeats

@@ -1,0 +1,123 @@
+"""How well times of single blocks predict the time of a whole network: random plans, predicted against measured.
+
+    python benchmarks/latency_model.py --network polyadic:resnet20 --engine onnxruntime --batch 1 --threads 1
+
+Weights do not matter for times and are random. One JSON object for each network, engine and batch: mean and largest
+relative error of the prediction, Spearman's rank correlation, the same for a prediction from multiply-accumulates, and
+all plans. Run it on a machine that does nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from scipy.stats import spearmanr
+
+from polyadic.costing import LatencyCache, LatencyModel, network_cost
+from polyadic.engines import Conditions, engine_named
+from polyadic.files import atomic_path
+from polyadic.models import load_model
+from polyadic.pipeline import CompressOptions, environment
+from polyadic.pipeline.ladders import ladders_of
+from polyadic.pipeline.speed import Speed, Track
+from polyadic.pipeline.timed_ladders import timed, timed_cost
+from polyadic.schema import Choice, Plan
+from polyadic.search import Ladder, Problem
+from polyadic.surgery import find_sites
+
+FORMATS = ("cp-epc", "tucker2", "spatial-svd", "svd")
+WINDOWED = FORMATS[:3]  # svd alone would leave all layers with a window dense
+SHARES = (0.15, 0.3, 0.5, 0.7)  # of the MACs of a layer, at most
+
+
+def main() -> None:
+    """Measure what the command line asks for and write it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--network", nargs="+", default=["polyadic:resnet20", "polyadic:resnet56"])
+    parser.add_argument("--engine", nargs="+", default=["onnxruntime", "openvino", "pytorch"])
+    parser.add_argument("--batch", nargs="+", type=int, default=[1, 32])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--size", type=int, help="side of the images; the network's own when absent")
+    parser.add_argument("--plans", type=int, default=8)
+    parser.add_argument("--points", type=int, default=8, help="ranks measured of each layer and format")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cache", type=Path, help="where times of blocks are kept")
+    parser.add_argument("--out", type=Path, default=Path("latency_model.json"))
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    results = []
+    for network, engine, batch in itertools.product(given.network, given.engine, given.batch):
+        conditions = Conditions(batch, given.threads)
+        model = LatencyModel(engine_named(engine), conditions, LatencyCache(given.cache))
+        results.append({"network": network, "engine": engine, "where": str(model), **study(network, model, given)})
+        print(json.dumps({key: value for key, value in results[-1].items() if key != "plans"}), flush=True)
+        with atomic_path(given.out) as path:
+            path.write_text(json.dumps({"environment": environment(), "results": results}, indent=1))
+
+
+def study(network: str, model: LatencyModel, given: argparse.Namespace) -> dict[str, Any]:
+    """Random plans of one network on one engine."""
+    loaded = load_model(network)
+    dense, shape = loaded.model.eval(), loaded.input_shape or (3, 224, 224)
+    example = torch.randn(1, shape[0], *((given.size,) * 2 if given.size else shape[1:]))
+    options, began = CompressOptions(latency=model, rungs=given.points), time.monotonic()
+    sites = find_sites(dense, example)
+    ladders = ladders_of(dense, sites, FORMATS, options)
+    found = timed(ladders, sites, model, given.points, faster_only=False)
+    cost = timed_cost(network_cost(dense, example), dense, example, options)
+    problem, seconds = Problem(found.ladders, dense=cost), time.monotonic() - began
+    source = random.Random(given.seed)
+    plans = [random_plan(problem, source, number) for number in range(given.plans)]
+    track = Track(model, dense, example, problem)
+    speeds = [track.speed(plan) for plan in plans]
+    macs = [problem.cost(plan).macs / cost.macs for plan in plans]
+    return {
+        "dense_ms": cost.latency,
+        "measured_ranks": found.measured,
+        "seconds_for_blocks": round(seconds, 1),
+        **errors(speeds, macs),
+        "plans": [
+            {**speed.to_json(), "mac_share": share, "layers": speed.plan.to_json()}
+            for speed, share in zip(speeds, macs, strict=True)
+        ],
+    }
+
+
+def errors(speeds: list[Speed], macs: list[float]) -> dict[str, float]:
+    """How far predictions are off, and whether they keep the order; MACs for comparison."""
+    measured = [speed.measured for speed in speeds]
+    off = [abs(speed.predicted / speed.measured - 1.0) for speed in speeds]
+    off_macs = [abs(speed.dense * share / speed.measured - 1.0) for speed, share in zip(speeds, macs, strict=True)]
+    return {
+        "mean_error": sum(off) / len(off),
+        "largest_error": max(off),
+        "rank_correlation": float(spearmanr([speed.predicted for speed in speeds], measured).statistic),
+        "mean_error_of_macs": sum(off_macs) / len(off_macs),
+        "rank_correlation_of_macs": float(spearmanr(macs, measured).statistic),
+    }
+
+
+def random_plan(problem: Problem, source: random.Random, number: int) -> Plan:
+    """Four of five layers at a random rank: in one format for the first plans, in any for the others."""
+    share, fixed = source.choice(SHARES), WINDOWED[number] if number < len(WINDOWED) else None
+    choices = []
+    for ladders in problem.of_layer().values():
+        fitting = [ladder for ladder in ladders if fixed in (None, ladder.format)]
+        if fitting and source.random() < 0.8:
+            choices.append(_at(source.choice(fitting), source.uniform(0.5, 1.0) * share))
+    return Plan(tuple(choices))
+
+
+def _at(ladder: Ladder, share: float) -> Choice:
+    return Choice(ladder.layer, ladder.format, ladder.ranks[ladder.within(share * ladder.dense_macs)])
+
+
+if __name__ == "__main__":
+    main()

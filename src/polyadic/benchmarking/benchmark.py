@@ -1,0 +1,234 @@
+"""Networks timed against each other on every engine: what fewer multiply-accumulates are worth in milliseconds."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from polyadic.benchmarking.folding import folded
+from polyadic.benchmarking.footprint import HOW, Footprints
+from polyadic.benchmarking.graphs import Graphs
+from polyadic.benchmarking.machine import environment
+from polyadic.benchmarking.options import BenchOptions, BenchProgress, OnProgress
+from polyadic.benchmarking.result import BenchNetwork, BenchResult, BenchRow, timed
+from polyadic.costing import MACS_CONVENTION, network_cost
+from polyadic.engines import (
+    Conditions,
+    Engine,
+    OnnxRuntime,
+    OpenVino,
+    Prepared,
+    Timing,
+    engine_named,
+    interleaved,
+    tensors_of,
+)
+from polyadic.errors import EngineError
+
+
+def benchmark(
+    networks: Mapping[str, nn.Module],
+    example: Tensor,
+    options: BenchOptions | None = None,
+    on_progress: OnProgress | None = None,
+) -> BenchResult:
+    """Time networks on engines; within one engine and one set of conditions their passes take turns.
+
+    An engine that is not installed, or that refuses the conditions or a network, is named with its reason, and all
+    others are measured.
+
+    Args:
+        networks: by name; speed-ups are over the first one. They are left as they were.
+        example: samples (N, ...), repeated up to each batch. What they show does not matter for times.
+        options: engines, batches and the rest.
+        on_progress: told before each step.
+
+    Raises:
+        EngineError: there is no network.
+        LayerError: a network does not run on the example.
+    """
+    if not networks:
+        raise EngineError("a benchmark takes at least one network; got none")
+    with _threads_kept(), Footprints() as footprints:
+        return _Bench(networks, example, options or BenchOptions(), on_progress, footprints).run()
+
+
+class _Bench:
+    """One benchmark while it runs."""
+
+    def __init__(
+        self,
+        networks: Mapping[str, nn.Module],
+        example: Tensor,
+        options: BenchOptions,
+        on_progress: OnProgress | None,
+        footprints: Footprints,
+    ) -> None:
+        self.networks = networks
+        self.example = example
+        self.options = options
+        self.show = on_progress or (lambda progress: None)
+        self.show(BenchProgress(0, 1, "batch norms are folded" if options.fold else ""))
+        self.of_torch, self.folding = folded(networks, example) if options.fold else (dict(networks), {})
+        self.footprints = footprints
+        self.graphs = Graphs(networks, one_batch=len(options.batches) == 1)
+        self.costs = {name: network_cost(network, example) for name, network in networks.items()}
+        self.reference = next(iter(networks))
+        self.done = self.total = 0
+
+    def run(self) -> BenchResult:
+        engines = [engine_named(name) for name in self.options.engines]
+        skipped = [(engine.name, reason) for engine in engines if (reason := engine.missing()) is not None]
+        planned: list[tuple[Engine, Conditions]] = []
+        for engine in engines:
+            if engine.missing() is None:
+                for conditions in self._conditions(engine):
+                    reason = engine.refuses(conditions)
+                    if reason is None:
+                        planned.append((engine, conditions))
+                    else:
+                        skipped.append((f"{engine.name}, {conditions.device}, {conditions.precision}", reason))
+        self.total = len(planned) * len(self.networks) * 2
+        rows = [row for engine, conditions in planned for row in self._rows(engine, conditions)]
+        self.show(BenchProgress(self.total, self.total, ""))
+        return BenchResult(
+            networks=tuple(self._network(name) for name in self.networks),
+            rows=tuple(rows),
+            skipped=tuple(dict.fromkeys(skipped)),
+            input_shape=tuple(self.example.shape[1:]),
+            settings={
+                "rounds": self.options.rounds,
+                "seconds": self.options.seconds,
+                "clock": self.options.clock,
+                "folding for PyTorch": self.folding,
+                "inputs": "samples of the example, repeated up to each batch",
+                "memory": HOW if self.options.memory else "not measured",
+                "macs_convention": MACS_CONVENTION,
+            },
+            environment=environment((engine for engine in engines if engine.missing() is None), self.options.threads),
+        )
+
+    def _conditions(self, engine: Engine) -> Iterator[Conditions]:
+        options = self.options
+        for device in options.devices:
+            precisions = options.precisions or engine.usual_precisions(device)
+            for precision, batch in product(precisions, options.batches):
+                yield Conditions(batch, options.threads, precision, device)
+
+    def _rows(self, engine: Engine, conditions: Conditions) -> list[BenchRow]:
+        """All networks on one engine: made ready, timed in turns, weighed."""
+        batch = _repeated(self.example, conditions.batch)
+        prepared: dict[str, Prepared] = {}
+        known: dict[str, dict[str, Any]] = {}
+        for name in self.networks:
+            self._step(f"{name} for {engine.name}, {conditions}")
+            known[name] = {
+                "network": name,
+                "engine": engine.name,
+                "layout": engine.layout,
+                "conditions": conditions,
+            }
+            try:
+                prepared[name] = self._prepared(engine, name, batch, conditions)
+                known[name]["difference"] = self._difference(engine, prepared[name], name, batch)
+            except EngineError as error:
+                prepared.pop(name, None)
+                known[name]["reason"] = str(error)
+        try:
+            timings = self._timings(engine, prepared)
+        except EngineError as error:
+            timings = {}
+            for name in prepared:
+                known[name]["reason"] = str(error)
+        prepared.clear()
+        rows = []
+        for name in self.networks:
+            self._step(f"memory of {name} on {engine.name}, {conditions}" if self.options.memory else "")
+            if name not in timings:
+                rows.append(BenchRow(**known[name]))
+                continue
+            row = timed(known[name], timings[name], timings.get(self.reference), self._reduction(name))
+            rows.append(replace(row, **self._weight(engine, name, batch, conditions)))
+        return rows
+
+    def _timings(self, engine: Engine, prepared: Mapping[str, Prepared]) -> dict[str, Timing]:
+        """Times of all networks that are ready, taken in turns."""
+        if not prepared:
+            return {}
+        clock = time.process_time if self.options.clock == "process" else time.perf_counter
+        passes = {name: ready.once for name, ready in prepared.items()}
+        with engine.at_work():
+            return interleaved(passes, rounds=self.options.rounds, seconds=self.options.seconds, clock=clock)
+
+    def _prepared(self, engine: Engine, name: str, batch: Tensor, conditions: Conditions) -> Prepared:
+        if not isinstance(engine, OnnxRuntime | OpenVino):
+            return engine.prepare(self.of_torch[name], batch, conditions)
+        graph = self.graphs.of(name, batch)
+        with engine.at_work():
+            return engine.prepared_graph(graph, (batch,), conditions)
+
+    def _difference(self, engine: Engine, prepared: Prepared, name: str, batch: Tensor) -> float | None:
+        """The largest difference to PyTorch's float32 answers, over the largest of these; None if it is no number."""
+        network = self.networks[name]
+        training = [(module, module.training) for module in network.modules()]
+        network.eval()
+        try:
+            with torch.no_grad():
+                device = next(iter(network.state_dict().values()), batch).device
+                wanted = [tensor.float().cpu() for tensor in tensors_of(network(batch.to(device)))]
+        finally:
+            for module, was in training:
+                module.training = was
+        with engine.at_work():
+            pairs = list(zip(prepared.answer(batch), wanted, strict=True))
+            largest = max((float((found - right).abs().max()) for found, right in pairs), default=0.0)
+        scale = max((float(right.abs().max()) for right in wanted), default=0.0) or 1.0
+        return largest / scale if math.isfinite(largest / scale) else None
+
+    def _weight(self, engine: Engine, name: str, batch: Tensor, conditions: Conditions) -> dict[str, Any]:
+        """Bytes of the file and of the memory."""
+        loads = self.graphs.of(name, batch) if isinstance(engine, OnnxRuntime | OpenVino) else self.of_torch[name]
+        stored = len(loads) if isinstance(loads, bytes) else _weights_file(loads)
+        memory = self.footprints.of(engine, loads, batch, conditions) if self.options.memory else {}
+        return {"file_bytes": stored, **memory}
+
+    def _network(self, name: str) -> BenchNetwork:
+        cost = self.costs[name]
+        return BenchNetwork(name, cost.params, cost.macs, self._reduction(name))
+
+    def _reduction(self, name: str) -> float:
+        return self.costs[self.reference].macs / max(self.costs[name].macs, 1)
+
+    def _step(self, message: str) -> None:
+        self.show(BenchProgress(self.done, self.total, message))
+        self.done += 1
+
+
+def _repeated(example: Tensor, batch: int) -> Tensor:
+    """``batch`` samples, those of the example over and over."""
+    return example[torch.arange(batch) % len(example)].contiguous()
+
+
+def _weights_file(network: nn.Module) -> int:
+    """Bytes of the weights as a safetensors file."""
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
+    return len(safetensors.torch.save(tensors))
+
+
+@contextlib.contextmanager
+def _threads_kept() -> Iterator[None]:
+    """Torch's number of threads is that of the whole process."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

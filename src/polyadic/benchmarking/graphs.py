@@ -1,0 +1,55 @@
+"""The ONNX graphs of the networks: written once each, for all batches, engines and number formats."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from polyadic.engines import onnx_bytes
+from polyadic.errors import EngineError
+
+
+class Graphs:
+    """Graphs of ``networks``, written when they are first asked for; to write one takes many seconds."""
+
+    def __init__(self, networks: Mapping[str, nn.Module], *, one_batch: bool) -> None:
+        """``one_batch`` says that a graph of a single, fixed batch is enough."""
+        self._networks = networks
+        self._one_batch = one_batch
+        self._free: dict[str, bytes | None] = {}
+        self._fixed: dict[tuple[str, int], bytes] = {}
+
+    def of(self, name: str, batch: Tensor) -> bytes:
+        """The graph of a network for inputs of this shape, its first dimension being free where the network allows it.
+
+        Raises:
+            EngineError: the network cannot be written as a graph.
+        """
+        if not self._one_batch and name not in self._free:
+            self._free[name] = self._with_free_batch(name, batch)
+        free = self._free.get(name)
+        if free is not None:
+            return free
+        key = name, len(batch)
+        if key not in self._fixed:
+            self._fixed[key] = _written(self._networks[name], batch, free=False)
+        return self._fixed[key]
+
+    def _with_free_batch(self, name: str, batch: Tensor) -> bytes | None:
+        """None where the network takes one batch alone, such as one that reshapes by numbers."""
+        two = batch if len(batch) > 1 else batch.repeat(2, *(1,) * (batch.dim() - 1))
+        try:
+            return _written(self._networks[name], two, free=True)
+        except EngineError:
+            return None
+
+
+def _written(network: nn.Module, batch: Tensor, *, free: bool) -> bytes:
+    try:
+        return onnx_bytes(network, (batch,), dynamic_batch=free)
+    except EngineError:
+        raise
+    except Exception as error:  # whatever the exporter raises
+        first = (str(error).strip() or "no message").splitlines()[0]
+        raise EngineError(f"torch writes no ONNX graph of this network: {type(error).__name__}: {first}") from error

@@ -1,0 +1,216 @@
+"""``polyadic bench``: what fewer multiply-accumulates are worth in milliseconds, on every engine that is installed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Any, cast, get_args
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+from torch import Tensor, nn
+
+from polyadic.benchmarking import (
+    BenchOptions,
+    BenchProgress,
+    BenchResult,
+    bench_document,
+    benchmark,
+    write_bench,
+)
+from polyadic.cli.arguments import AsJson, InputShape, Weights, console, emit, names_of, reported, whole_numbers
+from polyadic.engines import ENGINES, NumberFormat
+from polyadic.errors import LayerError, PolyadicError
+from polyadic.export import Origin, load, origin_of, read_plan
+from polyadic.models import LIBRARIES, load_model
+from polyadic.reporting import BENCH_COLUMNS, bench_figures, bench_notes, bench_page, bench_rows
+
+DENSE, COMPRESSED = "dense", "compressed"
+
+
+@reported
+def bench(
+    targets: Annotated[
+        list[str], typer.Argument(metavar="DIR|MODEL ...", help="folders of results, or models as in compress")
+    ],
+    weights: Weights = None,
+    batch: Annotated[str, typer.Option(help="samples of a pass, several separated by commas")] = "1,8",
+    threads: Annotated[int | None, typer.Option(help="of the processor; as many as torch takes when absent")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="float32, bfloat16, float16; by default those usual on each engine")
+    ] = None,
+    engines: Annotated[str, typer.Option(help="where to run")] = ",".join(ENGINES),
+    device: Annotated[str | None, typer.Option(help="cpu, cuda; by default all that there are")] = None,
+    seconds: Annotated[float, typer.Option(help="for each network, engine and batch, at least")] = 2.0,
+    rounds: Annotated[int, typer.Option(help="in which all networks take turns, at least")] = 15,
+    clock: Annotated[
+        str, typer.Option(help="wall, or process: without what other programs take, on one thread")
+    ] = "wall",
+    fold: Annotated[
+        bool, typer.Option("--fold/--no-fold", help="fold batch norms for PyTorch; the other engines do so themselves")
+    ] = True,
+    memory: Annotated[bool, typer.Option("--memory/--no-memory", help="measure the memory of a pass")] = True,
+    input_shape: InputShape = None,
+    trust_code: Annotated[bool, typer.Option("--trust-code", help="run the code that a result in DIR names")] = False,
+    out: Annotated[Path | None, typer.Option(help="folder for bench.json, the page and the plots")] = None,
+    json: AsJson = False,
+) -> None:
+    """Time networks against each other. The first one is the measure; that of a result is its dense network."""
+    options = BenchOptions(
+        engines=names_of(engines),
+        batches=whole_numbers(batch, "--batch"),
+        precisions=None if precision is None else _precisions(precision),
+        seconds=seconds,
+        rounds=rounds,
+        fold=fold,
+        memory=memory,
+        clock=cast(Any, clock),
+        threads=torch.get_num_threads() if threads is None else threads,
+        devices=BenchOptions().devices if device is None else names_of(device),
+    )
+    networks, shape = _networks(targets, weights, trust_code)
+    example = _example(shape if input_shape is None else whole_numbers(input_shape, "--input-shape"), targets[0])
+    with _Bar() as bar:
+        result = benchmark(networks, example, options, bar.show)
+    result = replace(result, settings={**result.settings, "inputs": "random normal numbers", "targets": targets})
+    folder = out or (Path(targets[0]) if len(targets) == 1 and Path(targets[0]).is_dir() else None)
+    written = []
+    if folder is not None:
+        written = write_bench(result, folder, [("bench.html", bench_page(result)), *bench_figures(result)])
+    if json:
+        emit({"out": None if folder is None else str(folder), **bench_document(result)})
+        return
+    _print(result)
+    for path in written:
+        Console().print(f"written to {path}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _networks(
+    targets: list[str], weights: Path | None, trust_code: bool
+) -> tuple[dict[str, nn.Module], tuple[int, ...] | None]:
+    """The networks by name, the measure first, and the shape of an input where one of them knows it.
+
+    Raises:
+        PolyadicError: weights without a model, folders of several dense networks, or inputs of several shapes.
+    """
+    folders = {target: _origin(target) for target in targets if Path(target).is_dir()}
+    if weights is not None and len(folders) == len(targets):
+        raise PolyadicError("a folder holds its own weights: leave out --weights")
+    networks: dict[str, nn.Module] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
+    for target in targets:
+        origin = folders.get(target)
+        if origin is None:
+            loaded = load_model(target, weights=weights)
+            networks[target] = loaded.model
+            shapes |= {} if loaded.input_shape is None else {target: loaded.input_shape}
+            continue
+        if not networks:
+            networks[DENSE] = _dense(target, origin, trust_code)
+        networks[COMPRESSED if len(targets) == 1 else target] = load(target, trust_code=trust_code)
+        shapes |= {} if origin.input_shape is None else {target: origin.input_shape}
+    models = {origin.model for origin in folders.values()}
+    if DENSE in networks and len(models) > 1:
+        raise PolyadicError(
+            f"results are timed against one dense network; these come from {', '.join(sorted(map(str, models)))}: "
+            "name the network that is the measure first"
+        )
+    if len(set(shapes.values())) > 1:
+        raise PolyadicError(f"networks are timed on the same inputs; these take {shapes}: time them apart")
+    return networks, next(iter(shapes.values()), None)
+
+
+def _origin(folder: str) -> Origin:
+    return origin_of(read_plan(Path(folder)))
+
+
+def _dense(folder: str, origin: Origin, trust_code: bool) -> nn.Module:
+    """The dense network of a result; its weights are of no account for time, and are not in the folder.
+
+    Raises:
+        LayerError: the folder does not name it, or names code that is not trusted.
+    """
+    if origin.model is None:
+        raise LayerError(
+            f"{folder} does not say how its dense network is built: give a MODEL as the measure before the folder"
+        )
+    if not trust_code and not origin.model.startswith(LIBRARIES):
+        raise LayerError(
+            f"{folder} is built by code of its own, {origin.model!r}, which is not run unasked: --trust-code says that "
+            "it may run"
+        )
+    return load_model(origin.model, classes=origin.classes).model
+
+
+def _example(shape: tuple[int, ...] | None, target: str) -> Tensor:
+    """One input of random normal numbers, the same each time.
+
+    Raises:
+        LayerError: nobody knows the size, or it is none.
+    """
+    if shape is None:
+        raise LayerError(f"timing {target!r} needs the size of an input: give --input-shape C,H,W")
+    if min(shape) < 1:
+        raise LayerError(f"--input-shape is a list of sizes from 1 up, such as 3,224,224; got {shape}")
+    return torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
+
+
+def _precisions(text: str) -> tuple[NumberFormat, ...]:
+    names = names_of(text)
+    unknown = [name for name in names if name not in get_args(NumberFormat)]
+    if unknown or not names:
+        raise PolyadicError(f"--precision is some of {', '.join(get_args(NumberFormat))}; got {text!r}")
+    return cast(tuple[NumberFormat, ...], names)
+
+
+def _print(result: BenchResult) -> None:
+    """The table, what was left out, and on what it was measured."""
+    screen = Console()
+    known: dict[str, Any] = result.environment
+    table = Table(*BENCH_COLUMNS, title=f"{known['processor']}, {known['threads']} thread(s), times of whole batches")
+    for row in bench_rows(result):
+        table.add_row(*row)
+    screen.print(table)
+    for note in bench_notes(result):
+        screen.print(note, markup=False, highlight=False, soft_wrap=True)
+    screen.print(
+        f"Batch norms folded for PyTorch: {result.settings['folding for PyTorch']}. Inputs: random normal numbers.",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+class _Bar:
+    """A bar on stderr that says what is being measured."""
+
+    def __init__(self) -> None:
+        """Draw nothing yet."""
+        self._bars = Bars(
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}", style="dim"),
+            console=console,
+        )
+        self._task = self._bars.add_task("", total=None)
+
+    def __enter__(self) -> _Bar:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def show(self, progress: BenchProgress) -> None:
+        """Move the bar."""
+        self._bars.update(
+            self._task, completed=progress.done, total=progress.total, description=progress.message or "..."
+        )
