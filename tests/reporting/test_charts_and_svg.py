@@ -29,7 +29,7 @@ def drawn(content: bytes, tag: str, style: str) -> list[dict[str, float]]:
 
 
 def test_the_filled_area_of_the_strip_is_what_is_left_of_the_macs() -> None:
-    chart = strip(summary())
+    chart = strip(LAYERS, 24_000)
     assert chart is not None
     content = svg_file(chart)
     area = {

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from summaries import summary
 
 from polyadic.reporting import epoch_records, layer_records, network_records, read_result, trial_records
-from polyadic.reporting.result_folder import ResultFolder, TrialRecord
+from polyadic.reporting.result_folder import ResultFolder
+from polyadic.reporting.trial_file import TrialRecord
 from polyadic.schema import Choice, Cost
 
 

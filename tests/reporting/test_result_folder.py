@@ -12,7 +12,7 @@ from summaries import summary
 from polyadic import export
 from polyadic.errors import StorageError
 from polyadic.export import checkpoint
-from polyadic.reporting import read_result, result_folder
+from polyadic.reporting import documents, read_result, result_folder
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
@@ -26,8 +26,8 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 
 def test_reader_and_writer_mean_the_same_files() -> None:
     assert (result_folder.RESULT, result_folder.PLAN) == (checkpoint.RESULT, checkpoint.PLAN)
-    assert result_folder.READS == checkpoint.VERSION
-    assert export.summary_document(summary())["version"] == result_folder.READS
+    assert documents.READS == checkpoint.VERSION
+    assert export.summary_document(summary())["version"] == documents.READS
 
 
 def test_what_is_not_finite_is_not_a_number_again(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from summaries import summary
 
-from polyadic.reporting.verdict import verdicts
+from polyadic.reporting.verdict import on_budget, verdicts
+from polyadic.schema import Cost
 
 BUDGET = {"budget": "macs <= 14,000, params <= 400"}
 
@@ -42,3 +43,14 @@ def test_where_the_interval_is_over_the_limit_no_doubt_is_left() -> None:
 
 def test_drop_and_budget_are_judged_each() -> None:
     assert [verdict.tone for verdict in verdicts(summary(provenance=BUDGET))] == ["doubtful", "bad"]
+
+
+@pytest.mark.parametrize(
+    ("latency", "tone"),
+    [(2.3, "good"), (2.4, "bad"), (None, "open")],
+)
+def test_a_limit_of_latency_is_held_to_what_was_timed(latency: float | None, tone: str) -> None:
+    asked = {"budget": "macs <= 1,500, latency <= 2.31 ms"}
+    verdict = on_budget(asked, Cost(params=1, macs=1500, bytes=4, latency=latency))
+    assert verdict is not None
+    assert verdict.tone == tone

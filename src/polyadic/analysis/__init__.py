@@ -4,7 +4,7 @@ from polyadic.analysis.cuts import ALL_CUTS, Chain, Cut
 from polyadic.analysis.degeneracy import METHODS, DegeneracyOptions, DegeneracyStudy, degeneracy_study
 from polyadic.analysis.layer_study import LayerOptions, LayerStudy, layer_study
 from polyadic.analysis.spectrum import Spectrum
-from polyadic.analysis.study_files import write_degeneracy, write_layers, write_truncation
+from polyadic.analysis.study_files import study_document, write_degeneracy, write_layers, write_truncation
 from polyadic.analysis.truncation import TruncationStudy, truncation_study
 from polyadic.analysis.truncation_options import TruncationOptions
 
@@ -22,6 +22,7 @@ __all__ = [
     "TruncationStudy",
     "degeneracy_study",
     "layer_study",
+    "study_document",
     "truncation_study",
     "write_degeneracy",
     "write_layers",

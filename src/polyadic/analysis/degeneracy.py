@@ -11,7 +11,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from polyadic.decomposition import (
     stable_cp,
 )
 from polyadic.errors import LayerError, PolyadicError
+from polyadic.reporting import Rows, Svg, study_figures, study_piece
 from polyadic.schema import LayerSite
 from polyadic.surgery import find_sites, layer_at
 
@@ -101,6 +102,18 @@ class DegeneracyStudy:
     rows: tuple[Row, ...]
     verdicts: Mapping[str, str]
     skipped: Mapping[str, str]
+
+    def records(self) -> Rows:
+        """The rows; ``records().to_frame()`` is a data frame."""
+        return Rows(dict(row) for row in self.rows)
+
+    def figures(self) -> dict[str, Svg]:
+        """The plots of its page, by name."""
+        return study_figures("degeneracy.json", {**asdict(self), "methods": METHODS})
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the first figures and the first plot."""
+        return study_piece("degeneracy.json", {**asdict(self), "methods": METHODS})
 
     def intensities(self) -> list[Row]:
         """One row for each rank-one term, numbered from 1 by falling intensity."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from polyadic.analysis.scoring import Scorer, digest_of
 from polyadic.data import ImageData
 from polyadic.errors import LayerError, PolyadicError
 from polyadic.formats import Format, format_named
+from polyadic.reporting import Rows, Svg, study_figures, study_piece
 from polyadic.schema import LayerSite, Rank, chain_params
 from polyadic.surgery import FactorCache, chain_for, copied, find_sites, layer_at, swapped
 from polyadic.training import LAYER_TUNING, Execution, FinetuneOptions, augmentation_for, finetune
@@ -90,6 +91,18 @@ class LayerStudy:
     rows: tuple[Row, ...]
     skipped: Mapping[str, str]
     dense_accuracy: float
+
+    def records(self) -> Rows:
+        """The rows; ``records().to_frame()`` is a data frame."""
+        return Rows(dict(row) for row in self.rows)
+
+    def figures(self) -> dict[str, Svg]:
+        """The plots of its page, by name."""
+        return study_figures("layers.json", asdict(self))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the first figures and the first plot."""
+        return study_piece("layers.json", asdict(self))
 
 
 def layer_study(

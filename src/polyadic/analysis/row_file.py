@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from polyadic.errors import PolyadicError, StorageError
-from polyadic.files import append_line, storage_error, whole_lines
+from polyadic.files import append_line, as_plain, storage_error, whole_lines
 
 Row = Mapping[str, Any]
 
@@ -59,7 +58,7 @@ class RowFile:
             StorageError: the disk refused; the file ends with the last row that was written whole.
         """
         # the text and back, so that a row is the same whether it was measured now or read again
-        line = json.dumps({"key": key, "row": plain(row)}, allow_nan=False)
+        line = json.dumps({"key": key, "row": as_plain(row)}, allow_nan=False)
         self._rows[key] = json.loads(line)["row"]
         if self.path is not None:
             try:
@@ -84,17 +83,6 @@ class RowFile:
             )
 
 
-def plain(value: Any) -> Any:
-    """``value`` as JSON has it: tuples as lists, and None for what is infinite or no number."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value
-
-
 def as_csv(rows: Iterable[Row], columns: Sequence[str]) -> bytes:
     """A table with a header; cells without a value are empty, and several ranks are joined by +."""
     text = io.StringIO()
@@ -107,7 +95,7 @@ def as_csv(rows: Iterable[Row], columns: Sequence[str]) -> bytes:
 
 def as_json(document: Row) -> bytes:
     """One JSON object, indented."""
-    return (json.dumps(plain(document), indent=1, allow_nan=False) + "\n").encode()
+    return (json.dumps(as_plain(document), indent=1, allow_nan=False) + "\n").encode()
 
 
 def _cell(value: Any) -> Any:

@@ -24,6 +24,7 @@ from polyadic.analysis.truncation_grid import Point, kernels_of, points_of
 from polyadic.analysis.truncation_options import TruncationOptions
 from polyadic.analysis.truncation_retraining import retrained_rows
 from polyadic.data import ImageData
+from polyadic.reporting import Rows, Svg, study_figures, study_piece
 from polyadic.surgery import copied, find_sites
 
 Progress = Callable[[int, int, str], None]
@@ -47,6 +48,18 @@ class TruncationStudy:
     retrained: tuple[Row, ...]
     skipped: Mapping[str, str]
     settings: Row
+
+    def records(self) -> Rows:
+        """The rows; ``records().to_frame()`` is a data frame."""
+        return Rows(dict(row) for row in self.rows)
+
+    def figures(self) -> dict[str, Svg]:
+        """The plots of its page, by name."""
+        return study_figures("truncation.json", asdict(self))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the first figures and the first plot."""
+        return study_piece("truncation.json", asdict(self))
 
 
 def truncation_study(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,24 @@ def linear_axis(values: list[float], start: float, end: float, *, ticks: int = 5
     return Axis(marks[0], marks[-1], start, end, marks)
 
 
-def log_axis(values: list[float], start: float, end: float) -> Axis:
-    """An axis over positive ``values``, by decades."""
+def log_axis(values: list[float], start: float, end: float, *, most: int = 8) -> Axis:
+    """An axis over positive ``values``, by decades, of which about ``most`` have a number."""
     first = math.floor(math.log10(min(values)) + 1e-9)
     last = max(math.ceil(math.log10(max(values)) - 1e-9), first + 1)
-    every = math.ceil((last - first) / 8)
+    every = math.ceil((last - first) / most)
     marks = tuple(10.0**power for power in range(first, last + 1, every))
     return Axis(10.0**first, 10.0**last, start, end, marks, log=True)
+
+
+def value_axis(values: list[float], start: float, end: float, *, apart: float = 26.0) -> Axis:
+    """A logarithmic axis over positive ``values``, numbered by values that stand at least ``apart`` units apart."""
+    known = sorted(set(values))
+    axis = Axis(known[0] / 1.15, known[-1] * 1.15, start, end, (), log=True)
+    ticks: list[float] = []
+    for value in reversed(known):  # the largest one always has its number
+        if not ticks or axis.place(ticks[-1]) - axis.place(value) >= apart:
+            ticks.append(value)
+    return replace(axis, ticks=tuple(reversed(ticks)))
 
 
 def written(value: float) -> str:

@@ -67,7 +67,7 @@ class Block:
 
 @dataclass(frozen=True)
 class BarChart:
-    """Horizontal bars, a group per category."""
+    """Horizontal bars, a group per category; ``lines`` stand across them."""
 
     name: str
     title: str
@@ -77,6 +77,7 @@ class BarChart:
     categories: tuple[str, ...]
     series: tuple[Bars, ...]
     log: bool = False
+    lines: tuple[Line, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,35 @@ class PointChart:
     lines: tuple[Line, ...] = ()
     height: int = 300
     y_log: bool = False
+    x_log: bool = False
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One of several small plots."""
+
+    title: str
+    series: tuple[Points, ...]
+
+
+@dataclass(frozen=True)
+class PanelChart:
+    """Small plots side by side with one vertical axis.
+
+    With ``own_x`` each has a logarithmic horizontal axis over its own values, which are positive. Series of one label
+    are the same thing in all of them.
+    """
+
+    name: str
+    title: str
+    caption: str
+    table: Table
+    x_label: str
+    y_label: str
+    panels: tuple[Panel, ...]
+    lines: tuple[Line, ...] = ()
+    y_log: bool = False
+    own_x: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,4 +139,4 @@ class StripChart:
     legend: tuple[tuple[str, Colour], ...]
 
 
-Chart = BarChart | PointChart | StripChart
+Chart = BarChart | PanelChart | PointChart | StripChart

@@ -56,7 +56,10 @@ def comparison_html(first: ResultFolder, second: ResultFolder) -> str:
         runs=list(zip(("A", "B"), (first, second), (verdicts(a), verdicts(b)), strict=True)),
         headline=Table(("", *names), tuple((label, said(a), said(b)) for label, said in _HEADLINE)),
         drop=drop_chart(list(zip(names, (a, b), strict=True))),
-        strips=[strip(a, "strip-a", names[0]), strip(b, "strip-b", names[1])],
+        strips=[
+            strip(a.layers, a.dense.macs, "strip-a", names[0]),
+            strip(b.layers, b.dense.macs, "strip-b", names[1]),
+        ],
         layers=Table(("layer", "A", "B", "MACs in A", "MACs in B"), tuple(_layers_that_differ(a, b))),
         settings=Table(("setting", "A", "B"), tuple(_settings_that_differ(a, b))),
         caution=_caution(a, b),

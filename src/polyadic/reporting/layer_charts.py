@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from polyadic.reporting.chart import SERIES, BarChart, Bars, Block, Chart, Colour, StripChart, Table
 from polyadic.reporting.records import finite
 from polyadic.schema import LayerOutcome, Summary
@@ -9,19 +11,21 @@ from polyadic.schema import LayerOutcome, Summary
 
 def layer_charts(summary: Summary) -> list[Chart]:
     """All that there is something to show in."""
-    made = (strip(summary), costs(summary), errors(summary), sensitivities(summary))
+    made = (strip(summary.layers, summary.dense.macs), costs(summary), errors(summary), sensitivities(summary))
     return [chart for chart in made if chart is not None]
 
 
-def strip(summary: Summary, name: str = "strip", title: str = "The network, layer by layer") -> StripChart | None:
+def strip(
+    layers: Sequence[LayerOutcome], dense_macs: int, name: str = "strip", title: str = "The network, layer by layer"
+) -> StripChart | None:
     """The layers in order: width is a layer's share of the dense MACs, filled height what is left of them.
 
     The filled area is thus the cost of the compressed network. None where no layer has MACs.
     """
-    shown = [layer for layer in summary.layers if layer.macs_before > 0]
+    shown = [layer for layer in layers if layer.macs_before > 0]
     if not shown:
         return None
-    colours = _format_colours(summary)
+    colours = _format_colours(layers)
     blocks = tuple(
         Block(
             layer.name,
@@ -34,19 +38,19 @@ def strip(summary: Summary, name: str = "strip", title: str = "The network, laye
     )
     legend = [*colours.items(), ("dense", "dense"), ("cannot be factorised", "refused")]
     used = {block.colour for block in blocks}
-    left_out = len(summary.layers) - len(shown)
+    left_out = len(layers) - len(shown)
     return StripChart(
         name,
         title,
-        "Width: share of the dense network's MACs. Filled height: share of them that is left. The filled area is the "
-        "cost of the compressed network." + (f" Layers without MACs are not drawn: {left_out}." if left_out else ""),
+        "Width: share of the dense network's MACs. Filled height: share of them that is left. The filled area is "
+        "what is left of the cost." + (f" Layers without MACs are not drawn: {left_out}." if left_out else ""),
         Table(
             ("layer", "what happened", "share of MACs, %", "left, %"),
             tuple(
                 (
                     layer.name,
                     what_happened(layer),
-                    f"{100 * layer.macs_before / max(summary.dense.macs, 1):.1f}",
+                    f"{100 * layer.macs_before / max(dense_macs, 1):.1f}",
                     f"{100 * layer.macs_after / layer.macs_before:.1f}",
                 )
                 for layer in shown
@@ -136,9 +140,9 @@ def rank_text(layer: LayerOutcome) -> str:
     return str(layer.rank) if isinstance(layer.rank, int) else ", ".join(map(str, layer.rank or []))
 
 
-def _format_colours(summary: Summary) -> dict[str, Colour]:
+def _format_colours(layers: Sequence[LayerOutcome]) -> dict[str, Colour]:
     """A colour for each format, in the order in which the network has them."""
-    used = dict.fromkeys(str(layer.format) for layer in summary.layers if layer.status == "factorised")
+    used = dict.fromkeys(str(layer.format) for layer in layers if layer.status == "factorised")
     return {name: SERIES[at % len(SERIES)] for at, name in enumerate(used)}
 
 

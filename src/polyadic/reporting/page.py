@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
@@ -13,12 +14,19 @@ from markupsafe import Markup
 from polyadic.reporting.svg import svg
 
 
+class Html(str):
+    """A piece of HTML that notebooks show as what it says."""
+
+    def _repr_html_(self) -> str:
+        return str(self)
+
+
 def rendered(template: str, **context: Any) -> str:
     """The text of a template, with the style sheet."""
     return _environment().get_template(template).render(style=_style(), **context)
 
 
-def provenance_rows(provenance: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+def provenance_rows(provenance: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Everything that is known of a run, but for the epochs and what has a place of its own."""
     apart = ("finetuning", "command", "macs_convention")
     return tuple(

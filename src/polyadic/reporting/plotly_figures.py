@@ -8,9 +8,8 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from polyadic.errors import PolyadicError
-from polyadic.reporting.chart import BarChart, Chart, PointChart, StripChart
-from polyadic.reporting.report import charts
-from polyadic.reporting.result_folder import ResultFolder
+from polyadic.reporting.chart import BarChart, Chart, PanelChart, PointChart, Points, StripChart
+from polyadic.reporting.report import Folder, charts
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up")
 
 
-def plotly_figures(folder: ResultFolder) -> dict[str, Figure]:
+def plotly_figures(folder: Folder) -> dict[str, Figure]:
     """Every chart of the report as a figure, by name.
 
     Raises:
@@ -41,6 +40,8 @@ def plotly_figure(chart: Chart) -> Figure:
     match chart:
         case BarChart():
             _bars(figure, chart)
+        case PanelChart():
+            _panels(figure, chart)
         case PointChart():
             _points(figure, chart)
         case StripChart():
@@ -52,27 +53,55 @@ def _bars(figure: Figure, chart: BarChart) -> None:
     names = [_inert(name) for name in chart.categories]
     for series in chart.series:
         figure.add_bar(x=list(series.values), y=names, name=series.label, orientation="h", **_fill(series.colour))
+    for line in chart.lines:
+        figure.add_vline(x=line.at, line_dash="dash", annotation_text=_inert(line.label))
     figure.update_xaxes(title=chart.label, type="log" if chart.log else "linear")
     figure.update_yaxes(autorange="reversed", type="category")
 
 
 def _points(figure: Figure, chart: PointChart) -> None:
     for series in chart.series:
-        figure.add_scatter(
-            x=list(series.x),
-            y=list(series.y),
-            name=_inert(series.label),
-            text=[_inert(said) for said in series.texts],
-            mode="markers" if series.kind == "points" else "lines+markers" if series.label else "lines",
-            line={"shape": "hv" if series.kind == "step" else "linear", "color": _colours()[series.colour]},
-            marker={"symbol": _SYMBOLS[series.symbol % len(_SYMBOLS)], "size": 9},
-            showlegend=bool(series.label),
-        )
+        _scatter(figure, series, showlegend=bool(series.label))
     for line in chart.lines:
         draw = figure.add_vline if line.axis == "x" else figure.add_hline
         draw(line.at, line_dash="dash", line_color="grey", annotation_text=_inert(line.label))
-    figure.update_xaxes(title=chart.x_label)
+    figure.update_xaxes(title=chart.x_label, type="log" if chart.x_log else "linear")
     figure.update_yaxes(title=chart.y_label, type="log" if chart.y_log else "linear", visible=chart.y_label is not None)
+
+
+def _panels(figure: Figure, chart: PanelChart) -> None:
+    """One pair of axes for each panel, in a grid of three columns."""
+    columns = min(3, len(chart.panels))
+    figure.set_subplots(
+        rows=-(-len(chart.panels) // columns),
+        cols=columns,
+        shared_yaxes="all",
+        subplot_titles=[_inert(panel.title) for panel in chart.panels],
+    )
+    shown = set[str]()
+    for number, panel in enumerate(chart.panels):
+        place = {"row": number // columns + 1, "col": number % columns + 1}
+        for series in panel.series:
+            _scatter(figure, series, showlegend=series.label not in shown, legendgroup=_inert(series.label), **place)
+            shown.add(series.label)
+        for line in chart.lines:
+            figure.add_hline(line.at, line_dash="dash", line_color="grey", **place)
+    figure.update_xaxes(title=chart.x_label, type="log" if chart.own_x else "linear")
+    figure.update_yaxes(type="log" if chart.y_log else "linear")
+    figure.update_yaxes(title=chart.y_label, col=1)
+
+
+def _scatter(figure: Figure, series: Points, **more: Any) -> None:
+    figure.add_scatter(
+        x=list(series.x),
+        y=list(series.y),
+        name=_inert(series.label),
+        text=[_inert(said) for said in series.texts],
+        mode="markers" if series.kind == "points" else "lines+markers" if series.label else "lines",
+        line={"shape": "hv" if series.kind == "step" else "linear", "color": _colours()[series.colour]},
+        marker={"symbol": _SYMBOLS[series.symbol % len(_SYMBOLS)], "size": 9},
+        **more,
+    )
 
 
 def _strip(figure: Figure, chart: StripChart) -> None:

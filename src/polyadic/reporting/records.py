@@ -1,6 +1,6 @@
 """A result as tidy rows: one dictionary per observation, the same keys in each, numbers as numbers.
 
-``pandas.DataFrame(layer_records(summary))`` is a data frame.
+``layer_records(summary).to_frame()`` is a data frame, where pandas is installed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from polyadic.reporting.result_folder import ResultFolder, TrialRecord
+from polyadic.reporting.notebook import Rows
+from polyadic.reporting.result_folder import ResultFolder
+from polyadic.reporting.search_folder import SearchFolder
+from polyadic.reporting.trial_file import Searched, TrialRecord
 from polyadic.schema import Choice, Plan, Summary, plain_rank
 
 Record = dict[str, Any]
@@ -17,19 +20,21 @@ Record = dict[str, Any]
 _EPOCH_KEYS = ("epoch", "loss", "score", "score_loss", "learning_rate", "seconds", "diverged")
 
 
-def network_records(summary: Summary) -> list[Record]:
+def network_records(summary: Summary) -> Rows:
     """One row for each stage of the network: dense, before fine-tuning, compressed. Scores are fractions."""
     dense, small = summary.dense, summary.compressed
-    return [
-        _network("dense", summary.dense_score, dense.macs, dense.params, dense.bytes),
-        _network("before fine-tuning", summary.score_before_finetuning, small.macs, small.params, small.bytes),
-        _network("compressed", summary.compressed_score, small.macs, small.params, small.bytes),
-    ]
+    return Rows(
+        [
+            _network("dense", summary.dense_score, dense.macs, dense.params, dense.bytes),
+            _network("before fine-tuning", summary.score_before_finetuning, small.macs, small.params, small.bytes),
+            _network("compressed", summary.compressed_score, small.macs, small.params, small.bytes),
+        ]
+    )
 
 
-def layer_records(summary: Summary) -> list[Record]:
+def layer_records(summary: Summary) -> Rows:
     """One row per layer, in the order of the network; None for what does not apply."""
-    return [
+    return Rows(
         {
             "layer": layer.name,
             "status": layer.status,
@@ -44,27 +49,28 @@ def layer_records(summary: Summary) -> list[Record]:
             "why": layer.reason or "",
         }
         for layer in summary.layers
-    ]
+    )
 
 
-def trial_records(folder: ResultFolder) -> list[Record]:
+def trial_records(folder: ResultFolder | SearchFolder) -> Rows:
     """One row per trial of the search, in the order of the log.
 
     ``scope`` is "layer" where one layer was replaced and "network" where a whole plan was. ``drop`` is in points on the
     held-out images. ``macs`` are those of the whole network, None where the log does not tell. ``front`` says whether
     no other whole plan is both cheaper and less harmful (by ``loss`` where every one has it, else by ``drop``).
     """
-    several = any(len(trial.plan) > 1 for trial in folder.trials)
-    rows = [_trial(trial, folder.summary, several) for trial in folder.trials]
+    searched = folder.searched
+    several = any(len(trial.plan) > 1 for trial in searched.trials)
+    rows = [_trial(trial, searched, several) for trial in searched.trials]
     best = _front(rows)
-    return [{**row, "front": row["trial"] in best} for row in rows]
+    return Rows({**row, "front": row["trial"] in best} for row in rows)
 
 
-def epoch_records(summary: Summary) -> list[Record]:
+def epoch_records(summary: Summary) -> Rows:
     """One row per epoch of the fine-tuning of the whole network; none where there was no fine-tuning."""
     epochs = summary.provenance.get("finetuning")
     known = [epoch for epoch in epochs if isinstance(epoch, dict)] if isinstance(epochs, list) else []
-    return [{key: epoch.get(key) for key in _EPOCH_KEYS} for epoch in known]
+    return Rows({key: epoch.get(key) for key in _EPOCH_KEYS} for epoch in known)
 
 
 def plan_in_words(choices: Iterable[Choice]) -> str:
@@ -89,7 +95,7 @@ def _network(name: str, score: float, macs: int, params: int, size: int) -> Reco
     return {"network": name, "score": score, "macs": macs, "params": params, "bytes": size}
 
 
-def _trial(trial: TrialRecord, summary: Summary, several: bool) -> Record:
+def _trial(trial: TrialRecord, searched: Searched, several: bool) -> Record:
     whole = trial.joint and (len(trial.plan) > 1 or not several)
     return {
         "trial": trial.trial,
@@ -98,21 +104,21 @@ def _trial(trial: TrialRecord, summary: Summary, several: bool) -> Record:
         "plan": plan_in_words(trial.plan),
         "drop": finite(trial.drop),
         "loss": finite(trial.loss),
-        "macs": _network_macs(trial, summary),
+        "macs": _network_macs(trial, searched),
         "threshold": finite(trial.threshold),
         "seconds": finite(trial.seconds),
-        "chosen": whole and _same(trial.plan, summary.plan),
+        "chosen": whole and _same(trial.plan, searched.plan),
     }
 
 
-def _network_macs(trial: TrialRecord, summary: Summary) -> int | None:
+def _network_macs(trial: TrialRecord, searched: Searched) -> int | None:
     """MACs of the whole network with the plan of a trial, None if the log tells too little."""
     if trial.cost is not None:
         return trial.cost.macs
-    before = {layer.name: layer.macs_before for layer in summary.layers}
+    before = searched.macs_before
     if trial.macs is None or any(choice.layer not in before for choice in trial.plan):
         return None
-    return summary.dense.macs - sum(before[choice.layer] for choice in trial.plan) + trial.macs
+    return searched.dense_macs - sum(before[choice.layer] for choice in trial.plan) + trial.macs
 
 
 def _same(choices: tuple[Choice, ...], plan: Plan) -> bool:

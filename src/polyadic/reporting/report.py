@@ -1,82 +1,83 @@
-"""One page for each result: everything that its folder says, to read without a network or a script."""
+"""One page for each folder: what it says, to read without a network or a script."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from polyadic.errors import StorageError
 from polyadic.files import write_together
-from polyadic.reporting.chart import Chart, Table
-from polyadic.reporting.layer_charts import layer_charts, strip, what_happened
-from polyadic.reporting.page import provenance_rows, rendered
-from polyadic.reporting.result_folder import ResultFolder, read_result
-from polyadic.reporting.run_charts import drop_chart, finetuning_charts, search_charts
+from polyadic.reporting.chart import Chart
+from polyadic.reporting.result_folder import PLAN, RESULT, ResultFolder, read_result
+from polyadic.reporting.result_page import result_charts, result_html
+from polyadic.reporting.search_folder import SEARCH, SearchFolder, read_search
+from polyadic.reporting.search_page import search_html, search_page_charts
+from polyadic.reporting.study_folder import STUDIES, StudyFolder, read_study
+from polyadic.reporting.study_page import study_charts, study_html
 from polyadic.reporting.svg import svg_file
-from polyadic.reporting.tables import HEADLINE_COLUMNS, fewer, headline_rows
-from polyadic.reporting.verdict import verdicts
 from polyadic.reporting.writing import storable
-from polyadic.schema import Summary
 
 REPORT = "report.html"
-_LAYER_COLUMNS = ("layer", "what happened", "MACs before", "after", "error", "sensitivity", "why")
+
+Folder = ResultFolder | SearchFolder | StudyFolder
 
 
-class Html(str):
-    """A piece of HTML that notebooks show as what it says."""
+def read_folder(directory: Path | str) -> Folder:
+    """Read what ``compress``, ``search`` or ``analyze`` wrote; a result goes before the search that led to it.
 
-    def _repr_html_(self) -> str:
-        return str(self)
+    Raises:
+        StorageError: a file is missing, damaged or of another version.
+        PolyadicError: the folder holds several studies.
+    """
+    directory = Path(directory)
+    if (directory / RESULT).exists():
+        return read_result(directory)
+    if (directory / SEARCH).exists():
+        return read_search(directory)
+    if any((directory / name).exists() for name in STUDIES):
+        return read_study(directory)
+    raise StorageError(_what_is_missing(directory))
 
 
 def report(directory: Path | str, out: Path | str | None = None) -> Path:
-    """Write the report of the result in ``directory`` from its files alone; say where it is.
+    """Write the page of the folder ``directory`` from its files alone; say where it is.
 
     Args:
-        directory: written by ``compress``: ``result.json``, ``plan.json`` and, where there is one, ``trials.jsonl``.
+        directory: written by ``compress``, ``search`` or ``analyze``; docs/report.md says which files are read.
         out: the file; ``report.html`` in the folder itself where absent.
 
     Raises:
         StorageError: a file is missing, damaged or of another version, or the disk refused.
+        PolyadicError: the folder holds several studies.
     """
-    folder = read_result(directory)
+    folder = read_folder(directory)
     path = Path(out) if out is not None else folder.path / REPORT
     write_together({path: storable(report_html(folder))})
     return path
 
 
-def report_html(folder: ResultFolder) -> str:
+def report_html(folder: Folder) -> str:
     """The page."""
-    summary = folder.summary
-    return rendered(
-        "report.html",
-        title=f"{folder.model or 'A network'}, compressed",
-        folder=folder,
-        headline=headline(summary),
-        charts={chart.name: chart for chart in charts(folder)},
-        layers=layer_table(summary),
-        provenance=provenance_rows(summary.provenance),
-        notes=notes(folder),
-    )
+    match folder:
+        case ResultFolder():
+            return result_html(folder)
+        case SearchFolder():
+            return search_html(folder)
+        case StudyFolder():
+            return study_html(folder)
 
 
-def summary_html(summary: Summary) -> Html:
-    """What a notebook shows of a result: the headline, the strip of layers, the warnings."""
-    return Html(rendered("summary.html", headline=headline(summary), strip=strip(summary), summary=summary))
-
-
-def charts(folder: ResultFolder) -> list[Chart]:
+def charts(folder: Folder) -> list[Chart]:
     """Every chart that there is something to show in, in the order of the page."""
-    summary = folder.summary
-    drop = drop_chart([("compressed", summary)])
-    return [
-        *([drop] if drop is not None else []),
-        *layer_charts(summary),
-        *search_charts(folder),
-        *finetuning_charts(summary),
-    ]
+    match folder:
+        case ResultFolder():
+            return result_charts(folder)
+        case SearchFolder():
+            return search_page_charts(folder)
+        case StudyFolder():
+            return study_charts(folder.study)
 
 
-def write_figures(folder: ResultFolder, directory: Path | str) -> list[Path]:
+def write_figures(folder: Folder, directory: Path | str) -> list[Path]:
     """Write every chart as an SVG file: all of them or none.
 
     Raises:
@@ -87,55 +88,17 @@ def write_figures(folder: ResultFolder, directory: Path | str) -> list[Path]:
     return list(contents)
 
 
-def headline(summary: Summary) -> dict[str, Any]:
-    """The first screen: cards, verdicts and the table that says the same."""
-    dense, small = summary.dense, summary.compressed
-    interval = ""
-    if summary.drop_interval is not None:
-        interval = f", 95 %: {summary.drop_interval[0]:.2f} to {summary.drop_interval[1]:.2f}"
-    cards = [
-        (
-            summary.score_name,
-            f"{100 * summary.compressed_score:.2f} %",
-            f"was {100 * summary.dense_score:.2f} %; drop {summary.drop:.2f} points{interval}",
-        ),
-        ("MACs", fewer(dense.macs, small.macs), f"{dense.macs:,} before, {small.macs:,} after"),
-        ("parameters", fewer(dense.params, small.params), f"{dense.params:,} before, {small.params:,} after"),
-        ("bytes in memory", fewer(dense.bytes, small.bytes), f"{dense.bytes:,} before, {small.bytes:,} after"),
-    ]
-    return {
-        "cards": cards,
-        "verdicts": verdicts(summary),
-        "table": Table(HEADLINE_COLUMNS, tuple(headline_rows(summary))),
-    }
-
-
-def layer_table(summary: Summary) -> Table:
-    """What happened to each layer, and why."""
-    rows = []
-    for layer in summary.layers:
-        factorised = layer.status == "factorised"
-        rows.append(
-            (
-                layer.name,
-                what_happened(layer) if factorised else {"dense": "left dense"}.get(layer.status, "not supported"),
-                f"{layer.macs_before:,}",
-                f"{layer.macs_after:,}",
-                "" if layer.relative_error is None else f"{layer.relative_error:.3f}",
-                "" if layer.sensitivity is None else f"{layer.sensitivity:.0f}",
-                f"stopped: {layer.reason}" if factorised and layer.reason else layer.reason or "",
-            )
+def _what_is_missing(directory: Path) -> str:
+    if not directory.is_dir():
+        return f"a report is made of the folder of a result, a search or a study; {directory} is none"
+    if (directory / "rows.jsonl").exists():
+        return f"{directory} holds rows of a study that did not end: finish it with polyadic analyze ... --resume"
+    if (directory / PLAN).exists():
+        return (
+            f"{directory} holds a plan that was not carried out, and neither {RESULT} nor {SEARCH}: carry it out with "
+            f"polyadic compress --plan {directory}"
         )
-    return Table(_LAYER_COLUMNS, tuple(rows))
-
-
-def notes(folder: ResultFolder) -> list[str]:
-    """What the report itself has to say of its sources."""
-    said = []
-    if not folder.trials:
-        said.append("The folder holds no log of a search, so its history is not shown.")
-    if folder.damaged:
-        said.append(f"Lines of the log of the search that could not be read and are left out: {folder.damaged}.")
-    if any(trial.macs is None and trial.cost is None for trial in folder.trials):
-        said.append("The log does not tell the cost of every plan; those without are not on the front.")
-    return said
+    return (
+        f"a report is made of {RESULT}, {SEARCH}, {', '.join(STUDIES)}, and {directory} has none of them: finish the "
+        "run with --resume"
+    )

@@ -2,48 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from polyadic.errors import LayerError, StorageError
-from polyadic.files import storage_error
-from polyadic.schema import Choice, Cost, LayerOutcome, Plan, Summary
+from polyadic.reporting.documents import checked, read_document
+from polyadic.reporting.trial_file import TRIALS, Searched, TrialRecord, read_trials
+from polyadic.reporting.verdict import limits_in
+from polyadic.schema import Cost, LayerOutcome, Plan, Summary
 
-RESULT, PLAN, TRIALS = "result.json", "plan.json", "trials.jsonl"
-READS = 1
-"""The version of ``result.json`` and ``plan.json`` that is understood."""
-
-
-@dataclass(frozen=True)
-class TrialRecord:
-    """One line of ``trials.jsonl``, as far as reports want it.
-
-    Attributes:
-        trial: its number.
-        plan: what was replaced.
-        drop: points of score lost on the held-out images; None or NaN where the score was no number.
-        joint: whether the plan was tried as it is, untuned.
-        loss: divergence of the outputs from the dense network's, where it was measured.
-        macs: of all layers that the plan replaces, together.
-        cost: of the whole network with the plan.
-        threshold: points that a single layer might lose.
-        seconds: how long the trial took.
-    """
-
-    trial: int
-    plan: tuple[Choice, ...]
-    drop: float | None
-    joint: bool = False
-    loss: float | None = None
-    macs: int | None = None
-    cost: Cost | None = None
-    threshold: float | None = None
-    seconds: float | None = None
+RESULT, PLAN = "result.json", "plan.json"
 
 
 @dataclass(frozen=True)
@@ -63,6 +35,20 @@ class ResultFolder:
     model: str | None = None
     trials: tuple[TrialRecord, ...] = ()
     damaged: int = 0
+
+    @property
+    def searched(self) -> Searched:
+        """What the charts of its search are made of."""
+        summary = self.summary
+        return Searched(
+            self.trials,
+            summary.plan,
+            summary.dense.macs,
+            summary.compressed.macs,
+            {layer.name: layer.macs_before for layer in summary.layers},
+            limits_in(summary.provenance),
+            "carried out",
+        )
 
 
 @dataclass(frozen=True)
@@ -117,7 +103,7 @@ class _Result:
         )
 
 
-_RESULT, _TRIAL = TypeAdapter(_Result), TypeAdapter(TrialRecord)
+_RESULT = TypeAdapter(_Result)
 
 
 def read_result(directory: Path | str) -> ResultFolder:
@@ -129,23 +115,15 @@ def read_result(directory: Path | str) -> ResultFolder:
     directory = Path(directory)
     if not (directory / RESULT).exists():
         raise StorageError(_what_is_missing(directory))
-    document = _document(directory / RESULT)
-    try:
-        result = _RESULT.validate_python(document)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the top"
-        raise StorageError(
-            f"{directory / RESULT} is damaged at {where} ({first['msg']}): copy it again, or compress again"
-        ) from error
-    plan_document = _document(directory / PLAN)
+    result = checked(_RESULT, read_document(directory / RESULT), directory / RESULT, "compress again")
+    plan_document = read_document(directory / PLAN)
     try:
         plan = Plan.from_json(plan_document.get("layers"))
     except LayerError as error:
         raise StorageError(f"{directory / PLAN} is damaged ({error}): copy it again") from error
     origin = plan_document.get("origin")
     model = origin.get("model") if isinstance(origin, dict) else None
-    trials, damaged = _trials(directory / TRIALS)
+    trials, damaged = read_trials(directory / TRIALS)
     return ResultFolder(
         directory, result.summary(plan), model if isinstance(model, str) else None, tuple(trials), damaged
     )
@@ -160,40 +138,6 @@ def _what_is_missing(directory: Path) -> str:
             f"polyadic compress --plan {directory}"
         )
     return f"a result is complete with {RESULT}, and {directory} has none: finish the run with --resume"
-
-
-def _document(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise storage_error(path, error) from error
-    except ValueError as error:
-        raise StorageError(f"{path} is no JSON ({error}): copy it again") from error
-    if not isinstance(document, dict):
-        raise StorageError(f"{path} holds a JSON object; got a {type(document).__name__}: copy it again")
-    version = document.get("version")
-    if version != READS:
-        raise StorageError(
-            f"{path} has version {version}; this release reads version {READS}: use the release that wrote it"
-        )
-    return document
-
-
-def _trials(path: Path) -> tuple[list[TrialRecord], int]:
-    """The trials of a log, and how many of its lines are none; a report is worth having without them."""
-    try:
-        lines = path.read_bytes().splitlines()[1:]  # the first one names the run
-    except FileNotFoundError:
-        return [], 0
-    except OSError as error:
-        raise storage_error(path, error) from error
-    trials = []
-    for line in lines:
-        try:
-            trials.append(_TRIAL.validate_python(json.loads(line)))
-        except ValueError:  # of JSON, of UTF-8 or of pydantic
-            continue
-    return trials, len(lines) - len(trials)
 
 
 def _number(value: float | None) -> float:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from polyadic.reporting.chart import SERIES, Chart, Line, PointChart, Points, Table
 from polyadic.reporting.records import Record, epoch_records, finite, harm_measure, trial_records
 from polyadic.reporting.result_folder import ResultFolder
-from polyadic.reporting.verdict import limits_of
+from polyadic.reporting.search_folder import SearchFolder
+from polyadic.reporting.trial_file import Searched
 from polyadic.schema import Summary
 
 _LOW = 220  # height of a curve
@@ -47,10 +48,10 @@ def drop_chart(summaries: Sequence[tuple[str, Summary]]) -> PointChart | None:
     )
 
 
-def search_charts(folder: ResultFolder) -> list[Chart]:
+def search_charts(folder: ResultFolder | SearchFolder) -> list[Chart]:
     """The history of the search and the front of the whole plans, as far as the log tells."""
-    rows = trial_records(folder)
-    made = (_history(rows), _front(rows, folder.summary))
+    rows, searched = trial_records(folder), folder.searched
+    made = (_history(rows, searched.fate), _front(rows, searched))
     return [chart for chart in made if chart is not None]
 
 
@@ -74,7 +75,7 @@ def finetuning_charts(summary: Summary) -> list[Chart]:
     return made
 
 
-def _history(rows: list[Record]) -> PointChart | None:
+def _history(rows: list[Record], fate: str) -> PointChart | None:
     shown = [row for row in rows if row["drop"] is not None]
     if not shown:
         return None
@@ -90,7 +91,7 @@ def _history(rows: list[Record]) -> PointChart | None:
         "History of the search",
         f"{len(rows)} trials, scored on held-out training images: single layers after their own fine-tuning where that "
         "could decide, whole networks before any.",
-        _trial_table(rows),
+        _trial_table(rows, fate),
         "trial",
         "drop, points",
         tuple(points for points in series if points.x),
@@ -98,7 +99,7 @@ def _history(rows: list[Record]) -> PointChart | None:
     )
 
 
-def _front(rows: list[Record], summary: Summary) -> PointChart | None:
+def _front(rows: list[Record], searched: Searched) -> PointChart | None:
     measure = harm_measure(rows)
     wholes = [row for row in rows if row["scope"] == "network" and row["macs"] is not None]
     shown = [row for row in wholes if row[measure] is not None]
@@ -107,22 +108,22 @@ def _front(rows: list[Record], summary: Summary) -> PointChart | None:
     front = sorted((row for row in shown if row["front"]), key=lambda row: int(row["macs"]))
     chosen = [row for row in shown if row["chosen"]]
     across = [
-        ("budget", limits_of(summary).get("macs")),
-        ("dense", summary.dense.macs),
-        ("carried out", None if chosen else summary.compressed.macs),
+        ("budget", searched.limits.get("macs")),
+        ("dense", searched.dense_macs),
+        (searched.fate, None if chosen else searched.macs),
     ]
     series = (
         _points("plans", 0, [row for row in shown if not row["front"]], "macs", measure),
         _points("front: no other is cheaper and better", 1, front, "macs", measure, kind="step"),
-        _points("the plan that was carried out", 2, chosen[-1:], "macs", measure),
+        _points(f"the plan that was {searched.fate}", 2, chosen[-1:], "macs", measure),
     )
     return PointChart(
         "front",
         "Cost and harm of whole plans",
         "Every whole network that the search tried, before fine-tuning. The step joins the Pareto front: the plans "
         "that no other beats in both."
-        + ("" if chosen else " The plan that was carried out is none of them; a line shows its MACs."),
-        _trial_table(wholes),
+        + ("" if chosen else f" The plan that was {searched.fate} is none of them; a line shows its MACs."),
+        _trial_table(wholes, searched.fate),
         "MACs of the whole network",
         _HARM[measure],
         tuple(points for points in series if points.x),
@@ -179,7 +180,7 @@ def _epoch_table(rows: list[Record]) -> Table:
     )
 
 
-def _trial_table(rows: list[Record]) -> Table:
+def _trial_table(rows: list[Record], fate: str) -> Table:
     columns = ("trial", "what was replaced", "MACs of the network", "drop, points", "divergence", "remark")
     return Table(
         columns,
@@ -190,7 +191,7 @@ def _trial_table(rows: list[Record]) -> Table:
                 "" if row["macs"] is None else f"{row['macs']:,}",
                 _number(row["drop"], "{:.2f}"),
                 _number(row["loss"], "{:.4f}"),
-                ", ".join(word for word, said in (("front", row["front"]), ("carried out", row["chosen"])) if said),
+                ", ".join(word for word, said in (("front", row["front"]), (fate, row["chosen"])) if said),
             )
             for row in rows
         ),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib.resources import files
 
 from markupsafe import Markup
 
 from polyadic.reporting.axis import Axis, linear_axis, log_axis, written
-from polyadic.reporting.chart import BarChart, Chart, PointChart, Points, StripChart
+from polyadic.reporting.chart import BarChart, Chart, PanelChart, PointChart, StripChart
+from polyadic.reporting.svg_curves import curve, panels
 from polyadic.reporting.svg_parts import (
     CHARACTER,
     WIDTH,
@@ -19,7 +19,6 @@ from polyadic.reporting.svg_parts import (
     mark,
     rectangle,
     shortened,
-    symbol,
     text,
     vertical_axis,
 )
@@ -63,6 +62,8 @@ def _drawn(chart: Chart) -> tuple[list[Markup], float]:
     match chart:
         case BarChart():
             return _bars(chart)
+        case PanelChart():
+            return panels(chart)
         case PointChart():
             return _points(chart)
         case StripChart():
@@ -72,7 +73,9 @@ def _drawn(chart: Chart) -> tuple[list[Markup], float]:
 def _bars(chart: BarChart) -> tuple[list[Markup], float]:
     entries = [(series.label, series.colour, None) for series in chart.series] if len(chart.series) > 1 else []
     parts, top = legend(entries, 14)
+    top += 18 if chart.lines else 0  # the labels of lines stand above
     values = [value for series in chart.series for value in series.values if value is not None]
+    values += [at.at for at in chart.lines]
     left = 14 + CHARACTER * max(len(shortened(name, _NAMES)) for name in chart.categories)
     axis = log_axis(values, left, _RIGHT) if chart.log else linear_axis(values, left, _RIGHT, from_zero=True)
     thick = 11.0 if len(chart.categories) <= 40 else 7.0
@@ -89,6 +92,7 @@ def _bars(chart: BarChart) -> tuple[list[Markup], float]:
                 start, end = sorted((origin, axis.place(value)))
                 bar = rectangle(start, y + 3 + thick * at, max(end - start, 0.5), thick, series.colour)
                 parts.append(mark(f"{name}: {series.label} {written(value)}", bar))
+    parts += _across(chart, axis, axis, (left, top, bottom))
     return parts, bottom + 44
 
 
@@ -99,7 +103,8 @@ def _points(chart: PointChart) -> tuple[list[Markup], float]:
     left, bottom = (58.0 if chart.y_label else 22.0), top + chart.height - 44
     across = [at.at for at in chart.lines if at.axis == "x"]
     up = [at.at for at in chart.lines if at.axis == "y"]
-    x = linear_axis([*across, *(value for series in chart.series for value in series.x)], left, _RIGHT, ticks=6)
+    reached = [*across, *(value for series in chart.series for value in series.x)]
+    x = log_axis(reached, left, _RIGHT) if chart.x_log else linear_axis(reached, left, _RIGHT, ticks=6)
     heights = [value for series in chart.series for value in series.y]
     if chart.y_label is None:
         y = Axis(min(heights) - 0.7, max(heights) + 0.7, bottom, top, ())
@@ -109,11 +114,11 @@ def _points(chart: PointChart) -> tuple[list[Markup], float]:
     parts += horizontal_axis(x, top, bottom, chart.x_label)
     parts += _across(chart, x, y, (left, top, bottom))
     for series in chart.series:
-        parts += _curve(series, x, y)
+        parts += curve(series, x, y)
     return parts, bottom + 44
 
 
-def _across(chart: PointChart, x: Axis, y: Axis, frame: tuple[float, float, float]) -> list[Markup]:
+def _across(chart: BarChart | PointChart, x: Axis, y: Axis, frame: tuple[float, float, float]) -> list[Markup]:
     """Reference lines with their labels; those of vertical ones stand above, and give way to each other."""
     left, top, bottom = frame
     parts: list[Markup] = []
@@ -134,27 +139,6 @@ def _across(chart: PointChart, x: Axis, y: Axis, frame: tuple[float, float, floa
                 taken.append((middle - half, middle + half))
                 break
     return parts
-
-
-def _curve(series: Points, x: Axis, y: Axis) -> list[Markup]:
-    places = [(x.place(a), y.place(b)) for a, b in zip(series.x, series.y, strict=True)]
-    parts = []
-    if series.kind != "points":
-        parts.append(element("path", d=_path(places, step=series.kind == "step"), class_=f"curve {series.colour}"))
-    if series.label:
-        parts += [
-            mark(said, symbol(series.symbol, *place, series.colour))
-            for place, said in zip(places, series.texts, strict=True)
-        ]
-    return parts
-
-
-def _path(places: Sequence[tuple[float, float]], *, step: bool) -> str:
-    """Through all places; in steps first across, then up or down."""
-    said = [f"M{places[0][0]:.1f} {places[0][1]:.1f}"]
-    for at_x, at_y in places[1:]:
-        said.append(f"H{at_x:.1f}V{at_y:.1f}" if step else f"L{at_x:.1f} {at_y:.1f}")
-    return "".join(said)
 
 
 def _strip(chart: StripChart) -> tuple[list[Markup], float]:

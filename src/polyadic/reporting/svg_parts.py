@@ -43,28 +43,44 @@ def rectangle(x: float, y: float, width: float, height: float, class_: str) -> M
     return element("rect", x=x, y=y, width=max(width, 0.0), height=max(height, 0.0), class_=class_)
 
 
-def symbol(number: int, x: float, y: float, class_: str) -> Markup:
+def symbol(number: int, x: float, y: float, class_: str, size: float = 4.0) -> Markup:
     """The mark of the series of that number; shapes differ, so that colours are not needed to tell them apart."""
     if number % 4 == 0:
-        return element("circle", cx=x, cy=y, r=4, class_=class_)
+        return element("circle", cx=x, cy=y, r=size, class_=class_)
     if number % 4 == 1:
-        return rectangle(x - 4, y - 4, 8, 8, class_)
+        return rectangle(x - size, y - size, 2 * size, 2 * size, class_)
     corners = ((0, -6.5), (6.5, 0), (0, 6.5), (-6.5, 0)) if number % 4 == 2 else ((0, -6), (6, 5), (-6, 5))
-    return element("polygon", points=" ".join(f"{x + dx:.1f},{y + dy:.1f}" for dx, dy in corners), class_=class_)
+    places = ((x + dx * size / 4.0, y + dy * size / 4.0) for dx, dy in corners)
+    return element("polygon", points=" ".join(f"{px:.1f},{py:.1f}" for px, py in places), class_=class_)
 
 
 def horizontal_axis(axis: Axis, top: float, bottom: float, label: str) -> list[Markup]:
     """Grid lines from ``top`` to ``bottom``, numbers and the label below."""
-    parts = [line(axis.place(tick), top, axis.place(tick), bottom, "grid") for tick in axis.ticks]
-    parts += [text(written(tick), axis.place(tick), bottom + 16, anchor="middle", class_="tick") for tick in axis.ticks]
-    return [*parts, text(label, (axis.start + axis.end) / 2, bottom + 34, anchor="middle", class_="axis")]
+    label_at = (axis.start + axis.end) / 2
+    return [*ticks_across(axis, top, bottom), text(label, label_at, bottom + 34, anchor="middle", class_="axis")]
 
 
 def vertical_axis(axis: Axis, left: float, right: float, label: str) -> list[Markup]:
     """Grid lines from ``left`` to ``right``, numbers beside them; the label stands above, where it can be read."""
+    return [*ticks_up(axis, left, right), text(label, left - 40, axis.end - 26, class_="axis")]
+
+
+def ticks_across(axis: Axis, top: float, bottom: float) -> list[Markup]:
+    """Grid lines from ``top`` to ``bottom``, and numbers below."""
+    parts = [line(axis.place(tick), top, axis.place(tick), bottom, "grid") for tick in axis.ticks]
+    return parts + [
+        text(written(tick), axis.place(tick), bottom + 16, anchor="middle", class_="tick") for tick in axis.ticks
+    ]
+
+
+def ticks_up(axis: Axis, left: float, right: float, *, numbers: bool = True) -> list[Markup]:
+    """Grid lines from ``left`` to ``right``, and numbers beside them."""
     parts = [line(left, axis.place(tick), right, axis.place(tick), "grid") for tick in axis.ticks]
-    parts += [text(written(tick), left - 7, axis.place(tick) + 4, anchor="end", class_="tick") for tick in axis.ticks]
-    return [*parts, text(label, left - 40, axis.end - 26, class_="axis")]
+    if not numbers:
+        return parts
+    return parts + [
+        text(written(tick), left - 7, axis.place(tick) + 4, anchor="end", class_="tick") for tick in axis.ticks
+    ]
 
 
 def legend(entries: Sequence[tuple[str, Colour, int | None]], y: float) -> tuple[list[Markup], float]:

@@ -17,6 +17,10 @@ def headline_rows(summary: Summary) -> Rows:
     interval = ""
     if summary.drop_interval is not None:
         interval = f" (95 %: {-summary.drop_interval[1]:+.2f} to {-summary.drop_interval[0]:+.2f})"
+    times: Rows = []
+    if dense.latency is not None and compressed.latency is not None:
+        faster = f"{dense.latency / compressed.latency:.2f}x faster"
+        times = [("milliseconds of a pass", f"{dense.latency:.3g}", f"{compressed.latency:.3g}", faster)]
     return [
         (
             f"{summary.score_name}, %",
@@ -28,6 +32,7 @@ def headline_rows(summary: Summary) -> Rows:
         ("MACs", f"{dense.macs:,}", f"{compressed.macs:,}", fewer(dense.macs, compressed.macs)),
         ("parameters", f"{dense.params:,}", f"{compressed.params:,}", fewer(dense.params, compressed.params)),
         ("bytes in memory", f"{dense.bytes:,}", f"{compressed.bytes:,}", fewer(dense.bytes, compressed.bytes)),
+        *times,
     ]
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from polyadic.schema import Summary
+from polyadic.schema import Cost, Summary
 
-_LIMIT = re.compile(r"(params|macs|bytes) <= ([\d,]+)")
+_LIMIT = re.compile(r"(params|macs|bytes|latency) <= ([\d,.]*\d)")
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,11 @@ class Verdict:
 
 def verdicts(summary: Summary) -> list[Verdict]:
     """On the drop and on the budget, each where it was asked for; one that says so where neither was."""
-    said = [verdict for verdict in (_on_drop(summary), _on_budget(summary)) if verdict is not None]
+    said = [
+        verdict
+        for verdict in (_on_drop(summary), on_budget(summary.provenance, summary.compressed))
+        if verdict is not None
+    ]
     return said or [Verdict("open", "No drop and no budget was given, so there is nothing to hold the result to.")]
 
 
@@ -51,21 +56,24 @@ def _on_drop(summary: Summary) -> Verdict | None:
     )
 
 
-def _on_budget(summary: Summary) -> Verdict | None:
-    """Whether the limits that the run was given are kept."""
-    written, limits = summary.provenance.get("budget"), limits_of(summary)
+def on_budget(provenance: Mapping[str, Any], cost: Cost) -> Verdict | None:
+    """Whether the limits that the run was given are kept; None where it was given none."""
+    written, limits = provenance.get("budget"), limits_in(provenance)
     if not limits:
         return None
-    over = [name for name, limit in limits.items() if getattr(summary.compressed, name) > limit]
+    known = {name: getattr(cost, name) for name in limits}
+    over = [name for name, limit in limits.items() if known[name] is not None and known[name] > limit]
     if over:
         return Verdict("bad", f"Over budget in {', '.join(over)}: {written} was asked for.")
+    if None in known.values():
+        return Verdict("open", f"Not known: {written} was asked for, and the time of a pass is not on record.")
     return Verdict("good", f"Within the budget: {written}.")
 
 
-def limits_of(summary: Summary) -> dict[str, int]:
-    """The limits of the budget by name, as the provenance has them; none where there was no budget."""
-    written = str(summary.provenance.get("budget") or "")
-    return {name: int(limit.replace(",", "")) for name, limit in _LIMIT.findall(written)}
+def limits_in(provenance: Mapping[str, Any]) -> dict[str, float]:
+    """The limits of the budget by name, latency in milliseconds; none where there was no budget."""
+    written = str(provenance.get("budget") or "")
+    return {name: float(limit.replace(",", "")) for name, limit in _LIMIT.findall(written)}
 
 
 def points(number: float) -> str:
