@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from polyadic.errors import LayerError, StorageError
-from polyadic.files import storage_error, write_together
+from polyadic.files import as_plain, storage_error, write_together
 from polyadic.models import LIBRARIES, load_model
 from polyadic.pipeline import CompressionResult
 from polyadic.reporting import model_card
@@ -113,7 +112,12 @@ def write_plan(path: Path, plan: Plan, origin: Origin) -> None:
     Raises:
         StorageError: the disk refused; what stood at ``path`` before is untouched.
     """
-    write_together({path: _json({"version": VERSION, "origin": asdict(origin), "layers": plan.to_json()})})
+    write_together({path: plan_to_do(plan, origin)})
+
+
+def plan_to_do(plan: Plan, origin: Origin) -> bytes:
+    """The content of ``plan.json`` for a plan that was not carried out yet."""
+    return _json({"version": VERSION, "origin": asdict(origin), "layers": plan.to_json()})
 
 
 def read_plan(path: Path) -> dict[str, Any]:
@@ -171,17 +175,8 @@ def summary_document(summary: Summary) -> dict[str, Any]:
         "seconds": summary.seconds,
         "provenance": summary.provenance,
     }
-    finite: dict[str, Any] = _finite(document)
-    return finite
-
-
-def _finite(value: Any) -> Any:
-    """The same with None for NaN and infinities (such as the loss of an epoch that diverged), which JSON has not."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value
+    plain: dict[str, Any] = as_plain(document)
+    return plain
 
 
 def _plan_document(plan: Plan, stages: dict[str, tuple[Stage, ...]], origin: Origin) -> dict[str, Any]:

@@ -1,0 +1,197 @@
+"""A network as files that other programs run, each verified beside the network before it appears."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from polyadic.engines import input_names, tensors_of
+from polyadic.errors import EngineError, StorageError
+from polyadic.export.export_source import ExportSource, answered
+from polyadic.export.onnx_file import OnnxFile
+from polyadic.export.openvino_file import OpenVinoFile
+from polyadic.export.program_file import ProgramFile
+from polyadic.export.target import Target
+from polyadic.export.verification import LIMIT, Comparison, compared
+from polyadic.files import storage_error, write_together
+from polyadic.surgery import copied
+
+TARGETS: dict[str, Target] = {target.name: target for target in (OnnxFile(), OpenVinoFile(), ProgramFile())}
+"""Formats of files by name."""
+
+RECORD = "export.json"
+_TRACED = 2  # samples of the example: a batch of one would be taken for a constant
+
+
+@dataclass(frozen=True)
+class ExportedFile:
+    """A file that was written, and how it answers.
+
+    Attributes:
+        target: its format.
+        path: where it lies.
+        bytes: of it and of the files beside it that belong to it.
+        sha256: of each of its files, by name.
+        seconds: to write it.
+        engine: what ran it for the comparison.
+        comparisons: one for each size of batch.
+    """
+
+    target: str
+    path: Path
+    bytes: int
+    sha256: dict[str, str]
+    seconds: float
+    engine: str
+    comparisons: tuple[Comparison, ...]
+
+
+def export_network(
+    model: nn.Module,
+    paths: Mapping[str, Path],
+    inputs: Tensor | tuple[Tensor, ...],
+    *,
+    notes: Mapping[str, str] | None = None,
+    real: bool = False,
+) -> tuple[ExportedFile, ...]:
+    """Write ``model`` to all of ``paths``, or to none of them, in evaluation mode and float32.
+
+    Every file takes any number of samples. Before it appears it is run beside the model, with one sample and with all
+    of ``inputs``. ``export.json`` in the same folder says how they compare.
+
+    Args:
+        model: anything that ``torch.export`` takes; it is left as it was.
+        paths: the file of each format of :data:`TARGETS`, by the format's name.
+        inputs: what to compare on, batch first; nothing of it is kept in the files.
+        notes: texts by name, kept in the files; "polyadic.version" and the like.
+        real: whether ``inputs`` are data, which ``export.json`` then says.
+
+    Raises:
+        EngineError: an unknown format, a missing package, a model that cannot be written, or a file that does not
+            answer as the model does.
+        StorageError: the disk refused; what stood there before is untouched.
+    """
+    given = (inputs,) if isinstance(inputs, Tensor) else inputs
+    samples = tuple(tensor.detach().cpu().float().contiguous() for tensor in given)
+    for name, path in paths.items():
+        check_target(name, path)
+    network = copied(model).eval().cpu().float().requires_grad_(False)
+    source = ExportSource(network, _example(samples), notes or {})
+    contents: dict[Path, bytes] = {}
+    written = []
+    with tempfile.TemporaryDirectory(prefix="polyadic-export-") as folder:
+        for name, path in paths.items():
+            made, files = _made(TARGETS[name], source, samples, path, Path(folder))
+            written.append(made)
+            contents |= files
+    records = _records(written, source, real)
+    write_together({**records, **contents})  # the records appear last
+    return tuple(written)
+
+
+def check_target(name: str, path: Path) -> None:
+    """Say early whether a file can be written.
+
+    Raises:
+        EngineError: there is no such format, its package is missing, or the file has another suffix.
+    """
+    if name not in TARGETS:
+        raise EngineError(f"a network is written as one of {', '.join(TARGETS)}; got {name!r}")
+    target = TARGETS[name]
+    reason = target.missing()
+    if reason is not None:
+        raise EngineError(f"{name}: {reason}")
+    if path.suffix != target.suffixes[0]:
+        raise EngineError(f"the file of {name} ends in {target.suffixes[0]}; got {path}: name it so")
+
+
+def _made(
+    target: Target, source: ExportSource, samples: tuple[Tensor, ...], path: Path, folder: Path
+) -> tuple[ExportedFile, dict[Path, bytes]]:
+    """A file written to ``folder`` and compared, and what belongs where ``path`` is."""
+    draft, began = folder / path.name, time.perf_counter()
+    try:
+        target.write(source, draft)
+        seconds = time.perf_counter() - began
+        run = target.opened(draft)
+        comparisons = tuple(
+            compared(source.network, run, tuple(tensor[:batch] for tensor in samples))
+            for batch in sorted({1, len(samples[0])})
+        )
+    except OSError as error:
+        raise storage_error(draft, error) from error
+    except EngineError:
+        raise
+    except Exception as error:  # whatever a stranger's compiler raises
+        raise EngineError(
+            f"{target.name} does not take this network: {type(error).__name__}: {_said(error)}"
+        ) from error
+    for comparison in comparisons:
+        if not comparison.agrees:
+            raise EngineError(
+                f"a file differs from its network by at most {LIMIT:g} of the largest output; {path.name} in "
+                f"{target.engine} differs by {comparison.relative:.1e} at batch {comparison.batch}: nothing was "
+                "written; leave this format out, or look for the layer that the engine runs otherwise"
+            )
+    contents = {path.with_suffix(file.suffix): file.read_bytes() for file in target.files(draft)}
+    digests = {file.name: hashlib.sha256(content).hexdigest() for file, content in contents.items()}
+    size = sum(len(content) for content in contents.values())
+    return ExportedFile(target.name, path, size, digests, seconds, target.engine, comparisons), contents
+
+
+def _said(error: Exception) -> str:
+    """The line of a message that says most: OpenVINO begins with lines that name its own sources."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no message"]
+    line = next((line for line in lines if not line.startswith("Exception from")), lines[0])
+    return f"{type(error).__name__}: {line}"
+
+
+def _example(samples: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """What the network is traced with: as large as a sample, and nobody's data."""
+    seeded = torch.Generator().manual_seed(0)
+    return tuple(torch.randn(_TRACED, *tensor.shape[1:], generator=seeded) for tensor in samples)
+
+
+def _records(written: list[ExportedFile], source: ExportSource, real: bool) -> dict[Path, bytes]:
+    """``export.json`` of every folder; what it said of other files that are still there stays."""
+    outputs = zip(source.output_names, tensors_of(answered(source.network, source.example)), strict=True)
+    inputs = zip(input_names(len(source.example)), source.example, strict=True)
+    described = {
+        "inputs": {name: ["batch", *tensor.shape[1:]] for name, tensor in inputs},
+        "outputs": {name: ["batch", *tensor.shape[1:]] for name, tensor in outputs},
+        "notes": dict(source.notes),
+        "compared_on": "data" if real else "random normal numbers",
+    }
+    documents: dict[Path, dict[str, Any]] = {}
+    for file in written:
+        path = file.path.parent / RECORD
+        documents.setdefault(path, _known(path))[file.path.name] = {
+            **{key: value for key, value in asdict(file).items() if key != "path"},
+            **described,
+        }
+    return {
+        path: (json.dumps({"version": 1, "files": files}, indent=2) + "\n").encode()
+        for path, files in documents.items()
+    }
+
+
+def _known(path: Path) -> dict[str, Any]:
+    """The files that ``path`` speaks of, as far as they still exist."""
+    if not path.exists():
+        return {}
+    try:
+        files: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["files"]
+        return {name: entry for name, entry in files.items() if (path.parent / name).exists()}
+    except OSError as error:
+        raise storage_error(path, error) from error
+    except (ValueError, KeyError, AttributeError) as error:
+        raise StorageError(f"{path} is no record of exports: move it away") from error
