@@ -1,0 +1,87 @@
+"""An ONNX graph without what no engine reads: the exporter's notes, long names, shapes of inner tensors, copies.
+
+In a quantized network of a few hundred kilobytes these are most of the file: the exporter writes the Python stack of
+every operation into it. The graph computes what it computed before, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def slimmed(graph: bytes) -> bytes:
+    """``graph`` with the same inputs, outputs and operations, and nothing that is not needed to run it.
+
+    Notes, names of operations and inferred shapes are removed, tensors inside are renamed to ``a``, ``b``, ..., and
+    constants of the same content are kept once (zero points, mostly). Graphs with subgraphs keep their names.
+
+    Args:
+        graph: a serialised ONNX model without external data.
+    """
+    import onnx
+
+    model = onnx.load_from_string(graph)
+    for part in (model, model.graph, *model.graph.node, *model.graph.initializer):
+        part.ClearField("doc_string")
+        part.ClearField("metadata_props")
+    del model.graph.value_info[:]
+    for entry in (*model.graph.input, *model.graph.output):
+        entry.ClearField("doc_string")
+        entry.ClearField("metadata_props")
+    if not any(attribute.HasField("g") for node in model.graph.node for attribute in node.attribute):
+        _share_constants(model.graph)
+        _rename(model.graph)
+    slim: bytes = model.SerializeToString()
+    return slim
+
+
+def _share_constants(graph: Any) -> None:
+    """One initialiser for each content; inputs that named a copy name the first."""
+    first: dict[tuple[Any, ...], str] = {}
+    same: dict[str, str] = {}
+    kept = []
+    outputs = {entry.name for entry in graph.output}
+    for tensor in graph.initializer:
+        anonymous = type(tensor)()
+        anonymous.CopyFrom(tensor)
+        anonymous.ClearField("name")
+        key = (anonymous.SerializeToString(deterministic=True),)
+        if tensor.name not in outputs and key in first:
+            same[tensor.name] = first[key]
+        else:
+            first.setdefault(key, tensor.name)
+            kept.append(tensor)
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    for node in graph.node:
+        for position, name in enumerate(node.input):
+            node.input[position] = same.get(name, name)
+
+
+def _rename(graph: Any) -> None:
+    fixed = {entry.name for entry in (*graph.input, *graph.output)}
+    fresh = (name for name in _short_names() if name not in fixed)
+    new = {name: name for name in fixed} | {"": ""}  # an empty name is an input that was left out
+    for tensor in graph.initializer:
+        if tensor.name not in new:
+            new[tensor.name] = next(fresh)
+        tensor.name = new[tensor.name]
+    for node in graph.node:
+        node.ClearField("name")
+        for names in (node.input, node.output):
+            for position, name in enumerate(names):
+                if name not in new:
+                    new[name] = next(fresh)
+                names[position] = new[name]
+
+
+def _short_names() -> Iterator[str]:
+    """a, b, ..., z, aa, ab, ..."""
+    length = 1
+    while True:
+        for number in range(len(_LETTERS) ** length):
+            yield "".join(_LETTERS[number // len(_LETTERS) ** place % len(_LETTERS)] for place in range(length))[::-1]
+        length += 1
