@@ -6,15 +6,18 @@ Every row is one search of one budget in one set of formats: how many points of 
 trials and minutes. All rows see the same training images: 1000 for the norms of the inputs and for batch-norm
 statistics, 1000 held-out ones to compare plans; the test images are read once, for the figure in the row. A row that is
 in the results already is not run again; ``--rows`` chooses rows by a regular expression, ``--fresh`` runs them all the
-same.
+same. Trials lie in the cache folder, so that a row that was cut off goes on. ``pars-after-frontier`` begins with the
+plan of the row of the frontier, or searches it first where there is no such row; its own trials alone are counted.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
+import shutil
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +28,14 @@ from torch import nn
 from polyadic import CompressOptions, compress
 from polyadic.data import ImageData, load_data
 from polyadic.models import load_model
-from polyadic.search import search_named
+from polyadic.pipeline import search_plan
+from polyadic.schema import Plan
+from polyadic.search import RankSearch, search_named
 from polyadic.surgery import FactorCache
 from polyadic.training import ImageTask
 
-SEARCHES = ("uniform", "error-bound", "vbmf", "greedy", "frontier", "pars")
+WARM = "pars-after-frontier"
+SEARCHES = ("uniform", "error-bound", "vbmf", "greedy", "frontier", "pars", WARM)
 FORMATS = {"spatial-svd": ("spatial-svd", "svd"), "cp": ("cp-epc", "svd"), "mixed": ("cp-epc", "spatial-svd", "svd")}
 RATIOS = (2.0, 2.8)
 
@@ -60,8 +66,34 @@ def rows() -> list[Row]:
     return [*published, *others]
 
 
-def run(row: Row, dense: nn.Module, data: ImageData, cache: Path) -> dict[str, Any]:
+def search_of(row: Row, dense: nn.Module, data: ImageData, cache: Path, known: Mapping[str, Any]) -> RankSearch:
+    """The strategy; a warm start takes the frontier's plan from its row, or finds it."""
+    if row.search != WARM:
+        return search_named(row.search)
+    before = replace(row, search="frontier")
+    plan = known.get(before.name, {}).get("plan")
+    if plan is not None:
+        return search_named("pars", start=Plan.from_json(plan))
+    options = options_of(before, search_named("frontier"), cache)
+    formats = FORMATS[row.formats]
+    found = search_plan(dense, task_of(data), budget=[f"macs={row.ratio}x"], formats=formats, options=options)
+    return search_named("pars", start=found.plan)
+
+
+def options_of(row: Row, search: RankSearch, cache: Path) -> CompressOptions:
+    """Factors and trials lie in a folder of the row."""
+    folder = cache / row.name
+    return CompressOptions(search=search, cache=FactorCache(folder), work=folder / "trials", resume=True)
+
+
+def task_of(data: ImageData) -> ImageTask:
+    """Nothing is trained."""
+    return ImageTask(data, layer=None, network=None)
+
+
+def run(row: Row, dense: nn.Module, data: ImageData, cache: Path, known: Mapping[str, Any]) -> dict[str, Any]:
     """Search, carry out, and read the test images once."""
+    search = search_of(row, dense, data, cache, known)
     began, seen = time.perf_counter(), [0.0]
 
     def show(progress: Any) -> None:
@@ -71,10 +103,10 @@ def run(row: Row, dense: nn.Module, data: ImageData, cache: Path) -> dict[str, A
 
     result = compress(
         dense,
-        ImageTask(data, layer=None, network=None),
+        task_of(data),
         budget=[f"macs={row.ratio}x"],
         formats=FORMATS[row.formats],
-        options=CompressOptions(search=search_named(row.search), cache=FactorCache(cache / row.name)),
+        options=options_of(row, search, cache),
         on_progress=show,
     )
     summary = result.summary
@@ -88,6 +120,7 @@ def run(row: Row, dense: nn.Module, data: ImageData, cache: Path) -> dict[str, A
         "seconds": summary.seconds,
         "minutes": round((time.perf_counter() - began) / 60, 2),
         "formats": list(FORMATS[row.formats]),
+        "plan": summary.plan.to_json(),
         "threads": torch.get_num_threads(),
         "command": command(),
     }
@@ -117,7 +150,9 @@ def main() -> None:
         known = rows_in(RESULTS / f"{name}.json")
         if row.name in known and not options.fresh:
             continue
-        outcome = run(row, dense, data, options.cache)
+        if options.fresh:
+            shutil.rmtree(options.cache / row.name / "trials", ignore_errors=True)
+        outcome = run(row, dense, data, options.cache, known)
         print(row.name, outcome, flush=True)
         known = rows_in(RESULTS / f"{name}.json")  # another process may have written rows meanwhile
         record(name, {"rows": {**known, row.name: outcome}})

@@ -14,7 +14,7 @@ from scipy.optimize import brentq, minimize
 from torch import Tensor
 
 from cases import gaussian
-from polyadic.decomposition import evbmf_rank, evbmf_tucker2_ranks, tucker2
+from polyadic.decomposition import evbmf_rank, evbmf_tucker2_ranks, support_core, tucker2
 from polyadic.errors import DecompositionError
 
 SIDES = st.integers(1, 12)
@@ -210,3 +210,28 @@ def test_every_wrong_request_is_refused_with_a_sentence(wrong: str) -> None:
     request, message = WRONG[wrong]
     with pytest.raises(DecompositionError, match=message):
         request()
+
+
+def test_the_core_of_a_factorised_kernel_has_its_singular_values_and_no_empty_directions() -> None:
+    core = gaussian(9, 5, 7, seed=2)
+    U, V = torch.linalg.qr(gaussian(12, 5, seed=3)).Q, torch.linalg.qr(gaussian(16, 7, seed=4)).Q
+    K = torch.einsum("dst,as,bt->dab", core, U, V)
+    found = support_core(K.float())  # as a fine-tuned chain is contracted: in single precision
+    assert found.shape == (9, 5, 7)
+    for mode in (1, 2):
+        unfolded, expected = (torch.linalg.svdvals(X.movedim(mode, 0).flatten(1).double()) for X in (found, core))
+        torch.testing.assert_close(unfolded, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(support_core(core), core)
+
+
+def test_evbmf_finds_the_rank_within_a_factorised_kernel_and_not_that_of_its_factorisation() -> None:
+    signal = 12 * torch.einsum("dr,sr,tr->dst", *(torch.linalg.qr(gaussian(n, 2, seed=n)).Q for n in (9, 20, 24)))
+    core = signal + 0.1 * gaussian(9, 20, 24, seed=5)
+    U, V = torch.linalg.qr(gaussian(32, 20, seed=6)).Q, torch.linalg.qr(gaussian(40, 24, seed=7)).Q
+    K = torch.einsum("dst,as,bt->dab", core, U, V).float()
+    assert evbmf_tucker2_ranks(support_core(K)) == evbmf_tucker2_ranks(core) == (2, 2)
+    assert max(evbmf_tucker2_ranks(K)) > 10, "rounding is taken for the noise"
+
+
+def test_a_kernel_of_nothing_keeps_one_direction() -> None:
+    assert support_core(torch.zeros(9, 4, 5)).shape == (9, 1, 1)

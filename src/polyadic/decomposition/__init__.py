@@ -11,7 +11,7 @@ from polyadic.decomposition.cp_low_rank_bounded import cp_low_rank_bounded
 from polyadic.decomposition.cp_rank_path import RankPath, RankPathOptions, cp_rank_path
 from polyadic.decomposition.cp_ridge import PathPoint, RidgeOptions, cp_ridge, cp_ridge_batch, cp_ridge_curve
 from polyadic.decomposition.diagnostics import Diagnosis, diagnose, is_monotone
-from polyadic.decomposition.evbmf import EVBMF, evbmf_rank, evbmf_tucker2_ranks
+from polyadic.decomposition.evbmf import EVBMF, evbmf_rank, evbmf_tucker2_ranks, support_core
 from polyadic.decomposition.input_norm import InputNorm, ModeWeight
 from polyadic.decomposition.objective import Objective
 from polyadic.decomposition.patch_moments import PatchMoments, fitted_bias, fitted_kernel
@@ -90,6 +90,7 @@ __all__ = [
     "likely_ranks",
     "stable_cp",
     "stable_cp_batch",
+    "support_core",
     "tkd_cpd",
     "tkd_cpd_bounded",
     "tkd_weights",

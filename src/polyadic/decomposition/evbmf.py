@@ -87,6 +87,26 @@ def evbmf_tucker2_ranks(K: Tensor) -> tuple[int, int]:
     return R1, R2
 
 
+def support_core(K: Tensor, tolerance: float = 1e-5) -> Tensor:
+    """A kernel D^2 x S x T without the directions of its channels in which it is nothing: D^2 x S' x T'.
+
+    Directions that hold less than ``tolerance`` of the strongest one are nothing: they come of a factorisation, or of
+    rounding after one, and EVBMF would take them for noise of an incredible smallness, below which every rank counts.
+    What is left has the same singular values as ``K`` but for those (HOSVD); MUSCO looks at the same core when it
+    factorises a layer for a second time (Gusak et al. 2019).
+
+    Raises:
+        DecompositionError: a tensor not of order 3, NaN or Inf.
+    """
+    X = checked(K, "support_core", order=3)
+    for mode in (1, 2):
+        U, s, _ = torch.linalg.svd(unfold(X, mode), full_matrices=False)
+        rank = max(1, int((s > tolerance * s[0]).sum()))
+        if rank < X.shape[mode]:
+            X = torch.tensordot(X, U[:, :rank], dims=([mode], [0])).movedim(-1, mode)
+    return X
+
+
 def free_energy(s: Tensor, columns: int, variances: Tensor) -> Tensor:
     """``Omega`` for every one of ``variances`` (n), up to a constant, from all L singular values ``s`` of a matrix.
 

@@ -1,0 +1,154 @@
+"""Compression in rounds: factorise a little, fine-tune, factorise further (MUSCO: Gusak et al., ICCV-W 2019).
+
+Round k of N has the budget ``dense (target / dense)^(k / N)``, so that each saves the same factor. A layer that was
+factorised before is a layer like others: its chain is contracted to the kernel that it has learnt, which is decomposed
+anew at a lower rank, in any format. What a plan leaves alone keeps its chain to the bit. So every round ends with one
+plan of the dense network, which names each layer once.
+
+(MUSCO decomposes the core of a chain instead. For Tucker-2 that is the same, since its outer factors are orthonormal up
+to a change of basis; for other formats the core does not exist, or decomposing it makes the chain longer.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from torch import nn
+
+from polyadic.errors import BudgetError
+from polyadic.schema import Budget, Cost, LayerOutcome, LayerSite, Plan, chain_params
+from polyadic.search import Ladder
+from polyadic.surgery import check_finite, contracted, copied, plan_stages
+
+
+@dataclass(frozen=True, eq=False)
+class Round:
+    """One round, and what those before it have left; an ordinary compression is the first of one.
+
+    Attributes:
+        origin: the dense network as it came; it answers for what was lost, and teaches.
+        number: from 1.
+        count: of all rounds.
+        network: the compressed network that the round begins with.
+        plan: how that was factorised; empty before the first round.
+        outcomes: what is known of the layers of ``plan``.
+        history: what is said of the rounds before.
+    """
+
+    origin: nn.Module
+    number: int
+    count: int
+    network: nn.Module
+    plan: Plan = field(default_factory=Plan)
+    outcomes: Mapping[str, LayerOutcome] = field(default_factory=dict)
+    history: tuple[dict[str, Any], ...] = ()
+
+    @staticmethod
+    def first(model: nn.Module, count: int = 1) -> Round:
+        """The one that begins with the dense network, of which it takes a copy.
+
+        Raises:
+            PolyadicError: weights that are not finite.
+        """
+        check_finite(model)
+        dense = copied(model).eval()
+        return Round(dense, 1, count, dense)
+
+    @property
+    def is_last(self) -> bool:
+        """Whether the target is the budget."""
+        return self.number == self.count
+
+    @cached_property
+    def dense(self) -> nn.Module:
+        """The network that the round begins with, all chains contracted."""
+        return contracted(self.network, self.origin, self.plan) if self.plan.choices else self.origin
+
+    @property
+    def chains(self) -> dict[str, nn.Module]:
+        """The chains that the rounds before have left, by layer."""
+        return {choice.layer: self.network.get_submodule(choice.layer) for choice in self.plan.choices}
+
+    def budget(self, target: Budget | None, dense: Cost) -> Budget | None:
+        """The way from dense to the target that is to be gone by the end of this round.
+
+        Raises:
+            BudgetError: a limit of latency, which would take a timing of every chain that stands already.
+        """
+        if target is None or self.count == 1:
+            return target
+        if target.latency is not None:
+            raise BudgetError(f"rounds share the way to macs, params or bytes; got {target}: limit one of those")
+        if self.is_last:
+            return target
+        share = self.number / self.count
+        limits: dict[str, Any] = {
+            name: max(int(getattr(dense, name) ** (1 - share) * limit**share), limit)
+            for name, limit in target.limits.items()
+        }
+        return Budget(**limits)
+
+    def below(self, ladders: tuple[Ladder, ...], sites: tuple[LayerSite, ...]) -> tuple[Ladder, ...]:
+        """The ranks that are cheaper than what stands in a layer's place already; that is what the layer costs now.
+
+        Raises:
+            BudgetError: there are none.
+        """
+        known, standing = {site.name: site for site in sites}, plan_stages(self.origin, self.plan)
+        kept = []
+        for ladder in ladders:
+            if ladder.layer in standing:
+                chain = standing[ladder.layer]
+                macs = known[ladder.layer].chain_macs(chain)
+                cheaper = [at for at, cost in enumerate(ladder.macs) if cost < macs]
+                ladder = replace(ladder.only(cheaper), dense_macs=macs, dense_params=chain_params(chain))
+            if ladder.ranks:
+                kept.append(ladder)
+        if not kept:
+            raise BudgetError(
+                f"round {self.number} of {self.count} has nothing left to make smaller: all layers are at their lowest "
+                "ranks; ask for fewer rounds, or for formats that go lower"
+            )
+        return tuple(kept)
+
+    def merged(self, plan: Plan) -> Plan:
+        """``plan`` and, for layers that it leaves alone, what was chosen before; in the order of the network."""
+        if not self.plan.choices:
+            return plan
+        chosen = {choice.layer: choice for choice in (*self.plan.choices, *plan.choices)}
+        order = {name: at for at, (name, _) in enumerate(self.origin.named_modules(remove_duplicate=False))}
+        return Plan(tuple(sorted(chosen.values(), key=lambda choice: order[choice.layer])))
+
+    def after(
+        self, network: nn.Module, plan: Plan, outcomes: Mapping[str, LayerOutcome], said: dict[str, Any]
+    ) -> Round:
+        """The next one.
+
+        Args:
+            network: the compressed and fine-tuned one.
+            plan: of all rounds so far, merged.
+            outcomes: of its layers.
+            said: of this round, for the provenance.
+        """
+        return Round(self.origin, self.number + 1, self.count, network, plan, outcomes, (*self.history, said))
+
+
+def check_rounds(rounds: int, budget: tuple[str, ...], plan: Plan | None, storage: str | None) -> None:
+    """Refuse what cannot be done in rounds.
+
+    Raises:
+        BudgetError: a number below 1; or several rounds without a budget, with a plan, or shared by workers.
+    """
+    if rounds < 1:
+        raise BudgetError(f"rounds are a whole number from 1 up; got {rounds}")
+    if rounds == 1:
+        return
+    if plan is not None:
+        raise BudgetError("a plan is carried out in one round: leave out the rounds, or the plan")
+    if not budget:
+        raise BudgetError("rounds share the way to a budget (budget=['macs=50%'], --budget macs=50%); got none")
+    if storage is not None:
+        raise BudgetError("workers share trials and no fine-tuned networks: leave out the rounds, or the storage")
