@@ -3,7 +3,7 @@
 from polyadic.errors import PolyadicError
 from polyadic.export import load, save
 from polyadic.pipeline import CompressionResult, CompressOptions, Progress, compress
-from polyadic.surgery import CP, CP4, SVD, TKDCPD, TT, SpatialSVD, TTMatrix, Tucker2, decompose_
+from polyadic.surgery import CP, CP4, SVD, TKDCPD, TT, SpatialSVD, TTMatrix, Tucker2, decompose_, simplified
 
 __all__ = [
     "CP",
@@ -22,4 +22,5 @@ __all__ = [
     "decompose_",
     "load",
     "save",
+    "simplified",
 ]

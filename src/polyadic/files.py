@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -80,6 +81,17 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
                     os.fsync(file.fileno())  # a full disk speaks here at the latest, before anything is renamed
             except OSError as error:
                 raise storage_error(path, error) from error
+
+
+def as_plain(value: Any) -> Any:
+    """``value`` as JSON has it: tuples as lists, and None for what is infinite or no number."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): as_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_plain(item) for item in value]
+    return value
 
 
 def append_line(path: Path, line: Mapping[str, Any]) -> None:

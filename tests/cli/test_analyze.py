@@ -1,11 +1,30 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
+from typing import Any
 
+from click.testing import Result
 from stage import World, assert_refused, last_json, run
 
 GRID = ("--cuts", "o,oi,o+i", "--shares", "0.25,0.5", "--images", "30", "--calibration-images", "30")
+
+
+def assert_page(shown: Result, folder: Path, document: dict[str, Any], *texts: str) -> None:
+    """The study has a page, which says ``texts`` and can be made again from the folder alone."""
+    page = folder / "report.html"
+    assert document["report"] == str(page)
+    assert f"the whole story: {page}" in shown.stdout
+    content = page.read_text(encoding="utf-8")
+    for text in texts:
+        assert text in content
+    page.unlink()
+    again = run("report", folder, "--figures", folder / "figures")
+    assert again.exit_code == 0, again.output
+    assert page.read_text(encoding="utf-8") == content
+    assert len(list((folder / "figures").iterdir())) >= 4
+    shutil.rmtree(folder / "figures")
 
 
 def test_truncation_writes_tables_and_goes_on(world: World, tmp_path: Path) -> None:
@@ -26,6 +45,7 @@ def test_truncation_writes_tables_and_goes_on(world: World, tmp_path: Path) -> N
     assert "trained again" in shown.stdout
     assert "o+i" in shown.stdout
     assert "head was left out" in shown.stdout
+    assert_page(shown, tmp_path, document, "Which half bears more", "What training gives back", "head: ")
 
 
 def test_degeneracy_prints_a_verdict_for_each_layer(world: World, tmp_path: Path) -> None:
@@ -48,8 +68,9 @@ def test_degeneracy_prints_a_verdict_for_each_layer(world: World, tmp_path: Path
     shown = run(*words, "--out", tmp_path, "--resume", "--layer", "conv*")
     assert shown.exit_code == 0, shown.output
     assert document["verdicts"]["conv2"] in shown.stdout
+    assert_page(shown, tmp_path, document, document["verdicts"]["conv2"], "Sum of squared intensities")
     assert {path.name for path in tmp_path.iterdir()} == {
-        "rows.jsonl", "degeneracy.json", "degeneracy.csv", "intensities.csv"
+        "rows.jsonl", "degeneracy.json", "degeneracy.csv", "intensities.csv", "report.html"
     }  # fmt: skip
 
 
@@ -61,7 +82,8 @@ def test_layers_are_tried_one_by_one(world: World, tmp_path: Path) -> None:
     shown = run(*words, *less, "--resume")
     assert shown.exit_code == 0, shown.output
     assert "one layer factorised" in shown.stdout
-    assert {path.name for path in tmp_path.iterdir()} == {"rows.jsonl", "layers.json", "layers.csv"}
+    assert_page(shown, tmp_path, document, "Accuracy over the cost", "tucker2")
+    assert {path.name for path in tmp_path.iterdir()} == {"rows.jsonl", "layers.json", "layers.csv", "report.html"}
 
 
 def test_what_cannot_be_read_is_refused(world: World, tmp_path: Path) -> None:

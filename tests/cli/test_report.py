@@ -48,5 +48,5 @@ def test_two_results_become_one_page(copied: Path, tmp_path: Path, monkeypatch: 
 
 def test_refusals(copied: Path, tmp_path: Path) -> None:
     assert_refused(run("report", str(tmp_path / "nowhere")), "nowhere is none")
-    assert_refused(run("report", str(copied), str(copied), "--figures", str(tmp_path / "f")), "with one folder")
+    assert_refused(run("report", str(copied), str(copied), "--figures", str(tmp_path / "f")), "give it with one")
     assert not (tmp_path / "f").exists()

@@ -10,6 +10,7 @@ import pytest
 from stage import World, assert_refused, last_json, run
 
 from disks import files_in
+from polyadic.cli.arguments import command_line
 from polyadic.costing import network_cost
 from polyadic.data import load_data
 from polyadic.export import load
@@ -58,7 +59,7 @@ def test_a_plan_is_said_beforehand_edited_and_carried_out(world: World, tmp_path
     model, example = load_model(world.model).model, load_data(world.data).example(1)
     assert said["dense"]["macs"] == network_cost(model, example).macs
     planned = network_cost(rebuild(model, Plan.from_json(document["layers"])), example)
-    assert said["planned"] == {"params": planned.params, "macs": planned.macs, "bytes": planned.bytes}
+    assert said["planned"] == {"params": planned.params, "macs": planned.macs, "bytes": planned.bytes, "latency": None}
     assert 2 * planned.macs <= said["dense"]["macs"]
 
     document["layers"] = [{"layer": "conv2", "format": "tucker2", "rank": [5, 4]}]
@@ -85,7 +86,7 @@ def test_the_plan_of_a_search_gives_the_network_that_compress_would_find(world: 
     result = searched(world, tmp_path / "found", "--json", **asked)
     assert result.exit_code == 0
     said = last_json(result)
-    assert files_in(tmp_path / "found") == {"plan.json", "trials.jsonl"}
+    assert files_in(tmp_path / "found") == {"plan.json", "trials.jsonl", "search.json", "report.html"}
     assert said["plan"]["layers"] == layers(tmp_path / "found" / "plan.json")
     assert said["plan"]["macs"] <= 0.5 * said["dense"]["macs"]
     assert said["front"]
@@ -106,6 +107,23 @@ def test_a_search_for_people_shows_the_front_and_the_way_on(world: World, tmp_pa
     assert "uniform: 1 trials, the search had nothing left to try" in said
     assert "the plan" in said
     assert "polyadic compress --plan" in said
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert f"the whole story: {tmp_path / 'report.html'}" in result.stdout.replace("\n", "")
+    assert "The plan, layer by layer" in page
+    (tmp_path / "report.html").unlink()
+    assert run("report", tmp_path, "--figures", tmp_path / "figures").exit_code == 0
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == page
+    assert "strip.svg" in files_in(tmp_path / "figures")
+    document = json.loads((tmp_path / "search.json").read_text())
+    planned = load_model(world.model).model, load_data(world.data).example(1)
+    assert document["dense"]["macs"] == network_cost(*planned).macs == sum(x["macs_before"] for x in document["layers"])
+    assert document["plan"]["macs"] == sum(layer["macs_after"] for layer in document["layers"])
+
+
+def test_passwords_are_not_kept_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["polyadic", "search", "--storage", "postgresql://me:se%cret@host/db", "--out", "a b"]
+    monkeypatch.setattr("sys.argv", words)
+    assert command_line() == "polyadic search --storage 'postgresql://me:***@host/db' --out 'a b'"
 
 
 def test_trials_and_seconds_limit_a_search(world: World, tmp_path: Path) -> None:
@@ -136,7 +154,7 @@ def test_a_drop_may_be_a_share_of_the_dense_score(world: World, tmp_path: Path) 
         ({}, "a search takes a drop .* or a budget .*; got neither"),
         ({"budget": "macs=0.1%"}, "still costs macs .*: allow more"),
         ({"budget": "macs=200%"}, "the dense network keeps the budget"),
-        ({"budget": "latency=3ms"}, "latency is not supported yet"),
+        ({"budget": "latency=3ms"}, "latency is the time on an engine: name one"),
         ({"budget": "macs"}, "a limit is written"),
         ({"budget": "macs=50%", "search": "luck"}, "a search is one of uniform, .*; got 'luck'"),
         ({"budget": "macs=50%", "search": "bisection"}, "bisection finds ranks for a drop"),

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from polyadic.pipeline.options import CompressOptions
 from polyadic.pipeline.problem import Asked
+from polyadic.pipeline.rounds import Round
 from polyadic.pipeline.run import Run
 from polyadic.pipeline.whole_plans import Prover
 from polyadic.schema import Choice, Plan
@@ -24,7 +25,9 @@ PLAN = Plan((Choice("stem", "tucker2", (2, 3)), Choice("mix", "svd", (2,)), Choi
 def prover(data_aware: bool = True) -> Prover:
     asked = Asked(budget=("macs=60%",), formats=("tucker2", "svd"))
     options = CompressOptions(data_aware=data_aware)
-    return Prover(Run.begin(nearly_low_rank(), corner_task(), None, asked, options, lambda _: None).workshop)
+    return Prover(
+        Run.begin(Round.first(nearly_low_rank()), corner_task(), None, asked, options, lambda _: None).workshop
+    )
 
 
 def contents(model: nn.Module) -> dict[str, Tensor]:

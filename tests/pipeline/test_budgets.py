@@ -147,8 +147,8 @@ def test_only_multiples_are_taken_where_there_are_any(net: nn.Module, search: st
         (["macs=1%"], {}, r"the budget is macs <= \d+; with every layer at its lowest rank .* still costs macs [\d,]+"),
         (["macs=50%", "params=10"], {}, r"still costs params [\d,]+ \(.* %\), macs [\d,]+ \(.* %\): allow more"),
         (["macs=100%"], {}, "the dense network keeps the budget .* as it is: ask for less"),
-        (["latency=5ms"], {}, "a budget of latency is not supported yet; got 'latency=5ms'"),
-        (["speed=2x"], {}, "a budget is macs=..., params=... or bytes=..."),
+        (["latency=5ms"], {}, "latency is the time on an engine: name one .*; got 'latency=5ms' and none"),
+        (["speed=2x"], {}, "a budget is macs=..., params=..., bytes=... or latency=..."),
         (["macs=50%"], {"search": search_named("bisection")}, "bisection finds ranks for a drop"),
     ],
 )

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from subjects import faithful, images, nearly_low_rank
 
 import polyadic.pipeline.search_loop as loop
+from polyadic import CompressionResult, compress
+from polyadic.errors import ConcludedElsewhereError
 from polyadic.pipeline.options import CompressOptions
 from polyadic.pipeline.problem import Asked
+from polyadic.pipeline.rounds import Round
 from polyadic.pipeline.run import Run
 from polyadic.pipeline.search_loop import searched
 from polyadic.pipeline.whole_plans import Prover
@@ -60,7 +65,7 @@ class OtherWorker:
 def bench(**options: Any) -> tuple[Prover, Run]:
     net = nearly_low_rank()
     asked = Asked(budget=("macs=60%",), formats=("tucker2", "svd"))
-    run = Run.begin(net, faithful(net), images(2), asked, CompressOptions(**options), lambda _: None)
+    run = Run.begin(Round.first(net), faithful(net), images(2), asked, CompressOptions(**options), lambda _: None)
     return Prover(run.workshop), run
 
 
@@ -98,3 +103,21 @@ def test_a_claim_is_given_up_where_its_trial_fails(monkeypatch: pytest.MonkeyPat
     with pytest.raises(MemoryError):
         searched(prover, Uniform(), run.problem, journal)
     assert journal.events == ["claim", "release"]
+
+
+def test_one_worker_alone_carries_out_the_plan(tmp_path: Path) -> None:
+    net, steps = nearly_low_rank(), []
+    options = CompressOptions(search=Uniform(), storage=f"sqlite:///{tmp_path / 'study'}", work=tmp_path / "one")
+    first = compress(net, faithful(net), images(2), budget=["macs=60%"], formats=("tucker2", "svd"), options=options)
+
+    def second(**more: Any) -> CompressionResult:
+        own = replace(options, work=tmp_path / "two", **more)
+        judge, example = faithful(net), images(2)
+        return compress(
+            net, judge, example, budget=["macs=60%"], formats=("tucker2", "svd"), options=own, on_progress=steps.append
+        )
+
+    with pytest.raises(ConcludedElsewhereError, match=str(tmp_path / "one")):
+        second()
+    assert not [step for step in steps if step.stage == "replace"]
+    assert second(resume=True).plan == first.plan

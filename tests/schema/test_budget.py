@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from polyadic.errors import BudgetError
 from polyadic.schema import Budget, Cost
 
-DENSE = Cost(params=1_000_000, macs=40_000_000, bytes=4_000_000)
+DENSE = Cost(params=1_000_000, macs=40_000_000, bytes=4_000_000, latency=8.0)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,12 @@ DENSE = Cost(params=1_000_000, macs=40_000_000, bytes=4_000_000)
         ("bytes=64kib", Budget(bytes=65_536)),
         ("bytes=300B", Budget(bytes=300)),
         ("bytes=3M", Budget(bytes=3_000_000)),
+        ("latency=2ms", Budget(latency=2.0)),
+        ("latency=.5 MS", Budget(latency=0.5)),
+        ("latency=1500us", Budget(latency=1.5)),
+        ("latency=0.25s", Budget(latency=250.0)),
+        ("latency=75%", Budget(latency=6.0)),
+        ("latency = 2.5x", Budget(latency=3.2)),
     ],
 )
 def test_limits_are_read_as_people_write_them(text: str, expected: Budget) -> None:
@@ -54,7 +60,7 @@ def test_without_limits_everything_is_admitted() -> None:
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        (["flops=50%"], "a budget is macs=..., params=... or bytes=...; got 'flops=50%'"),
+        (["flops=50%"], "a budget is macs=..., params=..., bytes=... or latency=...; got 'flops=50%'"),
         (["50%"], "a budget is macs="),
         (["=50%"], "a budget is macs="),
         (["macs"], "a limit is written 50%"),
@@ -71,12 +77,27 @@ def test_without_limits_everything_is_admitted() -> None:
         (["macs=0x"], "a limit is at least 1"),
         (["params=0.00001%"], "a limit is at least 1"),
         (["macs=50%", "macs=2x"], "a budget names each cost once; got macs twice"),
+        (["latency=2"], "a limit of latency is written 2ms, 500us, 0.1s, 50% or 2x; got 'latency=2'"),
+        (["latency=2min"], "a limit of latency is written"),
+        (["latency=0ms"], "a limit of latency is above 0"),
+        (["latency=0x"], "a limit of latency is above 0"),
     ],
 )
 def test_what_cannot_be_read_is_said(texts: list[str], message: str) -> None:
     with pytest.raises(BudgetError) as caught:
         Budget.parse(texts, DENSE)
     assert message in str(caught.value)
+
+
+def test_latency_is_limited_where_it_is_known() -> None:
+    budget = Budget.parse(["latency=2x", "macs=50%"], DENSE)
+    assert budget.use(Cost(0, 10_000_000, 0, latency=5.0)) == 1.25
+    assert budget.admits(Cost(0, 10_000_000, 0, latency=4.0))
+    assert str(budget) == "macs <= 20,000,000, latency <= 4 ms"
+    with pytest.raises(BudgetError, match="a limit of latency is for networks that an engine has run"):
+        budget.admits(Cost(0, 0, 0))
+    with pytest.raises(BudgetError, match="latency is the time on an engine: name one"):
+        Budget.parse(["latency=2ms"], Cost(1, 1, 1))
 
 
 @given(st.floats(1.0, 1e3, allow_nan=False))

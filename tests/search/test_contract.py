@@ -36,11 +36,14 @@ BUDGETS = {
     "two formats": toy(Budget(macs=4000), formats=2),
     "one layer": toy(Budget(macs=1500), layers=1),
     "one rank": toy(Budget(macs=6000), rungs=1),
+    "latency": toy(Budget(latency=5.5), formats=2, timed=True),
+    "latency and params": toy(Budget(latency=6.5, params=600), timed=True),
 }
 DROPS = {
     "drop": toy(allowed=1.0),
     "drop, two formats": toy(allowed=0.5, formats=2),
     "drop, one layer": toy(allowed=0.1, layers=1),
+    "drop, in time": toy(allowed=0.5, formats=2, timed=True),
 }
 ASKED = {**BUDGETS, **DROPS}
 NAMES = [name for name in SEARCHES if name != "bisection"]

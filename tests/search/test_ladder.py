@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from toys import toy, trial_of
 
-from polyadic.schema import Budget, Choice, Plan
-from polyadic.search import Ladder, Problem, Trial, cheapest_plan
+from polyadic.schema import Budget, Choice, Cost, Plan
+from polyadic.search import Ladder, Problem, Trial, cheapest_plan, single
 from polyadic.search.levels import concluded_level, next_level
 from polyadic.search.rank_search import cheapest_kept
 from polyadic.search.uniform import uniform_plan
@@ -111,3 +113,35 @@ def test_the_cheapest_plan_that_kept_the_drop_was_tried_untuned() -> None:
     assert cheapest_kept(problem, kept) == dear
     assert cheapest_kept(problem, kept[:2]) == Plan()
     assert cheapest_kept(problem, [Trial(cheap, float("nan"), joint=True)]) == Plan()
+
+
+def test_times_go_with_the_ranks_that_are_kept_and_are_a_cost_like_others() -> None:
+    ladder = Ladder(
+        "a", "svd", ((1,), (2,), (3,)), (10, 20, 30), 100, (1, 2, 3), 10, times=(1.0, 1.5, 4.0), dense_time=5.0
+    )
+    assert ladder.only([0, 2]).times == (1.0, 4.0)
+    assert ladder.within(2.0, "latency") == 1
+    assert ladder.within(0.5, "latency") == 0
+    assert [ladder.saved(1, measure) for measure in ("macs", "params", "latency")] == [80, 8, 3.5]
+    problem = Problem((ladder,), dense=Cost(100, 1000, 400, 50.0))
+    assert problem.cost(single(ladder, 1)) == Cost(92, 920, 368, 46.5)
+    assert problem.measure == "latency"
+    assert replace(problem, budget=Budget(macs=500)).measure == "macs"
+    assert replace(problem, budget=Budget(bytes=300)).measure == "params"
+    assert replace(problem, budget=Budget(macs=500, latency=49.0)).measure == "latency"
+    assert problem.limited(0.5).budget == Budget(latency=25.0)
+    untimed = replace(problem, dense=Cost(100, 1000, 400), ladders=(replace(ladder, times=()),))
+    assert untimed.measure == "macs"
+    assert untimed.cost(single(ladder, 1)) == Cost(92, 920, 368)
+    assert untimed.limited(0.5).budget == Budget(macs=500)
+
+
+def test_cheapest_is_what_takes_least_of_what_counts() -> None:
+    small = Ladder("a", "svd", ((1,),), (10,), 100, (9,), 10, times=(3.0,), dense_time=5.0)
+    fast = Ladder("a", "cp", ((1,),), (20,), 100, (1,), 10, times=(2.0,), dense_time=5.0)
+    problem = Problem((small, fast), dense=Cost(100, 1000, 400, 50.0))
+    assert cheapest_plan(problem) == single(fast, 0)
+    assert cheapest_plan(replace(problem, budget=Budget(macs=1))) == single(small, 0)
+    assert cheapest_plan(replace(problem, budget=Budget(params=1))) == single(fast, 0)
+    kept = [Trial(single(ladder, 0), 0.1, joint=True) for ladder in (small, fast)]
+    assert cheapest_kept(replace(problem, allowed=1.0), kept) == single(fast, 0)

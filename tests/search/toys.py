@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from polyadic.schema import Budget, Cost, Plan
 from polyadic.search import Ladder, Problem, RankSearch, Trial
@@ -16,12 +17,22 @@ from polyadic.search.rank_search import plan_of
 
 WEIGHTS = (0.2, 5.0, 1.0, 0.05)
 DENSE = (4000, 1000, 2000, 3000)  # MACs of the layers
+TIMES = (1.0, 4.0, 2.0, 0.5)  # milliseconds
 
 
 def toy(
-    budget: Budget | None = None, allowed: float = 1.0, layers: int = 4, formats: int = 1, rungs: int = 5
+    budget: Budget | None = None,
+    allowed: float = 1.0,
+    layers: int = 4,
+    formats: int = 1,
+    rungs: int = 5,
+    timed: bool = False,
 ) -> Problem:
-    """Up to four layers; the second format is cheaper in parameters, dearer in MACs, and loses a little more."""
+    """Up to four layers; the second format is cheaper in parameters, dearer in MACs, and loses a little more.
+
+    Where ladders are timed, the layers with the most MACs are not those that take the most time, and the second format
+    is the faster one.
+    """
     ladders = []
     for number in range(layers):
         dense = DENSE[number]
@@ -31,11 +42,12 @@ def toy(
             errors = tuple(1.0 - cost / dense + 0.05 * fmt for cost in macs)
             ranks = tuple((rank,) for rank in range(1, rungs + 1))
             name = ("svd", "cp-epc")[fmt]
-            ladders.append(
-                Ladder(f"layer{number}", name, ranks, macs, dense, params, dense // 10, errors, suggested=rungs // 2)
-            )
+            times = tuple(TIMES[number] * (0.1 + (0.8 - 0.1 * fmt) * cost / dense) for cost in macs) if timed else ()
+            bottom = Ladder(f"layer{number}", name, ranks, macs, dense, params, dense // 10, errors, rungs // 2)
+            ladders.append(replace(bottom, times=times, dense_time=TIMES[number] if timed else 0.0))
     total = sum(DENSE[:layers])
-    return Problem(tuple(ladders), 0.5, Cost(total // 10, total, 4 * (total // 10)), budget, allowed)
+    latency = sum(TIMES[:layers]) + 1.0 if timed else None
+    return Problem(tuple(ladders), 0.5, Cost(total // 10, total, 4 * (total // 10), latency), budget, allowed)
 
 
 def loss(problem: Problem, plan: Plan) -> float:

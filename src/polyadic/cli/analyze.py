@@ -33,6 +33,7 @@ from polyadic.cli.arguments import (
     Seed,
     Std,
     Weights,
+    command_line,
     console,
     data_of,
     emit,
@@ -43,8 +44,10 @@ from polyadic.cli.arguments import (
     reported,
     whole_numbers,
 )
-from polyadic.cli.study_tables import print_degeneracy, print_layers, print_truncation
+from polyadic.cli.study_tables import print_degeneracy, print_layers, print_truncation, tell_page
 from polyadic.errors import PolyadicError
+from polyadic.pipeline import environment
+from polyadic.reporting import report
 from polyadic.surgery import FactorCache, default_cache_directory
 from polyadic.training import LAYER_TUNING, Execution, Precision
 
@@ -121,11 +124,13 @@ def truncation(
     )
     with _Bar() as bar:
         study = truncation_study(loaded.model, images_of, options, on_progress=bar.show)
-    write_truncation(study, out)
+    write_truncation(study, out, _known(model, data, seed))
+    page = report(out)
     if json:
-        emit({"out": str(out), "rows": len(study.rows), **_truncation_document(study)})
+        emit({"out": str(out), "report": str(page), "rows": len(study.rows), **_truncation_document(study)})
     else:
         print_truncation(study, out)
+        tell_page(page)
 
 
 @analyze.command("degeneracy")
@@ -156,13 +161,21 @@ def degeneracy(
     )
     with _Bar() as bar:
         study = degeneracy_study(loaded.model, example_of(loaded, images, input_shape), options, on_progress=bar.show)
-    write_degeneracy(study, out)
+    write_degeneracy(study, out, _known(model, None, seed))
+    page = report(out)
     if json:
         emit(
-            {"out": str(out), "rows": len(study.rows), "verdicts": dict(study.verdicts), "skipped": dict(study.skipped)}
+            {
+                "out": str(out),
+                "report": str(page),
+                "rows": len(study.rows),
+                "verdicts": dict(study.verdicts),
+                "skipped": dict(study.skipped),
+            }
         )
     else:
         print_degeneracy(study, out)
+        tell_page(page)
 
 
 @analyze.command("layers")
@@ -202,11 +215,13 @@ def layers(
     )
     with _Bar() as bar:
         study = layer_study(loaded.model, images_of, options, on_progress=bar.show)
-    write_layers(study, out)
+    write_layers(study, out, _known(model, data, seed))
+    page = report(out)
     if json:
         emit(
             {
                 "out": str(out),
+                "report": str(page),
                 "rows": len(study.rows),
                 "dense_accuracy": study.dense_accuracy,
                 "skipped": dict(study.skipped),
@@ -214,6 +229,12 @@ def layers(
         )
     else:
         print_layers(study, out)
+        tell_page(page)
+
+
+def _known(model: str, data: str | None, seed: int) -> dict[str, Any]:
+    """Where a study comes from."""
+    return {"command": command_line(), "model": model, "data": data, "seed": seed, **environment()}
 
 
 class _Bar:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import sys
+import traceback
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated, Any, ParamSpec, cast
 
 import torch
 import typer
 from rich.console import Console
 from torch import Tensor
 
+from polyadic.costing import LatencyCache, LatencyModel, default_latency_directory
 from polyadic.data import ImageData, load_data
+from polyadic.engines import ENGINES, Conditions, NumberFormat, engine_named
 from polyadic.errors import LayerError, PolyadicError
 from polyadic.models import LIBRARIES, LoadedModel, load_model
 from polyadic.search import SEARCHES, RankSearch, search_named
+from polyadic.training import give_up, several
 
 console = Console(stderr=True)
 
@@ -44,13 +50,30 @@ MaxDrop = Annotated[
 Limits = Annotated[
     list[str] | None,
     typer.Option(
-        help="what the network may cost: macs=50%, params=200k, bytes=1MB, macs=2x (repeatable)", metavar="NAME=LIMIT"
+        help="what the network may cost: macs=50%, params=200k, bytes=1MB, latency=2ms, macs=2x (repeatable)",
+        metavar="NAME=LIMIT",
     ),
 ]
 Search = Annotated[str | None, typer.Option(help=f"how formats and ranks are found: {', '.join(SEARCHES)}")]
 Trials = Annotated[int | None, typer.Option(help="most trials of the search")]
 Timeout = Annotated[float | None, typer.Option(help="seconds after which the search ends", metavar="SECONDS")]
-RoundTo = Annotated[int, typer.Option(help="round ranks to multiples of this, where there are any")]
+RoundTo = Annotated[
+    int | None, typer.Option(help="round ranks to multiples of this, where there are any; by default 8 with --engine")
+]
+OnEngine = Annotated[
+    str | None, typer.Option("--engine", help=f"where the network is to be fast: {', '.join(ENGINES)}")
+]
+Batch = Annotated[int | None, typer.Option(help="samples of a pass on the engine (1)")]
+Threads = Annotated[int | None, typer.Option(help="of the engine; as many as torch takes when absent")]
+Precision = Annotated[str | None, typer.Option(help="number format on the engine (float32): bfloat16, float16")]
+RequireSpeedup = Annotated[
+    bool,
+    typer.Option(
+        "--require-speedup/--no-require-speedup",
+        help="replace layers only by what is measurably faster on the engine, or by what is smaller, too",
+    ),
+]
+LatencyDir = Annotated[Path | None, typer.Option(help="where measured times are kept")]
 Eps = Annotated[
     float | None,
     typer.Option(help="points that a single layer may lose; by default its share of what the network may lose"),
@@ -63,27 +86,40 @@ Storage = Annotated[
     str | None, typer.Option(help="study that several workers share: sqlite:///FILE, postgresql://..., journal:///FILE")
 ]
 CacheDir = Annotated[Path | None, typer.Option(help="where factored kernels are kept")]
+Watch = Annotated[bool, typer.Option("--live", help="show the best plans and the last trials as they come")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object on the last line of stdout")]
 
 Arguments = ParamSpec("Arguments")
 
 
 def reported(command: Callable[Arguments, None]) -> Callable[Arguments, None]:
-    """Turn errors raised on purpose into one sentence on stderr and exit status 1; Ctrl-C into status 130."""
+    """Turn errors raised on purpose into one sentence on stderr and exit status 1; Ctrl-C into status 130.
+
+    Of several processes the first that fails says it; what the others come upon then is only that it is gone.
+    """
 
     @wraps(command)
     def wrapper(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
         try:
             command(*args, **kwargs)
         except PolyadicError as error:
-            console.print("[bold red]error:[/]", end=" ")
-            console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+            give_up(partial(_tell, error))
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
-            console.print("interrupted: what was finished is kept; go on with --resume")
+            give_up(lambda: console.print("interrupted: what was finished is kept; go on with --resume"))
             raise typer.Exit(130) from error
+        except Exception as error:
+            if isinstance(error, typer.Exit) or not several():
+                raise
+            give_up(partial(traceback.print_exception, error))
+            raise typer.Exit(1) from error
 
     return wrapper
+
+
+def _tell(error: PolyadicError) -> None:
+    console.print("[bold red]error:[/]", end=" ")
+    console.print(str(error), markup=False, highlight=False, soft_wrap=True)
 
 
 def numbers(text: str | None, what: str) -> tuple[float, ...] | None:
@@ -141,6 +177,32 @@ def search_of(name: str | None, seed: int) -> RankSearch | None:
     return search_named(name, seed=seed) if seeded else search_named(name)
 
 
+def latency_of(
+    engine: str | None, batch: int | None, threads: int | None, precision: str | None, directory: Path | None
+) -> LatencyModel | None:
+    """Who takes the times; None where no engine is named.
+
+    Raises:
+        EngineError: no engine has that name, or numbers out of range.
+        PolyadicError: conditions, and no engine.
+    """
+    if engine is None:
+        given = {"--batch": batch, "--threads": threads, "--precision": precision, "--latency-dir": directory}
+        named = [name for name, value in given.items() if value is not None]
+        if named:
+            raise PolyadicError(
+                f"{', '.join(named)} belong to an engine: name one (--engine onnxruntime), or none of them"
+            )
+        return None
+    usual = Conditions(threads=torch.get_num_threads())
+    conditions = Conditions(
+        usual.batch if batch is None else batch,
+        usual.threads if threads is None else threads,
+        usual.precision if precision is None else cast(NumberFormat, precision),
+    )
+    return LatencyModel(engine_named(engine), conditions, LatencyCache(directory or default_latency_directory()))
+
+
 def example_of(loaded: LoadedModel, images: ImageData | None, input_shape: str | None) -> Tensor:
     """One input of zeros (1, ...): as large as ``--input-shape`` says, else as the images, else as the model's name.
 
@@ -159,6 +221,12 @@ def example_of(loaded: LoadedModel, images: ImageData | None, input_shape: str |
             f"taking {loaded.source!r} apart needs the size of an input: give --input-shape C,H,W or --data"
         )
     return torch.zeros(1, *shape)
+
+
+def command_line() -> str:
+    """The command as it was given, to be kept with what it made; passwords in addresses are left out."""
+    words = (re.sub(r"(://[^:/@\s]*):[^@/\s]+@", r"\1:***@", word) for word in sys.argv[1:])
+    return shlex.join(["polyadic", *words])
 
 
 def emit(document: dict[str, Any]) -> None:

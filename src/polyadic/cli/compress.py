@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +15,7 @@ from rich.table import Table
 
 from polyadic.cli.arguments import (
     AsJson,
+    Batch,
     CacheDir,
     Data,
     DataAware,
@@ -24,36 +23,45 @@ from polyadic.cli.arguments import (
     Exclude,
     Formats,
     HeldOut,
+    LatencyDir,
     Limits,
     MaxDrop,
     Mean,
     Model,
+    OnEngine,
+    Precision,
     Recoverable,
+    RequireSpeedup,
     RoundTo,
     Search,
     Seed,
     Std,
     Storage,
+    Threads,
     Timeout,
     Trials,
+    Watch,
     Weights,
+    command_line,
     console,
     data_of,
     emit,
+    latency_of,
     model_of,
     names_of,
     reported,
     search_of,
 )
+from polyadic.cli.live import LiveView
 from polyadic.data import ImageData
-from polyadic.errors import PolyadicError
+from polyadic.errors import ConcludedElsewhereError, PolyadicError
 from polyadic.export import Origin, load, read_plan, save, summary_document
 from polyadic.files import remove_partial
 from polyadic.pipeline import CompressionResult, CompressOptions, Progress, compress
 from polyadic.reporting import HEADLINE_COLUMNS, LAYER_COLUMNS, headline_rows, layer_rows, report
 from polyadic.schema import Plan, Summary
 from polyadic.surgery import FactorCache, default_cache_directory
-from polyadic.training import LAYER_TUNING, NETWORK_TUNING, ImageTask, augmentation_for
+from polyadic.training import LAYER_TUNING, NETWORK_TUNING, ImageTask, augmentation_for, processes
 
 OVER_BUDGET = 3
 """Exit status of a run that ended, whose network lost more on the test images than was allowed."""
@@ -72,7 +80,14 @@ def compress_command(
     trials: Trials = None,
     timeout: Timeout = None,
     formats: Formats = "cp-epc,svd",
-    round_to: RoundTo = 1,
+    round_to: RoundTo = None,
+    engine: OnEngine = None,
+    batch: Batch = None,
+    threads: Threads = None,
+    precision: Precision = None,
+    require_speedup: RequireSpeedup = True,
+    latency_dir: LatencyDir = None,
+    rounds: Annotated[int, typer.Option(help="factorise and fine-tune so many times on the way to the budget")] = 1,
     eps: Eps = None,
     recoverable: Recoverable = CompressOptions.recoverable,
     finetune_epochs: Annotated[
@@ -87,19 +102,17 @@ def compress_command(
     storage: Storage = None,
     resume: Annotated[bool, typer.Option(help="go on with the run, or the search, in OUT")] = False,
     cache_dir: CacheDir = None,
+    live: Watch = False,
     json: AsJson = False,
 ) -> None:
     """Make a trained network smaller, at a bounded loss of accuracy or within a budget, and write it to a folder."""
-    if (out / "result.json").exists() and not resume:
-        raise PolyadicError(
-            f"{out} already holds a result: choose another folder, or --resume to repeat its last steps"
-        )
+    team = processes()
+    if team.is_main:
+        _prepare(out, resume)
     given = None
     if plan is not None:
         _refuse_beside_plan(search=search, trials=trials, timeout=timeout, eps=eps, exclude=exclude, storage=storage)
         given = Plan.from_json(read_plan(plan)["layers"])
-    if resume:
-        remove_partial(out)
     images = data_of(data, mean, std, seed, held_out)
     loaded, classes = model_of(model, weights, images)
     options = CompressOptions(
@@ -109,6 +122,8 @@ def compress_command(
         trials=trials,
         timeout=timeout,
         round_to=round_to,
+        latency=latency_of(engine, batch, threads, precision, latency_dir),
+        require_speedup=require_speedup,
         exclude=tuple(exclude or ()),
         data_aware=data_aware,
         seed=seed,
@@ -117,18 +132,25 @@ def compress_command(
         resume=resume,
         storage=storage,
     )
-    with ProgressBars() as bars:
-        result = compress(
-            loaded.model,
-            image_task(images, finetune_epochs, seed),
-            max_drop=max_drop,
-            budget=budget or (),
-            plan=given,
-            formats=names_of(formats),
-            options=options,
-            on_progress=bars.show,
-        )
-    result = with_provenance(result, {"command": shlex.join(["polyadic", *sys.argv[1:]]), "model": model})
+    try:
+        with LiveView(console) if live and team.is_main else ProgressBars(drawn=team.is_main) as bars:
+            result = compress(
+                loaded.model,
+                image_task(images, finetune_epochs, seed),
+                max_drop=max_drop,
+                budget=budget or (),
+                plan=given,
+                formats=names_of(formats),
+                rounds=rounds,
+                options=options,
+                on_progress=bars.show,
+            )
+    except ConcludedElsewhereError as other:
+        _say_who_concludes(other, json=json)
+        raise typer.Exit from other
+    if not team.is_main:
+        return
+    result = with_provenance(result, {"command": command_line(), "model": model})
     reloaded = save_and_reload(result, out, origin_for(model, classes, images), images)
     page = report(out)
     if json:
@@ -139,6 +161,26 @@ def compress_command(
         Console().print(f"the whole story: {page}", highlight=False)
     if result.summary.max_drop is not None and result.summary.drop > result.summary.max_drop:
         raise typer.Exit(OVER_BUDGET)
+
+
+def _prepare(out: Path, resume: bool) -> None:
+    """Make sure that nothing finished is overwritten, and clear away what was left half written.
+
+    Raises:
+        PolyadicError: there is a result.
+    """
+    if (out / "result.json").exists() and not resume:
+        raise PolyadicError(
+            f"{out} already holds a result: choose another folder, or --resume to repeat its last steps"
+        )
+    if resume:
+        remove_partial(out)
+
+
+def _say_who_concludes(other: ConcludedElsewhereError, *, json: bool) -> None:
+    console.print(str(other), markup=False, highlight=False, soft_wrap=True)
+    if json:
+        emit({"out": None, "concluded_by": other.worker})
 
 
 def _refuse_beside_plan(**options: object) -> None:
@@ -216,8 +258,8 @@ def print_summary(summary: Summary) -> None:
 class ProgressBars:
     """One bar per stage on stderr, with the time left."""
 
-    def __init__(self) -> None:
-        """Draw nothing yet."""
+    def __init__(self, drawn: bool = True) -> None:
+        """Draw nothing yet, and never unless ``drawn``."""
         self._bars = Bars(
             TextColumn("{task.description:>9}"),
             BarColumn(bar_width=24),
@@ -226,6 +268,7 @@ class ProgressBars:
             TimeRemainingColumn(),
             TextColumn("{task.fields[message]}", style="dim"),
             console=console,
+            disable=not drawn,
         )
         self._tasks: dict[str, Any] = {}
 
@@ -242,6 +285,5 @@ class ProgressBars:
         """Move the bar of a stage."""
         if progress.stage not in self._tasks:
             self._tasks[progress.stage] = self._bars.add_task(progress.stage, message="")
-        self._bars.update(
-            self._tasks[progress.stage], completed=progress.done, total=progress.total, message=progress.message
-        )
+        message = progress.message or (f"trying {progress.trying}" if progress.trying else "")
+        self._bars.update(self._tasks[progress.stage], completed=progress.done, total=progress.total, message=message)

@@ -12,21 +12,28 @@ from rich.table import Table
 
 from polyadic.cli.arguments import (
     AsJson,
+    Batch,
     CacheDir,
     Exclude,
     Formats,
     ForSize,
     InputShape,
+    LatencyDir,
     Limits,
     Mean,
     Model,
+    OnEngine,
+    Precision,
+    RequireSpeedup,
     RoundTo,
     Seed,
     Std,
+    Threads,
     Weights,
     data_of,
     emit,
     example_of,
+    latency_of,
     model_of,
     names_of,
     reported,
@@ -49,7 +56,13 @@ def plan_command(
     input_shape: InputShape = None,
     search: Annotated[str, typer.Option(help="one that needs no trials: uniform, vbmf, error-bound")] = "uniform",
     formats: Formats = "cp-epc,svd",
-    round_to: RoundTo = 1,
+    round_to: RoundTo = None,
+    engine: OnEngine = None,
+    batch: Batch = None,
+    threads: Threads = None,
+    precision: Precision = None,
+    require_speedup: RequireSpeedup = True,
+    latency_dir: LatencyDir = None,
     exclude: Exclude = None,
     mean: Mean = None,
     std: Std = None,
@@ -65,6 +78,8 @@ def plan_command(
     options = CompressOptions(
         search=search_of(search, seed),
         round_to=round_to,
+        latency=latency_of(engine, batch, threads, precision, latency_dir),
+        require_speedup=require_speedup,
         exclude=tuple(exclude or ()),
         seed=seed,
         cache=FactorCache(cache_dir or default_cache_directory()),
@@ -80,6 +95,7 @@ def plan_command(
             "dense": asdict(planned.dense),
             "planned": asdict(planned.cost),
             "layers": [asdict(layer) for layer in planned.layers],
+            "speed": None if planned.speed is None else planned.speed.to_json(),
             "out": None if out is None else str(out),
         }
         emit(document)
@@ -101,6 +117,10 @@ def _print(planned: Forecast, title: str, out: Path | None) -> None:
         "tried: what it does to the accuracy, search and compress tell.",
         highlight=False,
     )
+    if planned.speed is not None:
+        console.print(str(planned.speed), highlight=False)
+        for warning in planned.speed.warnings:
+            console.print(f"[bold yellow]warning:[/] {warning}", highlight=False)
     if out is not None:
         console.print(f"written to {out}; carry it out with polyadic compress --plan {out}", highlight=False)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -12,6 +11,7 @@ from rich.table import Table
 
 from polyadic.cli.arguments import (
     AsJson,
+    Batch,
     CacheDir,
     Data,
     DataAware,
@@ -19,31 +19,42 @@ from polyadic.cli.arguments import (
     Exclude,
     Formats,
     HeldOut,
+    LatencyDir,
     Limits,
     MaxDrop,
     Mean,
     Model,
+    OnEngine,
+    Precision,
     Recoverable,
+    RequireSpeedup,
     RoundTo,
     Search,
     Seed,
     Std,
     Storage,
+    Threads,
     Timeout,
     Trials,
+    Watch,
     Weights,
+    command_line,
+    console,
     data_of,
     emit,
+    latency_of,
     model_of,
     names_of,
     reported,
     search_of,
 )
 from polyadic.cli.compress import ProgressBars, image_task, origin_for
+from polyadic.cli.live import LiveView
 from polyadic.errors import PolyadicError
-from polyadic.export import write_plan
+from polyadic.export import save_search, search_document
 from polyadic.files import remove_partial
-from polyadic.pipeline import CompressOptions, FoundPlan, TriedPlan, search_plan
+from polyadic.pipeline import CompressOptions, FoundPlan, search_plan
+from polyadic.reporting import report
 from polyadic.surgery import FactorCache, default_cache_directory
 
 FRONT_COLUMNS = ("", "layers", "MACs", "parameters", "drop, points", "divergence")
@@ -61,7 +72,13 @@ def search_command(
     trials: Trials = None,
     timeout: Timeout = None,
     formats: Formats = "cp-epc,svd",
-    round_to: RoundTo = 1,
+    round_to: RoundTo = None,
+    engine: OnEngine = None,
+    batch: Batch = None,
+    threads: Threads = None,
+    precision: Precision = None,
+    require_speedup: RequireSpeedup = True,
+    latency_dir: LatencyDir = None,
     eps: Eps = None,
     recoverable: Recoverable = CompressOptions.recoverable,
     data_aware: DataAware = True,
@@ -73,6 +90,7 @@ def search_command(
     storage: Storage = None,
     resume: Annotated[bool, typer.Option(help="go on with the search in OUT")] = False,
     cache_dir: CacheDir = None,
+    live: Watch = False,
     json: AsJson = False,
 ) -> None:
     """Find format and rank for every layer and write the plan; ``compress --plan`` carries it out."""
@@ -91,6 +109,8 @@ def search_command(
         trials=trials,
         timeout=timeout,
         round_to=round_to,
+        latency=latency_of(engine, batch, threads, precision, latency_dir),
+        require_speedup=require_speedup,
         exclude=tuple(exclude or ()),
         data_aware=data_aware,
         seed=seed,
@@ -99,7 +119,7 @@ def search_command(
         resume=resume,
         storage=storage,
     )
-    with ProgressBars() as bars:
+    with LiveView(console) if live else ProgressBars() as bars:
         found = search_plan(
             loaded.model,
             image_task(images, 0, seed),
@@ -109,32 +129,19 @@ def search_command(
             options=options,
             on_progress=bars.show,
         )
-    write_plan(out / "plan.json", found.plan, origin_for(model, classes, images))
+    known = {"command": command_line(), "model": model, "data": data}
+    save_search(found, out, origin_for(model, classes, images), known)
+    page = report(out)
     if json:
-        emit({"out": str(out), **_document(found)})
+        emit({"out": str(out), "report": str(page), **search_document(found)})
     else:
         _print(found, out)
-
-
-def _document(found: FoundPlan) -> dict[str, Any]:
-    return {
-        "search": found.search,
-        "stop": found.stop,
-        "trials": found.trials,
-        "dense": {**asdict(found.dense), "held_out": found.dense_score},
-        "plan": _tried(found.tried),
-        "front": [_tried(tried) for tried in found.front],
-        "seconds": found.seconds,
-    }
-
-
-def _tried(tried: TriedPlan) -> dict[str, Any]:
-    return {**asdict(tried.cost), "drop": tried.drop, "loss": tried.loss, "layers": tried.plan.to_json()}
+        Console().print(f"the whole story: {page}", highlight=False)
 
 
 def _print(found: FoundPlan, out: Path) -> None:
     """The front, the plan, and how it ended."""
-    console = Console()
+    screen = Console()
     table = Table(*FRONT_COLUMNS, title="plans that no other beats in cost and harm, before fine-tuning")
     rows = [*found.front] if found.tried in found.front else [*found.front, found.tried]
     for tried in rows:
@@ -146,8 +153,12 @@ def _print(found: FoundPlan, out: Path) -> None:
             f"{tried.drop:.2f}",
             "" if tried.loss is None else f"{tried.loss:.4f}",
         )
-    console.print(table)
-    console.print(
+    screen.print(table)
+    if found.speed is not None:
+        screen.print(str(found.speed), highlight=False)
+        for warning in found.speed.warnings:
+            screen.print(f"[bold yellow]warning:[/] {warning}", highlight=False)
+    screen.print(
         f"{found.search}: {found.trials} trials, {found.stop}. Written to {out / 'plan.json'}; carry it out with "
         f"polyadic compress --plan {out / 'plan.json'}",
         highlight=False,

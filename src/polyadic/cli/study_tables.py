@@ -97,6 +97,11 @@ def print_layers(study: LayerStudy, out: Path) -> None:
     )
 
 
+def tell_page(page: Path) -> None:
+    """Say where the page is."""
+    Console().print(f"the whole story: {page}", markup=False, highlight=False, soft_wrap=True)
+
+
 def _print_skipped(skipped: Mapping[str, str], screen: Console) -> None:
     for name, reason in skipped.items():
         screen.print(f"{name} was left out: {reason}", highlight=False, soft_wrap=True)

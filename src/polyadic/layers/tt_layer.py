@@ -126,7 +126,10 @@ class TTLayer(nn.Module):
 
     def kernel(self) -> Tensor:
         """The kernel T x S x window (T x S for a Linear), differentiable in the cores, in their own precision."""
-        with torch.autocast(self.cores[0].device.type, enabled=False):
+        device = self.cores[0].device.type
+        if not torch.is_autocast_enabled(device):  # a graph that is captured then has plain operators alone
+            return contracted(self.spec, [*self.cores])
+        with torch.autocast(device, enabled=False):
             return contracted(self.spec, [*self.cores])
 
     def to_dense(self) -> nn.Module:

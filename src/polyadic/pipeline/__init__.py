@@ -11,6 +11,7 @@ from polyadic.pipeline.options import (
     Progress,
     TriedPlan,
 )
+from polyadic.pipeline.outcome import environment
 from polyadic.pipeline.search_plan import search_plan
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Progress",
     "TriedPlan",
     "compress",
+    "environment",
     "forecast",
     "search_plan",
 ]

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from torch import Tensor, nn
 
-from polyadic.costing import network_cost
-from polyadic.formats import FactoredKernel
+from polyadic.costing import MACS_CONVENTION, network_cost
+from polyadic.pipeline.carried import Carried, carried_through, next_round, numbered
 from polyadic.pipeline.options import CompressionResult, CompressOptions, OnProgress
-from polyadic.pipeline.outcome import MACS_CONVENTION, environment, outcome_of, warnings_of
+from polyadic.pipeline.outcome import environment, warnings_of
 from polyadic.pipeline.problem import Asked
-from polyadic.pipeline.reach import Reached
+from polyadic.pipeline.rounds import Round, check_rounds
 from polyadic.pipeline.run import Judge, Run
+from polyadic.pipeline.together import end_together, help_along
 from polyadic.schema import Plan, Summary
-from polyadic.training import FinalScores, FinetuneReport
-
-CHECKPOINT = ".finetune.pt"
+from polyadic.search import concluding
+from polyadic.training import FinalScores, FinetuneReport, processes
 
 
 def compress(
@@ -30,6 +29,7 @@ def compress(
     budget: Sequence[str] = (),
     plan: Plan | None = None,
     formats: Sequence[str] = ("cp-epc", "svd"),
+    rounds: int = 1,
     options: CompressOptions | None = None,
     on_progress: OnProgress = lambda _: None,
 ) -> CompressionResult:
@@ -37,7 +37,8 @@ def compress(
 
     Finds the layers, searches format and rank for each, replaces them all, re-estimates batch-norm statistics if that
     helps, fine-tunes the whole and scores dense and compressed network on the test images, once, at the end. The given
-    model is left as it was.
+    model is left as it was. Where a launcher has started several processes, all of them call this alike, share the
+    fine-tuning and get the same result; the first one does everything else.
 
     Args:
         model: any classifier, (N, ...) to (N, classes), or any module if ``data`` is a score function.
@@ -50,63 +51,74 @@ def compress(
         budget: what the network may cost, such as ``["macs=50%", "params=200k"]``; see :meth:`Budget.parse`.
         plan: carried out as it is; nothing is searched.
         formats: names of the formats to choose from.
+        rounds: factorise and fine-tune so many times, each time further on the way to the budget; the epochs are
+            divided among them (MUSCO, :mod:`polyadic.pipeline.rounds`).
         options: everything else.
         on_progress: called at every step.
 
     Raises:
         LayerError: the model cannot be run or compressed, a format is unknown, or the plan does not fit the model.
         BudgetError: neither a drop nor a budget nor a plan, no layer can be made cheaper within the drop, or no network
-            fits into the budget.
+            fits into the budget; several rounds without a budget, with a plan, or with a storage.
+        ConcludedElsewhereError: another worker of the same storage carries out the plan.
         PolyadicError: weights that are not finite, a log of another run, a full disk.
     """
+    team = processes()
+    if not team.is_main:
+        return help_along(model, data, team)
+    options = options or CompressOptions()
     asked = Asked(max_drop, tuple(budget), tuple(formats), plan)
-    run = Run.begin(model, data, example_input, asked, options or CompressOptions(), on_progress)
-    workshop, task, work = run.workshop, run.workshop.task, run.workshop.options.work
+    check_rounds(rounds, asked.budget, plan, options.storage)
+    stage = Round.first(model, rounds)
+    while not stage.is_last:
+        stage = next_round(stage, data, example_input, asked, options, on_progress)
+    run = Run.begin(stage, data, example_input, asked, options, numbered(on_progress, stage))
     reached, _ = run.reach()
-    compressed, kernels = workshop.carry_out(reached.plan)
-    run.clock.lap("search")
-    untuned = copy.deepcopy(compressed)
-    held_out = {"dense": workshop.dense_score, "before_finetuning": task.score(compressed)}
-    report = task.tune_network(compressed, workshop.dense, workshop.epoch, work / CHECKPOINT if work else None)
-    held_out["compressed"] = report.best.value if report is not None else held_out["before_finetuning"]
-    run.clock.lap("finetune")
-    final = task.final_scores((workshop.dense, untuned, compressed))
+    whole = f"{run.digest} {run.workshop.task.provenance()}"
+    with concluding(options.storage, whole, where=str(options.work or ""), again=options.resume):
+        carried = carried_through(run, reached)
+        final = run.workshop.task.final_scores((stage.origin, carried.untuned, carried.network))
     run.clock.lap("test")
-    summary = _summary(run, reached, kernels, final, report, compressed, held_out)
-    return CompressionResult(compressed.eval(), workshop.dense, summary, run.example[:1])
+    summary = _summary(run, carried, final)
+    return end_together(CompressionResult(carried.network, stage.origin, summary, run.example[:1]))
 
 
-def _summary(
-    run: Run,
-    reached: Reached,
-    kernels: dict[str, FactoredKernel],
-    final: FinalScores,
-    report: FinetuneReport | None,
-    compressed: nn.Module,
-    held_out: dict[str, float],
-) -> Summary:
+def _summary(run: Run, carried: Carried, final: FinalScores) -> Summary:
     """All of it that is not a tensor."""
-    request, workshop = run.request, run.workshop
-    drop, options = request.max_drop, workshop.options
+    drop, task, rounds = run.request.max_drop, run.workshop.task, run.round.history
+    cost, speed = network_cost(carried.network, run.example), run.final_speed(carried.reached, carried.network)
+    if speed is not None:
+        cost = replace(cost, latency=speed.measured)
+    if run.round.count > 1:
+        rounds = (*rounds, carried.said(run))
     summary = Summary(
         dense=run.cost,
-        compressed=network_cost(compressed, run.example),
+        compressed=cost,
         dense_score=final.values[0],
         compressed_score=final.values[2],
         score_before_finetuning=final.values[1],
-        score_name=workshop.task.score_name,
-        max_drop=None if drop is None else drop.points(workshop.dense_score),
+        score_name=task.score_name,
+        max_drop=None if drop is None else drop.points(run.origin_score),
         drop_interval=final.drop_interval,
-        held_out=held_out,
-        plan=reached.plan,
-        layers=tuple(
-            outcome_of(site, kernels.get(site.name), request, reached.problem, options)
-            for site in workshop.sites.values()
-        ),
-        seconds=run.clock.laps,
-        provenance={**environment(), **workshop.task.provenance(), **run.provenance(reached), **_finetuning(report)},
+        held_out=carried.held_out,
+        plan=carried.plan,
+        layers=tuple(carried.outcomes(run).values()),
+        seconds=_seconds([*(said["seconds"] for said in run.round.history), run.clock.laps]),
+        provenance={
+            **environment(),
+            **task.provenance(),
+            **run.provenance(replace(carried.reached, speed=speed)),
+            **_finetuning(carried.report),
+            **({"rounds": list(rounds)} if rounds else {}),
+        },
     )
-    return replace(summary, warnings=warnings_of(summary))
+    return replace(summary, warnings=(*warnings_of(summary), *(speed.warnings if speed is not None else ())))
+
+
+def _seconds(laps: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Of each part, over all rounds."""
+    parts = dict.fromkeys(part for lap in laps for part in lap)
+    return {part: round(sum(lap.get(part, 0.0) for lap in laps), 3) for part in parts}
 
 
 def _finetuning(report: FinetuneReport | None) -> dict[str, object]:

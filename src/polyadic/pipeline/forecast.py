@@ -12,12 +12,14 @@ from polyadic.errors import BudgetError
 from polyadic.layers import device_of
 from polyadic.pipeline.kernels import Kernels
 from polyadic.pipeline.ladders import ladders_of, prepared
-from polyadic.pipeline.options import CompressOptions, Forecast, LayerForecast, OnProgress
-from polyadic.pipeline.outcome import why_dense
+from polyadic.pipeline.options import CompressOptions, Forecast, OnProgress
+from polyadic.pipeline.outcome import planned_layer
 from polyadic.pipeline.problem import Asked, Request
 from polyadic.pipeline.reach import topped_up
-from polyadic.schema import LayerSite, plain_rank
-from polyadic.search import Uniform
+from polyadic.pipeline.speed import Track, in_time
+from polyadic.pipeline.timed_ladders import on_engine, timed_cost
+from polyadic.schema import Plan
+from polyadic.search import Problem, Uniform
 from polyadic.surgery import copied, find_sites
 
 
@@ -37,7 +39,8 @@ def forecast(
         example_input: a batch (N, ...).
         budget: what the network may cost, such as ``["macs=50%"]``.
         formats: names of the formats to choose from. Ranks of some depend on the kernels: load the weights first.
-        options: of these ``search`` (``Uniform()`` when absent), ``exclude``, ``round_to`` and ``rungs`` count; and
+        options: of these ``search`` (``Uniform()`` when absent), ``exclude``, ``round_to``, ``rungs``, ``latency`` and
+            ``require_speedup`` count; and
             ``seed`` and ``cache`` where the strategy asks for errors, which are those in the plain norm.
         on_progress: called where kernels are decomposed.
 
@@ -52,21 +55,24 @@ def forecast(
     dense = copied(model).eval()
     example = example_input.to(device_of(dense))
     sites, cost = find_sites(dense, example), network_cost(dense, example)
+    cost = timed_cost(cost, dense, example, options)
     request = Request.of(Asked(None, tuple(budget), tuple(formats)), options, cost)
-    problem, search = request.problem(ladders_of(dense, sites, request.formats, options), dense, cost), request.search
+    every = ladders_of(dense, sites, request.formats, options)
+    every, refused = on_engine(every, sites, options, request, on_progress)
+    problem, search = request.problem(every, dense, cost, refused), request.search
     if search.expected_trials(problem) > 1:
         raise BudgetError(
             f"{search.name} needs trials, and a forecast makes none: choose uniform, error-bound or vbmf, or search"
         )
     ladders = prepared(search, problem.ladders, Kernels(dense, options), options.rungs, on_progress)
-    plan = topped_up(problem, search.conclude(replace(problem, ladders=ladders), ()))
 
-    def planned(site: LayerSite) -> LayerForecast:
-        choice = plan.of(site.name)
-        if choice is None:
-            return LayerForecast(site.name, site.macs, site.macs, reason=why_dense(site, request, problem, options)[1])
-        ladder = problem.ladder(choice)
-        after = ladder.macs[ladder.position(choice)]
-        return LayerForecast(site.name, site.macs, after, choice.format, plain_rank(choice.rank))
+    def concluded(other: Problem) -> Plan:
+        return topped_up(other, search.conclude(replace(other, ladders=ladders), ()))
 
-    return Forecast(plan, cost, problem.cost(plan), tuple(planned(site) for site in sites))
+    plan, speed = concluded(problem), None
+    if options.latency is not None:
+        track = Track(options.latency, dense, example, problem)
+        speed = in_time(track, plan, concluded, require_speedup=options.require_speedup)
+        plan = speed.plan
+    layers = tuple(planned_layer(site, plan, request, problem, options) for site in sites)
+    return Forecast(plan, cost, problem.cost(plan), layers, speed)

@@ -10,7 +10,7 @@ from itertools import count
 from torch import nn
 
 from polyadic.algebra import kernel_to_order3
-from polyadic.decomposition import evbmf_tucker2_ranks
+from polyadic.decomposition import evbmf_tucker2_ranks, support_core
 from polyadic.errors import BudgetError, LayerError
 from polyadic.formats import format_named
 from polyadic.pipeline.kernels import Kernels
@@ -38,7 +38,7 @@ def ladders_of(
             if fmt.refuses(spec):
                 continue
             largest, every = fmt.largest_rank(spec), fmt.ladder(weight.detach(), spec)
-            ranks = {rounded(rank, options.round_to, largest): None for rank in every}
+            ranks = {rounded(rank, options.multiple, largest): None for rank in every}
             chains = {rank: fmt.stages(spec, rank) for rank in ranks}
             steps = [(site.chain_macs(stages), rank, chain_params(stages)) for rank, stages in chains.items()]
             cheaper = sorted((step for step in steps if step[0] < site.macs), key=lambda step: step[0])
@@ -102,11 +102,11 @@ def is_excluded(name: str, patterns: Sequence[str]) -> bool:
 def _suggested(ladder: Ladder, dense: nn.Module) -> int:
     """The position that takes about the share of MACs of a Tucker-2 (an SVD without window) at the ranks of EVBMF.
 
-    Of several groups the first one is asked.
+    Of several groups the first one is asked. Of a layer that was factorised in an earlier round the core is.
     """
     _, kernel, spec = layer_at(dense, ladder.layer)
     S, T, taps = spec.in_channels // spec.groups, spec.out_channels // spec.groups, spec.taps
-    R1, R2 = evbmf_tucker2_ranks(kernel_to_order3(kernel.detach()[:T]))
+    R1, R2 = evbmf_tucker2_ranks(support_core(kernel_to_order3(kernel.detach()[:T])))
     numbers = min(R1, R2) * (S + T) if taps == 1 else S * R1 + R1 * R2 * taps + R2 * T
     return ladder.within(numbers / (S * T * taps) * ladder.dense_macs)
 

@@ -10,12 +10,10 @@ import torch
 
 from polyadic.formats import FactoredKernel, format_named
 from polyadic.pipeline.ladders import is_excluded
-from polyadic.pipeline.options import CompressOptions
+from polyadic.pipeline.options import CompressOptions, LayerForecast
 from polyadic.pipeline.problem import Request
-from polyadic.schema import LayerOutcome, LayerSite, Summary, plain_rank
+from polyadic.schema import Choice, LayerOutcome, LayerSite, Plan, Summary, plain_rank
 from polyadic.search import Problem
-
-MACS_CONVENTION = "1 MAC = one multiply-accumulate of a convolution or matrix product; FLOPs = 2 x MACs; one sample"
 
 
 def outcome_of(
@@ -24,7 +22,7 @@ def outcome_of(
     """What happened to a layer and why; ``kernel`` is what took its place, if anything did."""
     if kernel is None:
         status, reason = why_dense(site, request, problem, options)
-        return LayerOutcome(site.name, status, reason, site.macs, site.macs)
+        return LayerOutcome(site.name, status, reason, site.macs, site.macs, latency_before=_dense_time(site, problem))
     return LayerOutcome(
         site.name,
         "factorised",
@@ -37,7 +35,49 @@ def outcome_of(
         kernel.weighted_error,
         kernel.sensitivity,
         kernel.intensity_ratio,
+        *_times(Choice(site.name, kernel.format, kernel.rank), problem),
     )
+
+
+def planned_layer(
+    site: LayerSite, plan: Plan, request: Request, problem: Problem, options: CompressOptions
+) -> LayerForecast:
+    """What ``plan`` does to a layer, before it is carried out."""
+    choice = plan.of(site.name)
+    if choice is None:
+        status, reason = why_dense(site, request, problem, options)
+        before = _dense_time(site, problem)
+        return LayerForecast(
+            site.name, site.macs, site.macs, reason=reason, supported=status == "dense", latency_before=before
+        )
+    ladder = problem.ladder(choice)
+    after = ladder.macs[ladder.position(choice)]
+    before_ms, after_ms, measured = _times(choice, problem)
+    return LayerForecast(
+        site.name,
+        site.macs,
+        after,
+        choice.format,
+        plain_rank(choice.rank),
+        latency_before=before_ms,
+        latency_after=after_ms,
+        latency_measured=measured,
+    )
+
+
+def _dense_time(site: LayerSite, problem: Problem) -> float | None:
+    """Milliseconds of a layer that was timed."""
+    ladders = problem.of_layer().get(site.name, ())
+    return ladders[0].dense_time if ladders and ladders[0].times else None
+
+
+def _times(choice: Choice, problem: Problem) -> tuple[float | None, float | None, bool | None]:
+    """Milliseconds of a layer and of what replaces it, and whether the latter was measured."""
+    ladder = problem.ladder(choice)
+    if not ladder.times:
+        return None, None, None
+    at = ladder.position(choice)
+    return ladder.dense_time, ladder.times[at], ladder.measured[at]
 
 
 def why_dense(
@@ -53,6 +93,8 @@ def why_dense(
     refusals = [format_named(name).refuses(site.spec) for name in request.formats]
     if all(refusals):
         return "unsupported", "; ".join(dict.fromkeys(filter(None, refusals)))
+    if site.name in problem.refused:
+        return "dense", problem.refused[site.name]
     if site.name not in problem.of_layer():
         return "dense", "no rank of the given formats makes it cheaper"
     if request.search.tunes_layers:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,7 @@ from polyadic.errors import BudgetError, PolyadicError
 from polyadic.formats import format_named
 from polyadic.pipeline.options import CompressOptions
 from polyadic.schema import Budget, Cost, Plan
+from polyadic.schema.budget import written
 from polyadic.search import Bisection, Frontier, Ladder, Problem, RankSearch, cheapest_plan
 from polyadic.surgery import layer_at
 from polyadic.training import Task
@@ -100,7 +101,9 @@ class Request:
             _check_searchable(drop, budget, search, dense)
         return Request(drop, budget, search, asked.formats, asked.plan)
 
-    def problem(self, ladders: tuple[Ladder, ...], model: nn.Module, dense: Cost) -> Problem:
+    def problem(
+        self, ladders: tuple[Ladder, ...], model: nn.Module, dense: Cost, refused: Mapping[str, str] | None = None
+    ) -> Problem:
         """The problem as far as it is known before anything is scored.
 
         Raises:
@@ -108,7 +111,7 @@ class Request:
         """
         layers = {ladder.layer for ladder in ladders}
         sizes = [layer_at(model, layer)[1].element_size() for layer in layers]
-        problem = Problem(ladders, 0.0, dense, self.budget, math.inf, min(sizes, default=4))
+        problem = Problem(ladders, 0.0, dense, self.budget, math.inf, min(sizes, default=4), refused or {})
         cheapest = cheapest_plan(problem)  # the plan itself where one was given
         if self.budget is not None and not problem.admits(cheapest):
             raise BudgetError(_impossible(problem, self.budget, cheapest, given=self.plan is not None))
@@ -133,6 +136,7 @@ def run_digest(
     parts = (
         ladders,
         (request.max_drop, request.budget, request.plan, options.rungs),
+        (options.latency, options.require_speedup),
         (options.eps, options.recoverable, options.seed, options.data_aware, options.moment_batches),
         repr(request.search),
         repr(options.sequential),
@@ -186,12 +190,13 @@ def _no_drop(name: str, given: float | str) -> str:
 def _impossible(problem: Problem, budget: Budget, cheapest: Plan, *, given: bool) -> str:
     cost = problem.cost(cheapest)
     best = ", ".join(
-        f"{name} {getattr(cost, name):,} ({100 * getattr(cost, name) / max(getattr(problem.dense, name), 1):.1f} %)"
+        f"{name} {written(name, getattr(cost, name))} "
+        f"({100 * getattr(cost, name) / (getattr(problem.dense, name) or 1):.1f} %)"
         for name in budget.limits
     )
     if given:
         return f"the budget is {budget}; with the given plan the network costs {best}: allow more, or change the plan"
     return (
         f"the budget is {budget}; with every layer at its lowest rank the network still costs {best}: allow more, or "
-        "give formats that go lower"
+        "give formats that go lower" + (", or --no-require-speedup" if problem.dense.latency is not None else "")
     )

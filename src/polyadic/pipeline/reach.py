@@ -10,6 +10,7 @@ from polyadic.errors import BudgetError
 from polyadic.pipeline.ladders import prepared
 from polyadic.pipeline.problem import Request
 from polyadic.pipeline.search_loop import COMPLETE, searched
+from polyadic.pipeline.speed import Conclude, Speed
 from polyadic.pipeline.whole_plans import Prover
 from polyadic.pipeline.workshop import Workshop
 from polyadic.schema import Choice, Plan, Rank
@@ -26,11 +27,20 @@ class Reached:
         problem: what was solved, with all ranks of the ladders.
         plan: its plan.
         stop: why the search ended.
+        again: what it would have concluded, from the same trials, for a problem with another budget; None where its
+            plan is carried out as it is.
+        speed: of the plan on the engine, where one was named.
     """
 
     problem: Problem
     plan: Plan
     stop: str
+    again: Conclude | None = None
+    speed: Speed | None = None
+
+    def timed(self, speed: Speed) -> Reached:
+        """The same end with the plan that has proven fast enough."""
+        return replace(self, plan=speed.plan, speed=speed)
 
 
 def reach(prover: Prover, problem: Problem, journal: Journal, request: Request) -> Reached:
@@ -49,7 +59,11 @@ def reach(prover: Prover, problem: Problem, journal: Journal, request: Request) 
             f"no plan lost at most {problem.allowed:g} points on the held-out images before fine-tuning "
             f"({len(journal.trials)} trials; {found.stop}): allow a larger drop, more trials, or other formats"
         )
-    return Reached(problem, topped_up(problem, found.plan), found.stop)
+
+    def again(other: Problem) -> Plan:
+        return topped_up(other, search.conclude(replace(other, ladders=ladders), journal.trials))
+
+    return Reached(problem, topped_up(problem, found.plan), found.stop, again)
 
 
 def topped_up(problem: Problem, plan: Plan) -> Plan:
@@ -64,8 +78,10 @@ def topped_up(problem: Problem, plan: Plan) -> Plan:
     low, high = 0.0, 1.0
     for _ in range(30):  # halvings: below the step from one rank to the next
         middle = (low + high) / 2
-        low, high = (middle, high) if problem.admits(relaxed(plan, problem.ladders, middle)) else (low, middle)
-    plan = relaxed(plan, problem.ladders, low)
+        low, high = (
+            (middle, high) if problem.admits(relaxed(plan, problem.ladders, middle, problem.measure)) else (low, middle)
+        )
+    plan = relaxed(plan, problem.ladders, low, problem.measure)
     nearest_last = sorted(plan.choices, key=lambda choice: _share(problem, choice))
     for choice in nearest_last:
         ladder = problem.ladder(choice)
@@ -83,7 +99,7 @@ def topped_up(problem: Problem, plan: Plan) -> Plan:
 
 def _share(problem: Problem, choice: Choice) -> float:
     ladder = problem.ladder(choice)
-    return ladder.macs[ladder.position(choice)] / max(ladder.dense_macs, 1)
+    return ladder.costs(problem.measure)[ladder.position(choice)] / (ladder.dense_cost(problem.measure) or 1)
 
 
 def _with_rank(plan: Plan, layer: str, rank: Rank | None) -> Plan:
@@ -117,7 +133,7 @@ def _within_drop(prover: Prover, problem: Problem, journal: Journal, request: Re
     if options.eps is None:
         lost = joint_drop(workshop, plan, journal)
         plan = plan if lost <= allowed else _given_back(workshop, plan, problem, journal, lost)
-    return Reached(problem, plan, found.stop)
+    return Reached(problem, plan, found.stop, again=lambda _: plan)
 
 
 def joint_drop(workshop: Workshop, plan: Plan, journal: Journal) -> float:
@@ -141,7 +157,7 @@ def _given_back(workshop: Workshop, tightest: Plan, problem: Problem, journal: J
     fails, passes, step = 0, STEPS + 1, min(max(round(guess), 1), STEPS)
     best, least = tightest, lost
     while passes - fails > 1:
-        plan = relaxed(tightest, problem.ladders, step / STEPS)
+        plan = relaxed(tightest, problem.ladders, step / STEPS, problem.measure)
         lost = joint_drop(workshop, plan, journal)
         least = min(least, lost)
         if lost <= allowed:

@@ -5,22 +5,26 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from torch import Tensor, nn
 
 from polyadic.costing import network_cost
 from polyadic.data import ImageData
-from polyadic.errors import LayerError
+from polyadic.errors import BudgetError, LayerError
 from polyadic.layers import device_of
 from polyadic.pipeline.ladders import ladders_of, ladders_of_plan
 from polyadic.pipeline.options import CompressOptions, OnProgress
 from polyadic.pipeline.problem import Asked, Request, run_digest
 from polyadic.pipeline.reach import Reached, reach
+from polyadic.pipeline.rounds import Round
+from polyadic.pipeline.speed import Speed, Track, in_time
+from polyadic.pipeline.timed_ladders import on_engine, timed_cost
 from polyadic.pipeline.whole_plans import Prover
 from polyadic.pipeline.workshop import Workshop
-from polyadic.schema import Cost
+from polyadic.schema import Cost, Plan
 from polyadic.search import Journal, Ladder, Problem, StudyLog, TrialLog
-from polyadic.surgery import check_finite, copied, find_sites
+from polyadic.surgery import find_sites
 from polyadic.training import ImageTask, ScoreTask, Task
 
 Judge = ImageData | Task | Callable[[nn.Module], float]
@@ -47,26 +51,30 @@ class Run:
     """A network that is taken in, and what is asked of it.
 
     Attributes:
-        workshop: holds a copy of the network, which is left as it was.
+        round: the dense network as it came, and what the rounds before this one have left.
+        workshop: holds the network that this round begins with, as plain layers.
         example: a batch, where the network is.
         cost: of the dense network.
         request: what was asked, checked.
         problem: all ranks of all candidates; those of the plan where there is one.
         journal: of the trials.
+        digest: of everything that decides them.
         clock: running since the network was taken in.
     """
 
+    round: Round
     workshop: Workshop
     example: Tensor
     cost: Cost
     request: Request
     problem: Problem
     journal: Journal
+    digest: str
     clock: Clock = field(default_factory=Clock)
 
     @staticmethod
     def begin(
-        model: nn.Module,
+        stage: Round,
         judge: Judge,
         example: Tensor | None,
         asked: Asked,
@@ -74,28 +82,43 @@ class Run:
         on_progress: OnProgress,
     ) -> Run:
         """Take the network in; see :func:`polyadic.compress` for the arguments and what it raises."""
-        clock, task = Clock(), _task_of(judge)
+        clock, task = Clock(), task_of(judge).share(stage.number, stage.count)
+        if stage.count > 1 and options.latency is not None:
+            raise BudgetError("rounds do not know of times yet: leave out the rounds, or the engine")
         example = example if example is not None else task.example_input()
         if example is None:
             raise LayerError("finding layers takes an example input; got none: pass example_input, a batch of one")
-        check_finite(model)
-        dense = copied(model).eval()
+        dense = stage.dense
         example = example.to(device_of(dense))
-        sites, cost = find_sites(dense, example), network_cost(dense, example)
+        sites, cost, now = (
+            find_sites(dense, example),
+            *(network_cost(n, example) for n in (stage.origin, stage.network)),
+        )
+        cost, now = (timed_cost(known, dense, example, options) for known in (cost, now))
         request = Request.of(asked, options, cost)
+        request = replace(request, budget=stage.budget(request.budget, cost))
         if request.plan is None:
             ladders = ladders_of(dense, sites, request.formats, options)
         else:
             ladders = ladders_of_plan(dense, sites, request.plan)
-        problem = request.problem(ladders, dense, cost)
-        workshop = Workshop(dense, task, sites, options, on_progress)
+        if not _is_met(request, now):
+            ladders = stage.below(ladders, sites)
+        ladders, refused = on_engine(ladders, sites, options, request, on_progress)
+        problem = request.problem(ladders, dense, now, refused)
+        workshop = Workshop(dense, task, sites, options, on_progress, stage.chains)
         digest = run_digest(dense, task, ladders, options, request, example)
         journal = _journal(options, digest, ladders)
         problem = replace(problem, allowed=request.allowed(options.recoverable, workshop.dense_score))
         if request.plan is None:
             workshop.measure_inputs(ladders)
         clock.lap("inspect")
-        return Run(workshop, example, cost, request, problem, journal, clock)
+        return Run(stage, workshop, example, cost, request, problem, journal, digest, clock)
+
+    @cached_property
+    def origin_score(self) -> float:
+        """The dense network's, on the held-out images."""
+        workshop, origin = self.workshop, self.round.origin
+        return workshop.dense_score if workshop.dense is origin else workshop.task.score(origin)
 
     def reach(self) -> tuple[Reached, Prover]:
         """The plan that was given, or the one that a search finds; and by whom plans are tried.
@@ -105,8 +128,28 @@ class Run:
         """
         prover = Prover(self.workshop)
         if self.request.plan is not None:
-            return Reached(self.problem, self.request.plan, "a plan was given"), prover
-        return reach(prover, self.problem, self.journal, self.request), prover
+            reached = Reached(self.problem, self.request.plan, "a plan was given")
+        elif _is_met(self.request, self.problem.dense):
+            reached = Reached(self.problem, Plan(), "the rounds before have met the budget")
+        else:
+            reached = reach(prover, self.problem, self.journal, self.request)
+        if self.track is None:
+            return reached, prover
+        required = self.workshop.options.require_speedup
+        return reached.timed(in_time(self.track, reached.plan, reached.again, require_speedup=required)), prover
+
+    @cached_property
+    def track(self) -> Track | None:
+        """Where plans are timed; None where no engine was named."""
+        model = self.workshop.options.latency
+        return Track(model, self.workshop.dense, self.example, self.problem) if model is not None else None
+
+    def final_speed(self, reached: Reached, network: nn.Module) -> Speed | None:
+        """That of the network that went out, timed against the dense one; None where no engine was named."""
+        if self.track is None or reached.speed is None:
+            return None
+        required = self.workshop.options.require_speedup
+        return self.track.final(reached.speed, network, require_speedup=required)
 
     def provenance(self, reached: Reached) -> dict[str, object]:
         """What was asked, and how the search ended."""
@@ -121,14 +164,21 @@ class Run:
             "budget": str(request.budget) if request.budget is not None else None,
             "search": None if request.plan is not None else repr(request.search),
             "search_stop": reached.stop,
+            **({"latency": {"where": str(options.latency), **reached.speed.to_json()}} if reached.speed else {}),
             "trials": len(self.journal.trials),
         }
 
 
-def _task_of(judge: Judge) -> Task:
+def task_of(judge: Judge) -> Task:
+    """The task that ``judge`` is, or is made into."""
     if isinstance(judge, Task):
         return judge
     return ImageTask(judge) if isinstance(judge, ImageData) else ScoreTask(judge)
+
+
+def _is_met(request: Request, cost: Cost) -> bool:
+    """Whether nothing has to be found: a first round is refused such a budget, a later one may begin within its own."""
+    return request.plan is None and request.budget is not None and request.budget.admits(cost)
 
 
 def _journal(options: CompressOptions, digest: str, ladders: tuple[Ladder, ...]) -> Journal:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 
-from polyadic.pipeline.options import Progress
+from polyadic.pipeline.options import Progress, TriedPlan
 from polyadic.pipeline.single_layers import try_out
 from polyadic.pipeline.whole_plans import Prover
 from polyadic.schema import Plan, plain_rank
@@ -51,6 +51,8 @@ def searched(prover: Prover, strategy: RankSearch, problem: Problem, journal: Jo
 def _try(prover: Prover, strategy: RankSearch, problem: Problem, journal: Journal, plan: Plan) -> None:
     """One trial, written down when it is over."""
     workshop, began = prover.workshop, time.monotonic()
+    done, words = len(journal.trials), _in_words(plan)
+    workshop.show(Progress("search", done, max(strategy.expected_trials(problem), done), trying=words))
     try:
         if strategy.tunes_layers:
             trial, details = try_out(workshop, plan, problem.threshold)
@@ -59,11 +61,14 @@ def _try(prover: Prover, strategy: RankSearch, problem: Problem, journal: Journa
     except BaseException:
         journal.release()
         raise
-    cost = asdict(problem.cost(plan))
-    journal.add(trial, {**details, "cost": cost, "seconds": round(time.monotonic() - began, 3)})
+    cost = problem.cost(plan)
+    journal.add(trial, {**details, "cost": asdict(cost), "seconds": round(time.monotonic() - began, 3)})
     done = len(journal.trials)
     total = max(strategy.expected_trials(problem), done)
-    workshop.show(Progress("search", done, total, f"{_in_words(plan)}: drop {trial.drop:.2f} points"))
+    said = f"{words}: drop {trial.drop:.2f} points"
+    tried = TriedPlan(plan, cost, trial.drop, trial.loss)
+    whole = trial.joint and (len(plan.choices) > 1 or len(problem.of_layer()) == 1)
+    workshop.show(Progress("search", done, total, said, tried=tried, whole=whole))
 
 
 def _in_words(plan: Plan) -> str:

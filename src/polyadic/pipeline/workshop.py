@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from itertools import count, islice
 
@@ -15,7 +15,7 @@ from polyadic.pipeline.kernels import Kernels
 from polyadic.pipeline.options import CompressOptions, OnProgress, Progress
 from polyadic.schema import LayerSite, Plan, points
 from polyadic.search import Ladder
-from polyadic.surgery import compress_apart, compress_in_sequence, copied, input_norms, recalibrate_if_better
+from polyadic.surgery import compress_apart, compress_in_sequence, copied, input_norms, put, recalibrate_if_better
 from polyadic.training import EpochRecord, Task
 
 
@@ -23,9 +23,15 @@ class Workshop:
     """What all trials of a run share: networks, images, kernels, and whom to tell."""
 
     def __init__(
-        self, dense: nn.Module, task: Task, sites: tuple[LayerSite, ...], options: CompressOptions, show: OnProgress
+        self,
+        dense: nn.Module,
+        task: Task,
+        sites: tuple[LayerSite, ...],
+        options: CompressOptions,
+        show: OnProgress,
+        chains: Mapping[str, nn.Module] | None = None,
     ) -> None:
-        """Nothing is scored or replaced yet."""
+        """Nothing is scored or replaced yet; ``chains`` are what earlier rounds have put in the place of layers."""
         self.dense = dense
         self.bench = copied(dense)
         self.task = task
@@ -33,6 +39,7 @@ class Workshop:
         self.kernels = Kernels(dense, options)
         self.options = options
         self.show = show
+        self.chains = dict(chains or {})
 
     @cached_property
     def dense_score(self) -> float:
@@ -62,7 +69,8 @@ class Workshop:
     def carry_out(self, plan: Plan) -> tuple[nn.Module, dict[str, FactoredKernel]]:
         """A copy of the dense network with every layer of ``plan`` replaced, and the kernels.
 
-        Layer after layer, each in sight of what those before it have done, where there are images for it.
+        Layer after layer, each in sight of what those before it have done, where there are images for it. A layer that
+        was factorised in an earlier round keeps its chain if the plan does not name it.
 
         Raises:
             LayerError: a layer cannot be factorised so.
@@ -72,14 +80,20 @@ class Workshop:
         def replaced(layer: str) -> None:
             self.show(Progress("replace", next(done), len(plan.choices), layer))
 
-        sites, factorise = self.sites.values(), self.kernels.factorise
+        dense, factorise = self.dense, self.kernels.factorise
+        standing = {name: chain for name, chain in self.chains.items() if plan.of(name) is None}
+        sites = [site for site in self.sites.values() if site.name not in standing]
+        if standing:
+            dense = copied(dense)
+            for name, chain in standing.items():
+                put(dense, self.sites[name], copied(chain))
         batches = list(self.batches()) if self.options.data_aware else []
         if batches:
             network, kernels = compress_in_sequence(
-                self.dense, sites, plan, torch.cat(batches), factorise, self.options.sequential, replaced
+                dense, sites, plan, torch.cat(batches), factorise, self.options.sequential, replaced
             )
         else:
-            network, kernels = compress_apart(self.dense, sites, plan, factorise, replaced)
+            network, kernels = compress_apart(dense, sites, plan, factorise, replaced)
         recalibrate_if_better(network, self.calibration_batches(), self.task.score)
         return network, kernels
 

@@ -29,6 +29,9 @@ class LayerOutcome:
         weighted_error: the same in the norm of the layer's inputs, if that is the norm it was decomposed in.
         sensitivity: true sensitivity of the factors of ``K / ||K||`` (CP formats only).
         intensity_ratio: largest over smallest intensity (CP formats only).
+        latency_before: milliseconds of the dense layer within a pass, where an engine was named and has timed it.
+        latency_after: the same of what replaced it.
+        latency_measured: whether the latter was measured; it was interpolated otherwise.
         macs_before: multiply-accumulates of the dense layer for one sample.
         macs_after: the same of what replaced it.
     """
@@ -44,6 +47,9 @@ class LayerOutcome:
     weighted_error: float | None = None
     sensitivity: float | None = None
     intensity_ratio: float | None = None
+    latency_before: float | None = None
+    latency_after: float | None = None
+    latency_measured: bool | None = None
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,14 @@
 """Where a plan comes from, one strategy per file; knows no network."""
 
 from polyadic.search.bisection import Bisection
+from polyadic.search.conclusion import concluding
 from polyadic.search.error_bound import ErrorBound
 from polyadic.search.frontier import Frontier
 from polyadic.search.greedy import Greedy
 from polyadic.search.journal import Journal
+from polyadic.search.ladder import Ladder
 from polyadic.search.pars import PARS
-from polyadic.search.rank_search import Ladder, Problem, RankSearch, Trial, cheapest_plan, single
+from polyadic.search.rank_search import Problem, RankSearch, Trial, cheapest_plan, single
 from polyadic.search.registry import SEARCHES, search_named
 from polyadic.search.relaxation import relaxed
 from polyadic.search.round_to import rounded
@@ -32,6 +34,7 @@ __all__ = [
     "TrialLog",
     "Uniform",
     "cheapest_plan",
+    "concluding",
     "relaxed",
     "rounded",
     "search_named",

@@ -10,9 +10,9 @@ many small harms for more, a larger one fears the largest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from polyadic.schema import Budget, Choice, Plan
+from polyadic.schema import Budget, Choice, Cost, Plan
 from polyadic.search.loss_table import Option
 from polyadic.search.rank_search import Problem, cheapest_plan, plan_of
 
@@ -55,8 +55,7 @@ def _along(problem: Problem, table: Table, direction: Mapping[str, float], power
         return [min(rows, key=lambda row: row[0] - multiplier * row[1])[2] for rows in priced.values()]
 
     def admits(options: list[Option]) -> bool:
-        saved = problem.cost_after(sum(o.macs for o in options), sum(o.params for o in options))
-        return (problem.budget or Budget()).admits(saved)
+        return (problem.budget or Budget()).admits(_cost(problem, options))
 
     low, high = 1e-12, 1e12
     if not admits(at(high)):
@@ -69,23 +68,45 @@ def _along(problem: Problem, table: Table, direction: Mapping[str, float], power
 
 def _saved(problem: Problem, option: Option, direction: Mapping[str, float]) -> float:
     """The share of the network that an option saves, along a direction of the limits."""
-    shares = {"macs": option.macs / max(problem.dense.macs, 1), "params": option.params / max(problem.dense.params, 1)}
-    return float(sum(weight * shares["macs" if name == "macs" else "params"] for name, weight in direction.items()))
+    dense = problem.dense
+    shares = {
+        "macs": option.macs / max(dense.macs, 1),
+        "params": option.params / max(dense.params, 1),
+        "latency": option.latency / (dense.latency or 1.0),
+    }
+    shares["bytes"] = shares["params"]
+    return sum(weight * shares[name] for name, weight in direction.items())
+
+
+def _cost(problem: Problem, options: Iterable[Option]) -> Cost:
+    """Of the network, every layer in its option."""
+    chosen = list(options)
+    macs, params = (sum(getattr(option, name) for option in chosen) for name in ("macs", "params"))
+    return problem.cost_after(macs, params, sum(option.latency for option in chosen))
 
 
 def _filled(problem: Problem, table: Table, plan: Plan, power: float) -> Plan:
     """The plan with options of less harm wherever the budget still admits one, the best buys first."""
     chosen = {layer: _option(options, plan, layer) for layer, options in table.items()}
     budget = problem.budget or Budget()
+    even = dict.fromkeys(budget.limits, 1.0)
     while True:
-        macs, params = (sum(getattr(option, name) for option in chosen.values()) for name in ("macs", "params"))
+        macs, params, latency = (
+            sum(getattr(o, name) for o in chosen.values()) for name in ("macs", "params", "latency")
+        )
         buys = [
-            ((now.harm**power - option.harm**power) / (now.macs - option.macs + now.params - option.params), layer, at)
+            ((now.harm**power - option.harm**power) / max(price, 1e-12), layer, at)
             for layer, now in chosen.items()
             for at, option in enumerate(table[layer])
             if option.harm < now.harm
-            and now.macs - option.macs + now.params - option.params > 0
-            and budget.admits(problem.cost_after(macs - now.macs + option.macs, params - now.params + option.params))
+            for price in [_saved(problem, now, even) - _saved(problem, option, even)]
+            if budget.admits(
+                problem.cost_after(
+                    macs - now.macs + option.macs,
+                    params - now.params + option.params,
+                    latency - now.latency + option.latency,
+                )
+            )
         ]
         if not buys:
             return _plan([*chosen.values()])

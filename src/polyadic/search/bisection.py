@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import final
 
 from polyadic.schema import Plan
-from polyadic.search.rank_search import Ladder, Problem, RankSearch, Trial, single, verdicts
+from polyadic.search.ladder import Ladder
+from polyadic.search.rank_search import Problem, RankSearch, Trial, single, verdicts
 
 
 @final
@@ -21,7 +22,7 @@ class Bisection(RankSearch):
     """Bisection on the ladder of each layer.
 
     Attributes:
-        resolution: stop when the two ranks in question differ by less than this share of the dense layer's MACs.
+        resolution: stop when the two ranks in question differ by less than this share of what the dense layer costs.
     """
 
     resolution: float = 0.04
@@ -39,18 +40,18 @@ class Bisection(RankSearch):
             if ladder.layer in busy:
                 continue
             fails, passes = self._bracket(ladder, problem, known)
-            if not self._decided(ladder, fails, passes):
+            if not self._decided(ladder, problem, fails, passes):
                 return single(ladder, (fails + passes) // 2)
         return None
 
     def conclude(self, problem: Problem, trials: Sequence[Trial]) -> Plan:
         """Every layer at the cheapest rank that passed, in whichever format; dense where none did."""
         known = verdicts(problem, trials)
-        best: dict[str, tuple[int, Plan]] = {}
+        best: dict[str, tuple[float, Plan]] = {}
         for ladder in problem.ladders:
             _, passes = self._bracket(ladder, problem, known)
             if passes < len(ladder.ranks) and known.get(single(ladder, passes)):
-                candidate = (ladder.macs[passes], single(ladder, passes))
+                candidate = (ladder.costs(problem.measure)[passes], single(ladder, passes))
                 if ladder.layer not in best or candidate[0] < best[ladder.layer][0]:
                     best[ladder.layer] = candidate
         return Plan(tuple(choice for _, plan in best.values() for choice in plan.choices))
@@ -72,7 +73,7 @@ class Bisection(RankSearch):
         while passes - fails > 1:
             middle = (fails + passes) // 2
             passed = known.get(single(ladder, middle))
-            if passed is None or self._decided(ladder, fails, passes):
+            if passed is None or self._decided(ladder, problem, fails, passes):
                 break
             if passed:
                 passes = middle
@@ -80,22 +81,24 @@ class Bisection(RankSearch):
                 fails = middle
         return fails, passes
 
-    def _decided(self, ladder: Ladder, fails: int, passes: int) -> bool:
+    def _decided(self, ladder: Ladder, problem: Problem, fails: int, passes: int) -> bool:
         if passes - fails <= 1:
             return True
+        costs, dense = ladder.costs(problem.measure), ladder.dense_cost(problem.measure)
         # while nothing has passed, the answer may still be "dense"
-        upper = ladder.dense_macs if passes == len(ladder.ranks) else ladder.macs[passes]
-        lower = ladder.macs[fails] if fails >= 0 else 0
-        return upper - lower < self.resolution * ladder.dense_macs
+        upper = dense if passes == len(ladder.ranks) else costs[passes]
+        lower = costs[fails] if fails >= 0 else 0
+        return upper - lower < self.resolution * dense
 
     def _worthwhile(self, ladder: Ladder, problem: Problem, known: dict[Plan, bool]) -> int:
         """How many ranks of the ladder are cheaper than what earlier formats of the same layer reached."""
-        reached = ladder.dense_macs
+        measure = problem.measure
+        reached = ladder.dense_cost(measure)
         for earlier in problem.ladders:
             if earlier == ladder:
                 break
             if earlier.layer == ladder.layer:
                 _, passes = self._bracket(earlier, problem, known)
                 if passes < len(earlier.ranks) and known.get(single(earlier, passes)):
-                    reached = min(reached, earlier.macs[passes])
-        return sum(macs < reached for macs in ladder.macs)
+                    reached = min(reached, earlier.costs(measure)[passes])
+        return sum(cost < reached for cost in ladder.costs(measure))

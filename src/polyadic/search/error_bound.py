@@ -47,7 +47,7 @@ def _bounded_plan(problem: Problem, bound: float) -> Plan:
     chosen = []
     for ladders in problem.of_layer().values():
         within = [
-            (ladder.macs[at], ladder, at)
+            (ladder.costs(problem.measure)[at], ladder, at)
             for ladder in ladders
             for at, error in enumerate(ladder.errors or ())
             if error <= bound

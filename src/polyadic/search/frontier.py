@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
-from polyadic.schema import Budget, Choice, Plan
+from polyadic.schema import Choice, Plan
 from polyadic.search.allocation import allocated
 from polyadic.search.loss_table import Option, is_complete, missing_probe, options_of, probes
 from polyadic.search.rank_search import Problem, RankSearch, Trial, cheapest_kept
@@ -93,7 +93,7 @@ class Frontier(RankSearch):
         plans, fails, passes = [], 0.0, 1.0
         for _ in range(_HALVINGS):
             share = (fails + passes) / 2
-            limited = replace(problem, budget=Budget(macs=max(int(share * problem.dense.macs), 1)))
+            limited = problem.limited(share)
             both = [allocated(limited, table, power) for power in self.powers[:2]]
             plans += both
             if any(plan not in drops for plan in both):
@@ -116,13 +116,13 @@ def _moved(problem: Problem, plan: Plan, choice: Choice, steps: int) -> Plan | N
 def _exchanged(problem: Problem, plan: Plan, worth: dict[str, float], size: int) -> Plan | None:
     """``plan`` with the ``size`` worthiest layers one rank up, paid by the least worthy ones, each one rank down."""
 
-    def per_mac(choice: Choice) -> float:
+    def worth_its_cost(choice: Choice) -> float:
         ladder = problem.ladder(choice)
-        at = ladder.position(choice)
-        step = ladder.macs[min(at + 1, len(ladder.macs) - 1)] - ladder.macs[at]
+        at, costs = ladder.position(choice), ladder.costs(problem.measure)
+        step = costs[min(at + 1, len(costs) - 1)] - costs[at]
         return worth.get(choice.layer, 0.0) / step if step > 0 else 0.0
 
-    ranked = sorted(plan.choices, key=per_mac, reverse=True)
+    ranked = sorted(plan.choices, key=worth_its_cost, reverse=True)
     up, rest = ranked[:size], list(reversed(ranked[size:]))
     moved = plan
     for choice in up:

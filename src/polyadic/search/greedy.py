@@ -77,9 +77,7 @@ def _descent(problem: Problem, trials: Sequence[Trial]) -> Iterator[Plan]:
 
 def _price(problem: Problem, now: Option, then: Option) -> float:
     """Harm added for each share of the network that is saved; infinite where there is no telling."""
-    saved = (then.macs - now.macs) / max(problem.dense.macs, 1)
-    if problem.budget is not None and "macs" not in problem.budget.limits:
-        saved = (then.params - now.params) / max(problem.dense.params, 1)
+    saved = (then.saved(problem.measure) - now.saved(problem.measure)) / problem.dense_figure
     return (then.harm - now.harm) / saved if saved > 0 and math.isfinite(then.harm) else math.inf
 
 

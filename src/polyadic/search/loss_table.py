@@ -10,8 +10,9 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from polyadic.schema import Plan
-from polyadic.search.rank_search import Ladder, Problem, Trial, single
+from polyadic.schema import Measure, Plan
+from polyadic.search.ladder import Ladder
+from polyadic.search.rank_search import Problem, Trial, single
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Option:
         macs: saved against the dense layer.
         params: saved against the dense layer.
         harm: loss, or points of score where no loss was measured.
+        latency: milliseconds saved against the dense layer; 0 where nobody has timed it.
     """
 
     ladder: Ladder | None
@@ -31,6 +33,21 @@ class Option:
     macs: int
     params: int
     harm: float
+    latency: float = 0.0
+
+    @staticmethod
+    def of(ladder: Ladder, at: int, harm: float) -> Option:
+        """The rank at a position of a ladder."""
+        macs, params = (int(ladder.saved(at, measure)) for measure in ("macs", "params"))
+        return Option(ladder, at, macs, params, harm, ladder.saved(at, "latency"))
+
+    def saved(self, measure: Measure) -> float:
+        """What it saves against the dense layer."""
+        return {"macs": self.macs, "params": self.params, "latency": self.latency}[measure]
+
+
+DENSE = Option(None, -1, 0, 0, 0.0)
+"""What a layer is that stays as it is."""
 
 
 def probes(problem: Problem) -> list[Plan]:
@@ -59,14 +76,13 @@ def options_of(problem: Problem, trials: Sequence[Trial]) -> dict[str, list[Opti
             measured = [harms[single(ladder, at)] for at in range(len(ladder.ranks))]
             falling = itertools.accumulate(measured, min)
             for at, harm in enumerate(falling):
-                params = ladder.dense_params - ladder.params[at] if ladder.params else 0
-                found.append(Option(ladder, at, ladder.dense_macs - ladder.macs[at], params, harm))
-        dense = Option(None, -1, 0, 0, 0.0)
-        rising = sorted([dense, *found], key=lambda option: (option.macs, option.harm))
+                found.append(Option.of(ladder, at, harm))
+        rising = [DENSE, *sorted(found, key=lambda option: (option.saved(problem.measure), option.harm))]
         table[layer] = [option for option in rising if not any(_beats(other, option) for other in rising)]
     return table
 
 
 def _beats(other: Option, option: Option) -> bool:
     """Whether it saves no less and harms less."""
-    return other.macs >= option.macs and other.params >= option.params and other.harm < option.harm
+    no_less = other.macs >= option.macs and other.params >= option.params and other.latency >= option.latency
+    return no_less and other.harm < option.harm

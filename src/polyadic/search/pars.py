@@ -4,12 +4,13 @@ Bayesian optimisation of one compression ratio for each layer. A Gaussian proces
 5/2) is fitted to what untuned networks lost after re-calibration of batch norm; the next plan has the greatest expected
 improvement (`GPSampler` of Optuna). No plan outside the budget is tried.
 
-**Under a budget** a point is ``x_l = sqrt(s_l) / mean(sqrt(s))`` with ``s_l`` the share of its MACs that layer ``l``
-keeps. Every x is projected onto the budget by one factor on all shares, so that no x is outside; and since x knows
-proportions only, a larger x is not better by itself, which in plain shares would draw every proposal out of the budget
-and back to the same plan. **For an allowed drop** a point is ``sqrt(s_l)`` itself, the MACs are minimised, and the drop
-is a constraint with a process of its own; once a plan has kept it, points are projected onto a budget a little below
-that plan. Square roots, since one rank more changes little where there are many.
+**Under a budget** a point is ``x_l = sqrt(s_l) / mean(sqrt(s))`` with ``s_l`` the share of its cost that layer ``l``
+keeps: of its MACs, its parameters, or its time, whichever counts. Every x is projected onto the budget by one factor on
+all shares, so that no x is outside; and since x knows proportions only, a larger x is not better by itself, which in
+plain shares would draw every proposal out of the budget and back to the same plan. **For an allowed drop** a point is
+``sqrt(s_l)`` itself, the cost is minimised, and the drop is a constraint with a process of its own; once a plan has
+kept it, points are projected onto a budget a little below that plan. Square roots, since one rank more changes little
+where there are many.
 
 What is learnt from is the plan that was tried, not the point that was asked for: any trial of a whole network counts.
 """
@@ -31,14 +32,14 @@ from optuna.trial import TrialState, create_trial
 from torch.quasirandom import SobolEngine
 
 from polyadic.errors import PolyadicError
-from polyadic.schema import Budget, Plan
+from polyadic.schema import Plan
 from polyadic.search.quiet import quiet_optuna
 from polyadic.search.rank_search import Problem, RankSearch, Trial, cheapest_kept, cheapest_plan
 from polyadic.search.ratio_space import RatioSpace
 
 _RELATIVE = (0.2, 1.8)  # bounds of x under a budget: a layer at 1/25 to 3 times the mean share
 _LINEAR = 10.0  # a tenth of the median harm is where steps turn from linear to logarithmic
-_STEP = 0.97  # of the MACs of the best plan, for the next one, where a drop is given
+_STEP = 0.97  # of what the best plan costs, for the next one, where a drop is given
 _NEARBY = 200  # plans tried around a point whose own plan is known already
 
 
@@ -182,9 +183,9 @@ def _asked(space: RatioSpace, seen: Sequence[Trial], running: Sequence[Plan], se
     elif not any(points <= 0 for points in over):  # as long as nothing keeps the drop, that is what is looked for
         outcomes = [(points, {}) for points in _evened(over)]
     else:
-        dense = max(space.problem.dense.macs, 1)
+        dense = space.problem.dense_figure
         outcomes = [
-            (space.problem.cost(trial.plan).macs / dense, {"drop": points})
+            (space.problem.figure(trial.plan) / dense, {"drop": points})
             for trial, points in zip(seen, _evened(over), strict=True)
         ]
     past = [create_trial(state=TrialState.RUNNING, params=at(plan), distributions=box) for plan in running]
@@ -208,8 +209,8 @@ def _cheaper(space: RatioSpace, trials: Sequence[Trial]) -> RatioSpace:
     best = cheapest_kept(space.problem, trials)
     if space.problem.budget is not None or not best.choices:
         return space
-    limit = Budget(macs=max(int(_STEP * space.problem.cost(best).macs), 1))
-    return replace(space, problem=replace(space.problem, budget=limit))
+    problem = space.problem
+    return replace(space, problem=problem.limited(_STEP * problem.figure(best) / problem.dense_figure))
 
 
 def _evened(values: Sequence[float]) -> list[float]:

@@ -8,78 +8,21 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from polyadic.schema import Budget, Choice, Cost, Plan, Rank
-
-
-@dataclass(frozen=True)
-class Ladder:
-    """The ranks of one layer in one format.
-
-    Attributes:
-        layer: name of the layer.
-        format: name of the format.
-        ranks: cheapest first; each is cheaper than the dense layer.
-        macs: multiply-accumulates of the chain at each rank.
-        dense_macs: those of the dense layer.
-        params: numbers of the chain at each rank; none where nothing but MACs counts.
-        dense_params: those of the dense layer.
-        errors: relative error of the kernel at each rank, in the norm of its inputs where there are images; for
-            strategies that want them (:attr:`RankSearch.wants_errors`).
-        suggested: position of the rank that EVBMF suggests; for strategies that want it.
-    """
-
-    layer: str
-    format: str
-    ranks: tuple[Rank, ...]
-    macs: tuple[int, ...]
-    dense_macs: int
-    params: tuple[int, ...] = ()
-    dense_params: int = 0
-    errors: tuple[float, ...] | None = None
-    suggested: int | None = None
-
-    def position(self, choice: Choice) -> int:
-        """Where on the ladder the rank of ``choice`` stands."""
-        return self.ranks.index(choice.rank)
-
-    def within(self, macs: float) -> int:
-        """The highest position that takes at most ``macs``; the first one where none does."""
-        return max(bisect_right(self.macs, macs) - 1, 0)
-
-    def only(self, positions: Sequence[int]) -> Ladder:
-        """The same ladder with some of its ranks; a suggestion that is not among them is dropped."""
-        kept = sorted(set(positions))
-        return replace(
-            self,
-            ranks=tuple(self.ranks[at] for at in kept),
-            macs=tuple(self.macs[at] for at in kept),
-            params=tuple(self.params[at] for at in kept) if self.params else (),
-            errors=tuple(self.errors[at] for at in kept) if self.errors is not None else None,
-            suggested=kept.index(self.suggested) if self.suggested in kept else None,
-        )
-
-    def thinned(self, rungs: int) -> Ladder:
-        """At most ``rungs`` ranks between the cheapest and the dearest, closer together where they are cheap.
-
-        Evenly in the square root of the MACs: a rank more changes little where there are many.
-        """
-        low, high = self.macs[0] ** 0.5, self.macs[-1] ** 0.5
-        steps = max(rungs - 1, 1)
-        return self.only([self.within((low + (high - low) * n / steps) ** 2 * (1 + 1e-9)) for n in range(rungs)])
+from polyadic.schema import Budget, Choice, Cost, Measure, Plan
+from polyadic.search.ladder import Ladder
 
 
 @dataclass(frozen=True)
 class Problem:
     """What there is to choose from, layer after layer in the order of the network, and what is asked.
 
-    With a ``budget`` the best network within it is looked for; without one, the cheapest (in MACs) whose drop before
-    fine-tuning is ``allowed``.
+    With a ``budget`` the best network within it is looked for; without one, the cheapest whose drop before fine-tuning
+    is ``allowed``. Cheapest means fastest where the ladders hold times, and of fewest MACs otherwise.
 
     Attributes:
         ladders: one per layer and format.
@@ -88,6 +31,7 @@ class Problem:
         budget: what the compressed network may cost.
         allowed: points that the whole network may lose before fine-tuning.
         number_bytes: of each number that a plan saves.
+        refused: why a layer that formats serve has no ladder, by its name.
     """
 
     ladders: tuple[Ladder, ...]
@@ -96,20 +40,55 @@ class Problem:
     budget: Budget | None = None
     allowed: float = math.inf
     number_bytes: int = 4
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     def cost(self, plan: Plan) -> Cost:
         """What the network costs with ``plan``, from integers alone."""
-        params, macs = self.dense.params, self.dense.macs
-        for choice in plan.choices:
-            ladder = self.ladder(choice)
-            position = ladder.position(choice)
-            macs += ladder.macs[position] - ladder.dense_macs
-            params += ladder.params[position] - ladder.dense_params if ladder.params else 0
-        return self._cost(params, macs)
+        taken = [(self.ladder(choice), self.ladder(choice).position(choice)) for choice in plan.choices]
+        macs, params, latency = (
+            sum(ladder.saved(at, measure) for ladder, at in taken) for measure in ("macs", "params", "latency")
+        )
+        return self.cost_after(int(macs), int(params), latency)
 
-    def cost_after(self, saved_macs: int, saved_params: int) -> Cost:
+    def cost_after(self, saved_macs: int, saved_params: int, saved_latency: float = 0.0) -> Cost:
         """What the network costs once so much is saved."""
-        return self._cost(self.dense.params - saved_params, self.dense.macs - saved_macs)
+        dense = self.dense
+        return Cost(
+            dense.params - saved_params,
+            dense.macs - saved_macs,
+            dense.bytes - saved_params * self.number_bytes,
+            None if dense.latency is None else dense.latency - saved_latency,
+        )
+
+    @property
+    def measure(self) -> Measure:
+        """What cost means where it has to be one number: the first of latency, MACs and parameters that is limited.
+
+        Without a budget it is latency where the ladders hold times, and MACs otherwise.
+        """
+        timed = self.dense.latency is not None and all(ladder.times for ladder in self.ladders)
+        limits = self.budget.limits if self.budget is not None else {"latency": 0.0, "macs": 0.0}
+        if timed and "latency" in limits:
+            return "latency"
+        counted = "macs" in limits or not limits or not all(ladder.params for ladder in self.ladders)
+        return "macs" if counted else "params"
+
+    def figure(self, plan: Plan) -> float:
+        """What the network costs with ``plan``, by :attr:`measure`."""
+        return float(getattr(self.cost(plan), self.measure))
+
+    @property
+    def dense_figure(self) -> float:
+        """What the dense network costs, by :attr:`measure`; above 0, to be divided by."""
+        cost = float(getattr(self.dense, self.measure))
+        return cost if cost > 0 else 1.0
+
+    def limited(self, share: float) -> Problem:
+        """The same layers under a budget: that share of the dense network, by :attr:`measure`."""
+        limit = share * float(getattr(self.dense, self.measure))
+        if self.measure == "latency":
+            return replace(self, budget=Budget(latency=limit))
+        return replace(self, budget=Budget(**{self.measure: max(int(limit), 1)}))
 
     def admits(self, plan: Plan) -> bool:
         """Whether ``plan`` keeps the budget; yes where there is none."""
@@ -122,9 +101,6 @@ class Problem:
     def of_layer(self) -> dict[str, tuple[Ladder, ...]]:
         """The ladders of each layer, in the order of the network."""
         return self._by_layer
-
-    def _cost(self, params: int, macs: int) -> Cost:
-        return Cost(params, macs, self.dense.bytes + (params - self.dense.params) * self.number_bytes)
 
     @cached_property
     def _by_name(self) -> dict[tuple[str, str], Ladder]:
@@ -252,21 +228,20 @@ def plan_of(chosen: Sequence[tuple[Ladder, int]]) -> Plan:
 
 
 def cheapest_kept(problem: Problem, trials: Sequence[Trial]) -> Plan:
-    """Of the plans tried as they are, the one of fewest MACs that kept the allowed drop; empty if none did."""
+    """Of the plans tried as they are, the cheapest one that kept the allowed drop; empty if none did."""
     kept = [trial.plan for trial in trials if trial.joint and trial.drop <= problem.allowed]
-    return min(kept, key=lambda plan: problem.cost(plan).macs, default=Plan())
+    return min(kept, key=problem.figure, default=Plan())
 
 
 def cheapest_plan(problem: Problem) -> Plan:
-    """Every layer in the format and at the rank of fewest MACs (of fewest parameters where those are limited alone)."""
-    limits = problem.budget.limits if problem.budget is not None else {}
-    by_params = bool(limits) and "macs" not in limits
-
-    def cost(option: tuple[Ladder, int]) -> int:
-        ladder, at = option
-        return ladder.params[at] if by_params and ladder.params else ladder.macs[at]
-
-    layers = problem.of_layer().values()
+    """Every layer in the format and at the rank that cost least, by :attr:`Problem.measure`."""
+    layers, measure = problem.of_layer().values(), problem.measure
     return plan_of(
-        [min(((ladder, at) for ladder in ladders for at in range(len(ladder.ranks))), key=cost) for ladders in layers]
+        [
+            min(
+                ((ladder, at) for ladder in ladders for at in range(len(ladder.ranks))),
+                key=lambda option: option[0].costs(measure)[option[1]],
+            )
+            for ladders in layers
+        ]
     )

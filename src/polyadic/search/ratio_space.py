@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from polyadic.schema import Plan
-from polyadic.search.loss_table import Option
-from polyadic.search.rank_search import Ladder, Problem, plan_of
+from polyadic.search.ladder import Ladder
+from polyadic.search.loss_table import DENSE, Option
+from polyadic.search.rank_search import Problem, plan_of
 
 _HALVINGS = 60  # of the logarithm of the common factor, between 1e-6 and 1e6
 
@@ -25,22 +26,18 @@ class RatioSpace:
     Attributes:
         problem: what is asked.
         options: per layer; their harm is the relative error of the kernel.
-        by_params: whether cost means parameters, because those are limited alone; otherwise it means MACs.
     """
 
     problem: Problem
     options: dict[str, list[Option]]
-    by_params: bool
 
     @staticmethod
     def of(problem: Problem) -> RatioSpace:
         """With the ladders of the problem; without errors on them the first format of each layer is taken."""
-        limits = problem.budget.limits if problem.budget is not None else {}
-        by_params = bool(limits) and "macs" not in limits and all(ladder.params for ladder in problem.ladders)
-        space = RatioSpace(problem, {}, by_params)
+        space = RatioSpace(problem, {})
         for layer, ladders in problem.of_layer().items():
             known = ladders if all(ladder.errors is not None for ladder in ladders) else ladders[:1]
-            every = [option for ladder in known for option in _options(ladder)] + [Option(None, -1, 0, 0, 0.0)]
+            every = [option for ladder in known for option in _options(ladder)] + [DENSE]
             rising = sorted(every, key=lambda option: (space.cost(layer, option), option.harm))
             least = itertools.accumulate((option.harm for option in rising), min)
             space.options[layer] = [
@@ -50,23 +47,22 @@ class RatioSpace:
             ]
         return space
 
-    def cost(self, layer: str, option: Option) -> int:
-        """What a layer costs in an option."""
-        ladder = self.problem.of_layer()[layer][0]
-        return ladder.dense_params - option.params if self.by_params else ladder.dense_macs - option.macs
+    def cost(self, layer: str, option: Option) -> float:
+        """What a layer costs in an option, by :attr:`Problem.measure`."""
+        ladder, measure = self.problem.of_layer()[layer][0], self.problem.measure
+        return ladder.dense_cost(measure) - option.saved(measure)
 
     def shares(self, plan: Plan) -> list[float]:
         """What each layer keeps of its cost, above 0; 1 where it stays dense."""
-        kept = []
-        for layer, ladders in self.problem.of_layer().items():
-            choice, first = plan.of(layer), ladders[0]
-            dense = first.dense_params if self.by_params else first.dense_macs
+        kept, measure = [], self.problem.measure
+        for layer in self.problem.of_layer():
+            choice = plan.of(layer)
             if choice is None:
                 kept.append(1.0)
                 continue
             ladder = self.problem.ladder(choice)
-            costs = ladder.params if self.by_params else ladder.macs
-            kept.append(max(costs[ladder.position(choice)], 1) / max(dense, 1))
+            cost, dense = ladder.costs(measure)[ladder.position(choice)], ladder.dense_cost(measure)
+            kept.append(max(cost, 1e-6 * dense) / dense if dense > 0 else 1.0)
         return kept
 
     def plan(self, shares: Sequence[float]) -> Plan | None:
@@ -98,7 +94,7 @@ class RatioSpace:
 
         def next_step(number: int) -> tuple[float, int]:
             layer, options = layers[number], self.options[layers[number]]
-            dense = max(self.cost(layer, options[-1]), 1)
+            dense = self.cost(layer, options[-1]) or 1.0
             return self.cost(layer, options[at[number] + 1]) / dense / shares[number], number
 
         waiting = [next_step(number) for number in range(len(at)) if at[number] + 1 < len(self.options[layers[number]])]
@@ -114,7 +110,8 @@ class RatioSpace:
 
     def _admits(self, at: Sequence[int]) -> bool:
         chosen = [options[position] for options, position in zip(self.options.values(), at, strict=True)]
-        cost = self.problem.cost_after(sum(one.macs for one in chosen), sum(one.params for one in chosen))
+        macs, params = sum(one.macs for one in chosen), sum(one.params for one in chosen)
+        cost = self.problem.cost_after(macs, params, sum(one.latency for one in chosen))
         return self.problem.budget is None or self.problem.budget.admits(cost)
 
     def _plan(self, at: Sequence[int]) -> Plan:
@@ -126,8 +123,4 @@ def _options(ladder: Ladder) -> list[Option]:
     """Errors fall along the ladder, as far as they are known; noise of a solver must not let a rank drop out."""
     measured = ladder.errors if ladder.errors is not None else tuple(1.0 / (at + 2) for at in range(len(ladder.ranks)))
     falling = itertools.accumulate(measured, min)
-    params = ladder.params or (ladder.dense_params,) * len(ladder.ranks)
-    return [
-        Option(ladder, at, ladder.dense_macs - ladder.macs[at], ladder.dense_params - params[at], error)
-        for at, error in enumerate(falling)
-    ]
+    return [Option.of(ladder, at, error) for at, error in enumerate(falling)]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from polyadic.schema import Plan
-from polyadic.search.rank_search import Ladder
+from polyadic.schema import Measure, Plan
+from polyadic.search.ladder import Ladder
 
 
-def relaxed(plan: Plan, ladders: Sequence[Ladder], share: float) -> Plan:
-    """``plan`` with each layer moved up its ladder by ``share`` (0 to 1) of its distance to the dense layer, in MACs.
+def relaxed(plan: Plan, ladders: Sequence[Ladder], share: float, measure: Measure = "macs") -> Plan:
+    """``plan`` with each layer moved up its ladder by ``share`` (0 to 1) of its distance to the dense layer, in cost.
 
     A layer that is near dense already stays below it: ladders end there.
     """
@@ -18,8 +18,7 @@ def relaxed(plan: Plan, ladders: Sequence[Ladder], share: float) -> Plan:
     choices = []
     for choice in plan.choices:
         ladder = by_name[choice.layer, choice.format]
-        macs = ladder.macs[ladder.ranks.index(choice.rank)]
-        target = macs + share * (ladder.dense_macs - macs)
-        position = max(at for at, cost in enumerate(ladder.macs) if cost <= target)
+        cost = ladder.costs(measure)[ladder.position(choice)]
+        position = ladder.within(cost + share * (ladder.dense_cost(measure) - cost), measure)
         choices.append(replace(choice, rank=ladder.ranks[position]))
     return Plan(tuple(choices))

@@ -9,10 +9,8 @@ the worker who looks, or where the process is known to be gone, the claim is voi
 
 from __future__ import annotations
 
-import itertools
 import os
 import socket
-import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
@@ -20,18 +18,17 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution
-from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from sqlalchemy.exc import SQLAlchemyError
 
 from polyadic.errors import PolyadicError, StorageError
 from polyadic.schema import Plan
+from polyadic.search.claim import BEAT, Claim, Holder, failed, gone
+from polyadic.search.ladder import Ladder
 from polyadic.search.quiet import quiet_optuna
-from polyadic.search.rank_search import Ladder, Trial
+from polyadic.search.rank_search import Trial
 from polyadic.search.study_storage import closed, opened, shown, storage_errors
 
-_RUN, _BEAT, _WORKER = "run", "beat", "worker"
+_RUN, _WORKER, _WHERE = "run", "worker", "where"
 
 
 class StudyLog:
@@ -80,7 +77,7 @@ class StudyLog:
                 f"study {name!r} in {shown(url)} belongs to a run with another model, data or options: repeat those to "
                 "resume, or choose another storage"
             )
-        self._claims: dict[Plan, _Claim] = {}
+        self._claims: dict[Plan, Claim] = {}
         self._known: dict[int, Trial] = {}
         self._heard: dict[int, tuple[int, float]] = {}  # of others' claims: the last count, and when it was new
 
@@ -111,29 +108,45 @@ class StudyLog:
             else:
                 with storage_errors(self.url):
                     number = self._storage.get_trial_id_from_study_id_trial_number(self._id, frozen.number)
-                    _failed(self._storage, number)
+                    failed(self._storage, number)
         return alive
 
-    def claim(self, plan: Plan) -> bool:
-        """Let the others know that this worker tries ``plan``; False if one of them was quicker.
+    def claim(self, plan: Plan, where: str = "", *, again: bool = False) -> bool:
+        """Let the others know that this worker tries ``plan`` (in the folder ``where``); False if one was quicker.
 
-        Of two claims of one plan the earlier one holds: each worker writes first and looks then.
+        Of two claims of one plan the earlier one holds: each worker writes first and looks then. ``again`` claims also
+        what has been done.
 
         Raises:
             StorageError: the storage cannot be used.
         """
-        marks = {"plan": plan.to_json(), _BEAT: 0, _WORKER: f"{socket.gethostname()}:{os.getpid()}"}
+        marks = {"plan": plan.to_json(), BEAT: 0, _WORKER: f"{socket.gethostname()}:{os.getpid()}", _WHERE: where}
         with storage_errors(self.url):
             trial_id = self._storage.create_new_trial(self._id, self._template(plan, TrialState.RUNNING, marks))
             number = self._storage.get_trial(trial_id).number
-        for other in self._in(TrialState.RUNNING, TrialState.COMPLETE):
+        done = () if again else (TrialState.COMPLETE,)
+        for other in self._in(TrialState.RUNNING, *done):
             unheard_of = other.number not in self._known
             if other.number < number and unheard_of and other.user_attrs.get("plan") == marks["plan"]:
                 with storage_errors(self.url):
-                    _failed(self._storage, trial_id)
+                    failed(self._storage, trial_id)
                 return False
-        self._claims[plan] = _Claim(self._storage, trial_id, number, self.interval)
+        self._claims[plan] = Claim(self._storage, trial_id, number, self.interval)
         return True
+
+    def holder(self, plan: Plan) -> Holder | None:
+        """Who has claimed ``plan`` first of those that have not given it up; None if nobody has.
+
+        Raises:
+            StorageError: the storage cannot be used.
+        """
+        known = plan.to_json()
+        for frozen in self._in(TrialState.RUNNING, TrialState.COMPLETE):
+            said = frozen.user_attrs
+            if said.get("plan") == known:
+                finished = frozen.state == TrialState.COMPLETE
+                return Holder(str(said.get(_WORKER)), str(said.get(_WHERE, "")), int(said.get(BEAT, 0)), finished)
+        return None
 
     def add(self, trial: Trial, details: Mapping[str, Any]) -> None:
         """Keep a trial, in the storage before this returns.
@@ -183,9 +196,9 @@ class StudyLog:
 
     def _lives(self, frozen: FrozenTrial) -> bool:
         """Whether the worker of a claim has shown life of late, as far as can be told from here."""
-        if _gone(str(frozen.user_attrs.get(_WORKER, ""))):
+        if gone(str(frozen.user_attrs.get(_WORKER, ""))):
             return False
-        beat, now = int(frozen.user_attrs.get(_BEAT, 0)), time.monotonic()
+        beat, now = int(frozen.user_attrs.get(BEAT, 0)), time.monotonic()
         last, since = self._heard.get(frozen.number, (-1, now))
         if beat != last:
             last, since = beat, now
@@ -204,64 +217,3 @@ class StudyLog:
         return create_trial(
             state=state, value=value, params=shares, distributions=distributions, user_attrs=dict(attributes)
         )
-
-
-class _Claim:
-    """A RUNNING trial of this worker, and the thread that counts up its sign of life."""
-
-    def __init__(self, storage: BaseStorage, trial_id: int, number: int, interval: float) -> None:
-        self.number = number
-        self._storage, self._id = storage, trial_id
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._beat, args=(interval,), name=f"claim-{number}", daemon=True)
-        self._thread.start()
-
-    def completed(self, record: Mapping[str, Any], harm: float) -> bool:
-        """Turn the claim into a finished trial; False if others have given it up for lost."""
-        self._stop()
-        try:
-            for key, value in record.items():
-                self._storage.set_trial_user_attr(self._id, key, value)
-            return self._storage.set_trial_state_values(self._id, TrialState.COMPLETE, [harm])
-        except UpdateFinishedTrialError:
-            return False
-
-    def given_up(self) -> None:
-        self._stop()
-        _failed(self._storage, self._id)
-
-    def _stop(self) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _beat(self, interval: float) -> None:
-        for count in itertools.count(1):
-            if self._over.wait(interval):
-                return
-            try:
-                self._storage.set_trial_user_attr(self._id, _BEAT, count)
-            except UpdateFinishedTrialError:
-                return
-            except (StorageInternalError, SQLAlchemyError, OSError):
-                continue  # a beat that the storage missed is made up for by the next one
-
-
-def _failed(storage: BaseStorage, trial_id: int) -> None:
-    try:
-        storage.set_trial_state_values(trial_id, TrialState.FAIL)
-    except UpdateFinishedTrialError:
-        return  # another worker has noticed as well, or the trial has ended after all
-
-
-def _gone(worker: str) -> bool:
-    """Whether a process ("host:pid") ran on this machine and does so no more."""
-    host, _, pid = worker.rpartition(":")
-    if os.name != "posix" or host != socket.gethostname() or not pid.isdigit():
-        return False
-    try:
-        os.kill(int(pid), 0)  # signal 0 asks whether there is such a process, and does nothing to it
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False

@@ -1,4 +1,4 @@
-"""The same share of its multiply-accumulates for every layer."""
+"""The same share of its cost for every layer: of its multiply-accumulates, or of what is limited instead."""
 
 from __future__ import annotations
 
@@ -40,6 +40,6 @@ def uniform_within(problem: Problem) -> Plan:
 
 
 def uniform_plan(problem: Problem, share: float) -> Plan:
-    """Every layer at ``share`` of its MACs (its cheapest rank where that is dearer), in the first of its formats."""
-    first = [ladders[0] for ladders in problem.of_layer().values()]
-    return plan_of([(ladder, ladder.within(share * ladder.dense_macs)) for ladder in first])
+    """Every layer at ``share`` of its cost (its cheapest rank where that is dearer), in the first of its formats."""
+    first, measure = [ladders[0] for ladders in problem.of_layer().values()], problem.measure
+    return plan_of([(ladder, ladder.within(share * ladder.dense_cost(measure), measure)) for ladder in first])

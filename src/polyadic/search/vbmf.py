@@ -2,6 +2,7 @@
 
 EVBMF suggests a rank for each kernel from its singular values alone. Taken at once, these ranks cut deep. So each layer
 goes a share of the way from dense to the suggestion, the same share for all: that share is the weakening factor.
+Where a network is factorised in rounds, every round asks EVBMF anew, of the cores of the kernels as they are by then.
 """
 
 from __future__ import annotations
@@ -47,10 +48,9 @@ def _weakened_plan(problem: Problem, level: float) -> Plan:
     """Level 1/2 is the suggestion, 1 the dense layer, 0 nothing."""
     chosen = []
     for first, *_ in problem.of_layer().values():
-        suggested = first.macs[first.suggested if first.suggested is not None else len(first.macs) // 2]
-        if level <= 0.5:
-            target = 2.0 * level * suggested
-        else:
-            target = suggested + (2.0 * level - 1.0) * (first.dense_macs - suggested)
-        chosen.append((first, first.within(target)))
+        costs, dense = first.costs(problem.measure), first.dense_cost(problem.measure)
+        suggested = costs[first.suggested if first.suggested is not None else len(costs) // 2]
+        beyond = 2.0 * level - 1.0
+        target = 2.0 * level * suggested if beyond <= 0 else suggested + beyond * (dense - suggested)
+        chosen.append((first, first.within(target, problem.measure)))
     return plan_of(chosen)

@@ -1,0 +1,209 @@
+"""Whole networks on the engine: whether a plan is as fast as it was predicted, and what is done if it is not.
+
+Weights do not change the time of a network, so all of it is measured on networks of the plan's structure, before any
+layer is decomposed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor, nn
+
+from polyadic.costing import LatencyModel, Measured, with_random_weights
+from polyadic.engines import Prepared
+from polyadic.schema import Budget, Choice, Plan
+from polyadic.schema.budget import written
+from polyadic.search import Problem
+from polyadic.surgery import copied, rebuild
+
+CORRECTIONS = 4
+"""How often a plan that is too slow is concluded anew, for a tighter limit."""
+
+Conclude = Callable[[Problem], Plan]
+"""What a search concludes from its trials for a problem with another budget."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """A plan on the engine, in milliseconds of a pass.
+
+    Attributes:
+        plan: layer, format, rank; empty where nothing was faster.
+        dense: of the dense network, as the budget knows it.
+        predicted: of the plan, from the times of its blocks.
+        measured: of the whole network with the plan, scaled by what the dense one took beside it.
+        noise: of ``measured``.
+        corrections: how often the plan was concluded anew because it was too slow.
+        put_back: layers that are dense again because the whole was not faster.
+        warnings: what was asked for and not reached.
+    """
+
+    plan: Plan
+    dense: float
+    predicted: float
+    measured: float
+    noise: float
+    corrections: int = 0
+    put_back: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """As people read it."""
+        times = self.dense / self.measured
+        return (
+            f"{written('latency', self.dense)} to {written('latency', self.measured)} a pass ({times:.2f}x faster), "
+            f"timed as a whole; the sum of its blocks had predicted {written('latency', self.predicted)}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the plan and the warnings, as plain data."""
+        return {
+            "dense_ms": self.dense,
+            "predicted_ms": self.predicted,
+            "measured_ms": self.measured,
+            "noise_ms": self.noise,
+            "corrections": self.corrections,
+            "put_back": list(self.put_back),
+        }
+
+
+@dataclass(frozen=True)
+class Track:
+    """Where plans are timed.
+
+    Attributes:
+        model: takes the times.
+        dense: the dense network.
+        example: its input (N, ...).
+        problem: with times on its ladders and that of the dense network.
+    """
+
+    model: LatencyModel
+    dense: nn.Module
+    example: Tensor
+    problem: Problem
+
+    def speed(self, plan: Plan) -> Speed:
+        """Time the whole network with ``plan`` against the dense one.
+
+        Raises:
+            EngineError: the engine does not run it.
+        """
+        network = rebuild(copied(self.dense), plan)
+        for choice in plan.choices:
+            with_random_weights(network.get_submodule(choice.layer))
+        return self.of(plan, self._against_dense(network.eval()))
+
+    def of(self, plan: Plan, pair: Measured) -> Speed:
+        """A measurement of the whole network, in the terms of the budget."""
+        dense, predicted = self.problem.dense.latency, self.problem.cost(plan).latency
+        if dense is None or predicted is None:
+            raise ValueError("plans are timed where the dense network was; the problem knows no latency")
+        scale = dense / pair.dense
+        return Speed(plan, dense, predicted, pair.chain * scale, pair.noise * scale)
+
+    def final(self, speed: Speed, network: nn.Module, *, require_speedup: bool) -> Speed:
+        """Time the ``network`` that came of a plan; what was done to the plan is that of ``speed``.
+
+        Raises:
+            EngineError: the engine does not run it.
+        """
+        if not speed.plan.choices:
+            return speed
+        timed = self.of(speed.plan, self._against_dense(network))
+        timed = replace(timed, corrections=speed.corrections, put_back=speed.put_back)
+        return _warned(self, timed, require_speedup)
+
+    def _against_dense(self, network: nn.Module) -> Measured:
+        return self.model.against(self._prepared, self.model.prepared(network, self.example))
+
+    @cached_property
+    def _prepared(self) -> Prepared:
+        """The dense network; making it ready can take longer than all its passes."""
+        return self.model.prepared(self.dense, self.example)
+
+
+def in_time(track: Track, plan: Plan, conclude: Conclude | None, *, require_speedup: bool) -> Speed:
+    """``plan``, or what has to take its place so that the whole network is fast enough.
+
+    A plan over the limit of latency by more than noise is concluded anew under a limit that is tighter by the same
+    factor, a few times at most. Then, if the whole is not faster than the dense network, the layers that gain least are
+    made dense again, a quarter of them at a time.
+
+    Args:
+        track: where it is timed.
+        plan: what the search concluded, or the user gave.
+        conclude: the search's conclusion from the trials that there are; None where the plan is carried out as it is.
+        require_speedup: whether a network that is not faster than the dense one is refused.
+
+    Raises:
+        EngineError: the engine does not run the network.
+    """
+    speed = track.speed(plan)
+    if conclude is None:
+        return _warned(track, speed, require_speedup)
+    speed = _within_limit(track, speed, conclude)
+    return _warned(track, _faster(track, speed) if require_speedup else speed, require_speedup)
+
+
+def _within_limit(track: Track, first: Speed, conclude: Conclude) -> Speed:
+    budget = track.problem.budget
+    if budget is None or budget.latency is None:
+        return first
+    best = speed = first
+    internal = budget.latency
+    for done in range(1, CORRECTIONS + 1):
+        if speed.measured - speed.noise <= budget.latency:
+            break
+        internal = min(internal, speed.predicted) * budget.latency / speed.measured
+        tighter: Budget = replace(budget, latency=internal)
+        plan = conclude(replace(track.problem, budget=tighter))
+        if plan == speed.plan:
+            break
+        speed = replace(track.speed(plan), corrections=done)
+        best = speed if speed.measured < best.measured else best
+    return best
+
+
+def _faster(track: Track, speed: Speed) -> Speed:
+    put_back: tuple[str, ...] = ()
+    while speed.plan.choices and not speed.measured + speed.noise < speed.dense:
+        ranked = sorted(speed.plan.choices, key=lambda choice: _gain(track.problem, choice))
+        slowest = {choice.layer for choice in ranked[: math.ceil(len(ranked) / 4)]}
+        plan = Plan(tuple(choice for choice in speed.plan.choices if choice.layer not in slowest))
+        if not track.problem.admits(plan):
+            break  # other limits hold first
+        put_back = (*put_back, *(choice.layer for choice in ranked if choice.layer in slowest))
+        faster = track.speed(plan) if plan.choices else Speed(plan, speed.dense, speed.dense, speed.dense, 0.0)
+        speed = replace(faster, corrections=speed.corrections, put_back=put_back)
+    return speed
+
+
+def _gain(problem: Problem, choice: Choice) -> float:
+    ladder = problem.ladder(choice)
+    return ladder.saved(ladder.position(choice), "latency")
+
+
+def _warned(track: Track, speed: Speed, require_speedup: bool) -> Speed:
+    """What was asked for and not reached, in words."""
+    said, where = [], str(track.model)
+    limit = track.problem.budget.latency if track.problem.budget is not None else None
+    if not speed.plan.choices:
+        said.append(f"no plan was faster than the dense network as a whole on {where}: it is returned as it came")
+    elif require_speedup and not speed.measured < speed.dense:
+        said.append(
+            f"the compressed network is not faster than the dense one on {where}: {written('latency', speed.measured)} "
+            f"instead of {written('latency', speed.dense)}"
+        )
+    if limit is not None and speed.measured - speed.noise > limit:
+        said.append(
+            f"the whole network takes {written('latency', speed.measured)} on {where}, more than the "
+            f"{written('latency', limit)} allowed; the sum of its blocks had predicted "
+            f"{written('latency', speed.predicted)}"
+        )
+    return replace(speed, warnings=tuple(said))

@@ -1,0 +1,162 @@
+"""Ladders in milliseconds: which ranks are faster than the layer itself, and which of those an engine likes.
+
+Of every ladder a few ranks are measured and those between them interpolated. A rank is offered if its chain is faster
+than the dense layer, by more than the margin and the noise, and faster than every larger rank: of two ranks that take
+equally long, the larger one loses less.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from torch import Tensor, nn
+
+from polyadic.costing import LatencyModel, Measured, between
+from polyadic.errors import BudgetError
+from polyadic.formats import format_named
+from polyadic.pipeline.options import CompressOptions, OnProgress, Progress
+from polyadic.pipeline.problem import Request
+from polyadic.schema import Cost, LayerSite
+from polyadic.search import Ladder
+
+MARGIN = 0.03  # of the dense layer's time; less is not worth a loss of accuracy
+SAME = 0.01  # times that are nearer than this are taken for equal
+
+
+@dataclass(frozen=True)
+class TimedLadders:
+    """Ladders that hold times.
+
+    Attributes:
+        ladders: with the ranks that are left; those with none are left out.
+        refused: why a layer has none at all, by its name.
+        measured: how many ranks were measured, the others being interpolated.
+    """
+
+    ladders: tuple[Ladder, ...]
+    refused: dict[str, str]
+    measured: int
+
+
+def timed(
+    ladders: Sequence[Ladder],
+    sites: Iterable[LayerSite],
+    model: LatencyModel,
+    points: int,
+    *,
+    faster_only: bool = True,
+    show: OnProgress = lambda _: None,
+) -> TimedLadders:
+    """Measure ``points`` ranks of each ladder; then see the module.
+
+    Args:
+        ladders: as formats give them.
+        sites: the layers.
+        model: takes the times.
+        points: ranks of each ladder that are measured, its ends included.
+        faster_only: leave out ranks that are not faster than the dense layer and every larger rank; otherwise all stay.
+        show: called for each ladder.
+
+    Raises:
+        EngineError: the engine does not run a layer.
+        StorageError: the times cannot be kept.
+    """
+    known = {site.name: site for site in sites}
+    found: list[tuple[Ladder, dict[int, Measured]]] = []
+    for done, ladder in enumerate(ladders, 1):
+        found.append((ladder, _measured(known[ladder.layer], ladder, model, points)))
+        show(Progress("time", done, len(ladders), f"{ladder.layer} {ladder.format}"))
+    dense = {
+        layer: statistics.median(one.dense for ladder, rows in found if ladder.layer == layer for one in rows.values())
+        for layer in known
+        if any(ladder.layer == layer for ladder, _ in found)
+    }
+    kept = [_kept(ladder, rows, dense[ladder.layer], faster_only=faster_only) for ladder, rows in found]
+    left = tuple(ladder for ladder in kept if ladder.ranks)
+    served = {ladder.layer for ladder in left}
+    where = f"{model.engine.name} at batch {model.conditions.batch}"
+    refused = {layer: f"no block of the formats was faster on {where}" for layer in dense if layer not in served}
+    return TimedLadders(left, refused, sum(len(rows) for _, rows in found))
+
+
+def on_engine(
+    ladders: tuple[Ladder, ...],
+    sites: Iterable[LayerSite],
+    options: CompressOptions,
+    request: Request,
+    show: OnProgress,
+) -> tuple[tuple[Ladder, ...], dict[str, str]]:
+    """The ladders with times, and the layers that have none left; as they are where no engine was named.
+
+    Ranks of a plan that the user gave are measured, and none is left out.
+
+    Raises:
+        BudgetError: no layer can be made faster.
+        EngineError: the engine does not run a layer.
+    """
+    if options.latency is None:
+        return ladders, {}
+    faster_only = options.require_speedup and request.plan is None
+    found = timed(ladders, sites, options.latency, options.rungs, faster_only=faster_only, show=show)
+    if not found.ladders:
+        raise BudgetError(
+            f"no layer can be made faster by {', '.join(request.formats)} on {options.latency}: the dense network is "
+            "the fastest there; allow other formats, or --no-require-speedup"
+        )
+    return found.ladders, found.refused
+
+
+def timed_cost(cost: Cost, dense: nn.Module, example: Tensor, options: CompressOptions) -> Cost:
+    """``cost`` with the latency of ``dense``; as it is where no engine was named.
+
+    Raises:
+        EngineError: the engine cannot be used, or does not run the network.
+    """
+    if options.latency is None:
+        return cost
+    options.latency.check()
+    return replace(cost, latency=options.latency.network(dense, example))
+
+
+def _measured(site: LayerSite, ladder: Ladder, model: LatencyModel, points: int) -> dict[int, Measured]:
+    """Times of some positions of a ladder, over all calls of the layer in a pass."""
+    if site.spec is None:
+        raise ValueError(f"layers with ladders have a geometry; {site.name} has none")
+    ranks, fmt = ladder.thinned(points).ranks, format_named(ladder.format)
+    positions = [ladder.ranks.index(rank) for rank in ranks]
+    chains = [fmt.stages(site.spec, rank) for rank in ranks]
+    calls = [(count, model.blocks(site.spec, chains, size)) for size, count in Counter(site.input_sizes).items()]
+    return {
+        at: Measured(
+            sum(count * rows[number].dense for count, rows in calls),
+            sum(count * rows[number].chain for count, rows in calls),
+            sum(count * rows[number].noise for count, rows in calls),
+        )
+        for number, at in enumerate(positions)
+    }
+
+
+def _kept(ladder: Ladder, rows: dict[int, Measured], dense: float, *, faster_only: bool) -> Ladder:
+    """The ladder with times, and without the ranks that are not worth it.
+
+    What is measured best is the difference to the dense layer, which ran in turns; so times are dense less difference.
+    """
+    times = {ladder.macs[at]: dense - (one.dense - one.chain) for at, one in rows.items()}
+    noises = {ladder.macs[at]: one.noise for at, one in rows.items()}
+    least = 1e-3 * dense  # a difference with noise in it may exceed the layer
+    every = tuple(max(between(times, macs), least) for macs in ladder.macs)
+    measured = tuple(at in rows for at in range(len(ladder.ranks)))
+    with_times = replace(ladder, times=every, measured=measured, dense_time=dense)
+    if not faster_only:
+        return with_times
+    fastest, kept = math.inf, []
+    for at in reversed(range(len(ladder.ranks))):
+        enough = max(MARGIN * dense, between(noises, ladder.macs[at]))
+        if dense - every[at] > enough and every[at] < (1 - SAME) * fastest:
+            fastest = every[at]
+            kept.append(at)
+    return with_times.only(kept)

@@ -1,0 +1,43 @@
+"""Rounds of factorisation and fine-tuning, and workers of one storage, on the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from stage import World, assert_refused, last_json
+
+from disks import files_in
+
+QUICK: dict[str, Any] = {"formats": "tucker2,svd", "search": "uniform", "max_drop": None, "budget": "macs=40%"}
+
+
+def test_a_network_of_two_rounds_is_written_loaded_and_reported(world: World, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = world.compress(out, "--json", **QUICK, rounds=2, finetune_epochs=2)
+    assert result.exit_code == 0, result.stderr
+    said = last_json(result)
+    first, second = said["provenance"]["rounds"]
+    assert second["macs"] == said["compressed"]["macs"] <= 0.4 * said["dense"]["macs"] < first["macs"]
+    assert files_in(out / "round-1") == {"trials.jsonl", "network.pt"}
+    assert Path(said["report"]).exists()
+    chosen = json.loads((out / "plan.json").read_text())["layers"]
+    assert {layer["layer"] for layer in chosen} <= {"conv1", "conv2", "head"}
+    assert_refused(world.compress(out, **QUICK, rounds=2), "already holds a result")
+    assert_refused(world.compress(tmp_path / "other", rounds=2), "rounds share the way to a budget")
+
+
+def test_a_second_worker_says_who_concludes_and_ends_well(world: World, tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path / 'study'}"
+    known = {**QUICK, "storage": storage, "finetune_epochs": 0}
+    assert world.compress(tmp_path / "one", **known).exit_code == 0
+    told = world.compress(tmp_path / "two", **known)
+    assert told.exit_code == 0
+    assert f"has concluded the run at {storage} in {tmp_path / 'one'}" in told.stderr.replace("\n", "")
+    assert not (tmp_path / "two" / "result.json").exists()
+    said = last_json(world.compress(tmp_path / "three", "--json", **known))
+    assert said["out"] is None
+    assert said["concluded_by"].rpartition(":")[2].isdigit()
+    again = world.compress(tmp_path / "two", "--resume", "--json", **known)
+    assert last_json(again)["out"] == str(tmp_path / "two")
