@@ -150,8 +150,17 @@ def compress_command(
         raise typer.Exit from other
     if not team.is_main:
         return
-    result = with_provenance(result, {"command": command_line(), "model": model})
-    reloaded = save_and_reload(result, out, origin_for(model, classes, images), images)
+    _deliver(with_provenance(result, {"command": command_line(), "model": model}), out, classes, images, json=json)
+
+
+def _deliver(result: CompressionResult, out: Path, classes: int | None, images: ImageData, *, json: bool) -> None:
+    """Write a result and its page, read it back, say what came of it.
+
+    Raises:
+        typer.Exit: with OVER_BUDGET where more was lost than allowed.
+    """
+    origin = origin_for(str(result.summary.provenance["model"]), classes, images)
+    reloaded = save_and_reload(result, out, origin, images)
     page = report(out)
     if json:
         emit({"out": str(out), "reloaded_score": reloaded, "report": str(page), **summary_document(result.summary)})
