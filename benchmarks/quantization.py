@@ -117,7 +117,8 @@ def row(
         uses = (True,) if options.quick or name == "dense" else (True, False)  # a dense network has no chains
         both = {use: quantize(network, data, quantizer, replace(chosen, balance=use), on_trial=said) for use in uses}
         balance[name] = {
-            ("balanced" if use else "as it is"): asdict(each.trials[-1].verdict) for use, each in both.items()
+            ("balanced" if use else "as it is"): {str(trial.recipe): asdict(trial.verdict) for trial in each.trials}
+            for use, each in both.items()
         }
         made[name] = min(both.values(), key=lambda each: each.trials[-1].verdict.divergence)
     keep(made, folder)

@@ -49,7 +49,7 @@ class Noisy(Quantizer):
     """Adds noise to the weights of the classifier, by recipe; remembers what it was shown."""
 
     name, missing = "noisy", lambda self: None
-    methods, keeps_ends = ("loud", "quiet"), True
+    methods, keeps_ends, corrects = ("loud", "quiet"), True, False
 
     def __init__(self) -> None:
         self.made: list[nn.Module] = []
