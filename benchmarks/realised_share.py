@@ -78,7 +78,7 @@ def searched(name: str, dense: nn.Module, data: ImageData, given: argparse.Names
         "points_lost_interval": summary.drop_interval,
         "layers_by_format": counts,
         "layers_dense": sum(layer.status == "dense" for layer in summary.layers),
-        "speed": summary.provenance.get("speed"),
+        "speed": summary.provenance.get("latency"),
         "minutes": round((time.perf_counter() - began) / 60, 2),
         "plan": summary.plan.to_json(),
         "command": command(),
