@@ -61,7 +61,7 @@ def rows() -> list[Row]:
         Row(search, formats, ratio)
         for formats in ("cp", "mixed")
         for ratio in RATIOS
-        for search in ("uniform", "frontier")
+        for search in ("uniform", "error-bound", "frontier")
     ]
     return [*published, *others]
 
