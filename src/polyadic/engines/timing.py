@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 _WARM_UP_S = 0.2
+_LEAD_S = 0.004  # of untimed passes right before a sample
 _SAMPLE_S = 0.002  # passes shorter than this are repeated within a sample, so that the clock's own cost is small
 
 
@@ -71,27 +72,45 @@ def interleaved(
     Returns:
         The times of each pass, as many of one as of the other.
     """
-    repeats = {name: _repeats(run, clock) for name, run in passes.items()}
+    turns = {name: _turn(run, clock) for name, run in passes.items()}
     samples: dict[str, list[float]] = {name: [] for name in passes}
     began, order = time.perf_counter(), list(passes)
     while len(samples[order[0]]) < rounds or time.perf_counter() - began < seconds * len(passes):
         for name in order:
-            samples[name].append(_sample(passes[name], repeats[name], clock))
+            samples[name].append(turns[name].sample())
         order.reverse()
     return {name: Timing(tuple(values)) for name, values in samples.items()}
 
 
-def _repeats(run: Callable[[], object], clock: Callable[[], float]) -> int:
-    """Warm up, and find how many passes make a sample that is long enough."""
+@dataclass(frozen=True)
+class _Turn:
+    """What is run in one turn: ``leads`` passes untimed, ``repeats`` timed.
+
+    After the turn of another network the threads of this one sleep and its weights are out of the caches. A server that
+    runs one network meets neither, so short passes are led in. Without that, small chains look faster than they are.
+    """
+
+    run: Callable[[], object]
+    clock: Callable[[], float]
+    leads: int
+    repeats: int
+
+    def sample(self) -> float:
+        """Milliseconds of one pass."""
+        for _ in range(self.leads):
+            self.run()
+        began = self.clock()
+        for _ in range(self.repeats):
+            self.run()
+        return 1000.0 * (self.clock() - began) / self.repeats
+
+
+def _turn(run: Callable[[], object], clock: Callable[[], float]) -> _Turn:
+    """Warm up, and find how many passes lead in and how many make a sample that is long enough."""
     began, passes = time.perf_counter(), 0
     while passes < 2 or time.perf_counter() - began < _WARM_UP_S:
         run()
         passes += 1
-    return max(1, round(_SAMPLE_S / (_sample(run, 1, clock) / 1000.0 + 1e-9)))
-
-
-def _sample(run: Callable[[], object], repeats: int, clock: Callable[[], float]) -> float:
-    began = clock()
-    for _ in range(repeats):
-        run()
-    return 1000.0 * (clock() - began) / repeats
+    seconds = _Turn(run, clock, 0, 1).sample() / 1000.0 + 1e-9
+    leads = round(_LEAD_S / seconds)  # none where a pass is so long that its beginning hardly counts
+    return _Turn(run, clock, leads, max(1, round(_SAMPLE_S / seconds)))
