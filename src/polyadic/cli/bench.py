@@ -9,6 +9,7 @@ from typing import Annotated, Any, cast, get_args
 
 import torch
 import typer
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
@@ -31,6 +32,11 @@ from polyadic.models import LIBRARIES, load_model
 from polyadic.reporting import BENCH_COLUMNS, bench_figures, bench_notes, bench_page, bench_rows
 
 DENSE, COMPRESSED = "dense", "compressed"
+
+
+# All columns side by side do not fit a terminal.
+_TIMES = ("network", "engine", "batch", "format", "ms", "speed-up", "quartiles of it", "share of MACs")
+_SIZES = ("network", "engine", "batch", "layout", "quartiles", "memory, MB", "peak, MB", "file, MB", "difference")
 
 
 @reported
@@ -172,18 +178,28 @@ def _print(result: BenchResult) -> None:
     """The table, what was left out, and on what it was measured."""
     screen = Console()
     known: dict[str, Any] = result.environment
-    table = Table(*BENCH_COLUMNS, title=f"{known['processor']}, {known['threads']} thread(s), times of whole batches")
-    for row in bench_rows(result):
-        table.add_row(*row)
-    screen.print(table)
+    title = f"{known['processor']}, {known['threads']} thread(s), times of whole batches"
+    for columns in (_TIMES, _SIZES):
+        table = Table(title=title if columns is _TIMES else None, box=SIMPLE, padding=(0, 1, 0, 0))
+        for column in columns:
+            table.add_column(column, no_wrap=column in ("network", "engine", "format"))
+        for row in bench_rows(result):
+            table.add_row(*(row[BENCH_COLUMNS.index(column)] for column in columns))
+        screen.print(table)
     for note in bench_notes(result):
         screen.print(note, markup=False, highlight=False, soft_wrap=True)
     screen.print(
-        f"Batch norms folded for PyTorch: {result.settings['folding for PyTorch']}. Inputs: random normal numbers.",
+        f"Batch norms folded for PyTorch: {_in_words(result.settings['folding for PyTorch'])}. Inputs: random normal "
+        "numbers.",
         markup=False,
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _in_words(folding: object) -> str:
+    """A setting, told of each network or of all."""
+    return "; ".join(f"{name}: {said}" for name, said in folding.items()) if isinstance(folding, dict) else str(folding)
 
 
 class _Bar:
