@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from polyadic.schema import Budget, Cost, Plan
@@ -93,9 +93,13 @@ def searched(
 
 
 def work(
-    search: RankSearch, problem: Problem, journal: Journal, seconds: float = 0.0, stall_at: int | None = None
+    search: RankSearch,
+    problem: Problem,
+    journal: Journal,
+    seconds: float = 0.0,
+    stall: Callable[[int], None] | None = None,
 ) -> None:
-    """One worker of several, as the pipeline does it; with ``stall_at`` it never ends that trial of its own."""
+    """One worker of several, as the pipeline does it; ``stall`` hears after each claim how many trials it has done."""
     done = 0
     while True:
         running = journal.running
@@ -105,9 +109,8 @@ def work(
         if plan is None or not journal.claim(plan):
             time.sleep(0.02)
             continue
-        if done == stall_at:
-            print("stalled", flush=True)
-            time.sleep(600)
+        if stall is not None:
+            stall(done)
         time.sleep(seconds)
         journal.add(trial_of(problem, plan, search.tunes_layers), {"seconds": seconds})
         done += 1

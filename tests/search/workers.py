@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import socket
-import sys
+import time
 from multiprocessing.process import BaseProcess
 from threading import Barrier
 
@@ -29,24 +29,30 @@ def opened(url: str, run: str = RUN) -> StudyLog:
     return StudyLog(url, run, problem().ladders, interval=INTERVAL, patience=PATIENCE)
 
 
-def worker(
-    url: str, together: Barrier, seconds: float, stall_at: int | None, host: str | None, told: str | None
-) -> None:
-    """Join the study; ``host`` pretends another machine; ``told`` is a file written when it stalls."""
+def worker(url: str, together: Barrier, stalls: bool, host: str | None) -> None:
+    """Join the study; ``host`` pretends another machine.
+
+    One that ``stalls`` never ends its third trial. The other one begins its first when that has begun, so that neither
+    can finish the study before the other has had its turn.
+    """
     if host is not None:
         socket.gethostname = lambda: host
-    if told is not None:
-        sys.stdout = open(told, "w")  # noqa: SIM115 - closed with the process
     together.wait(120)
     log = opened(url)
     together.wait(120)
-    work(Frontier(), problem(), log, seconds, stall_at)
+
+    def stall(done: int) -> None:
+        if done == 2:
+            together.wait(120)
+            time.sleep(600)
+
+    if not stalls:
+        together.wait(120)
+    work(Frontier(), problem(), log, 0.02, stall if stalls else None)
 
 
-def started(
-    url: str, together: Barrier, stall_at: int | None = None, host: str | None = None, told: str | None = None
-) -> BaseProcess:
-    """A worker that begins when all of ``together`` are there, and opens the study at the same moment as they."""
-    process = FORK.Process(target=worker, args=(url, together, 0.02, stall_at, host, told), daemon=True)
+def started(url: str, together: Barrier, *, stalls: bool = False, host: str | None = None) -> BaseProcess:
+    """A worker that opens the study at the same moment as all others of ``together``."""
+    process = FORK.Process(target=worker, args=(url, together, stalls, host), daemon=True)
     process.start()
     return process
