@@ -13,12 +13,7 @@ import polyadic.search.claim as claim
 from polyadic.errors import ConcludedElsewhereError, StorageError
 from polyadic.search import concluding
 
-PATIENCE: dict[str, Any] = {"interval": 0.05, "patience": 0.8}
-
-
-@pytest.fixture(params=["sqlite", "journal"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return f"{request.param}:///{tmp_path / 'study'}"
+PATIENCE: dict[str, Any] = {"interval": 0.1, "patience": 2.0}
 
 
 def elsewhere(patch: pytest.MonkeyPatch) -> None:
