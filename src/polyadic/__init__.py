@@ -2,6 +2,7 @@
 
 from polyadic.errors import PolyadicError
 from polyadic.export import load, save
+from polyadic.layers import fused
 from polyadic.pipeline import CompressionResult, CompressOptions, Progress, compress
 from polyadic.surgery import CP, CP4, SVD, TKDCPD, TT, SpatialSVD, TTMatrix, Tucker2, decompose_, simplified
 
@@ -20,6 +21,7 @@ __all__ = [
     "Tucker2",
     "compress",
     "decompose_",
+    "fused",
     "load",
     "save",
     "simplified",

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -86,13 +87,15 @@ def test_networks_are_left_as_they_were(images: Tensor) -> None:
     assert torch.get_num_threads() == threads
 
 
-def test_a_network_that_an_engine_refuses_leaves_the_others_alone(images: Tensor) -> None:
-    options = BenchOptions(**{**vars(QUICK), "engines": ("onnxruntime", "pytorch"), "batches": (1,)})
-    if ENGINES["onnxruntime"].missing() is not None:
-        pytest.skip("ONNX Runtime is not installed")
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_a_network_that_an_engine_refuses_leaves_the_others_alone(images: Tensor, engine: str) -> None:
+    known = {**vars(QUICK), "engines": (engine, "pytorch"), "batches": (1,), "precisions": ("float32",)}
+    options = BenchOptions(**known)
+    if ENGINES[engine].missing() is not None:
+        pytest.skip(f"{engine} is not installed")
     found = benchmark({"odd": OnlyPython(), "plain": chain(4)}, images, options)
     odd, plain, *on_torch = found.rows
-    assert (odd.network, odd.engine, odd.median_ms, odd.samples_ms) == ("odd", "onnxruntime", None, ())
+    assert (odd.network, odd.engine, odd.median_ms, odd.samples_ms) == ("odd", engine, None, ())
     assert odd.reason is not None
     assert "onnx" in odd.reason.lower()
     assert plain.median_ms is not None
@@ -124,6 +127,43 @@ def test_what_fails_while_it_is_timed_is_a_row_with_the_reason(images: Tensor) -
     assert row.median_ms is None
 
 
+def test_a_compiler_that_fails_leaves_the_other_engines_alone(images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*inputs: Tensor) -> Tensor:
+        raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found in cxx: (None, 'g++')")
+
+    monkeypatch.setattr(torch, "compile", lambda run, **more: fails)
+    monkeypatch.setattr("polyadic.engines.eager.shutil.which", lambda name: name)
+    options = BenchOptions(**{**vars(QUICK), "engines": ("torch-compile", "pytorch")})
+    found = benchmark({"a": chain(4), "b": chain(2)}, images, options)
+    failed, timed = found.rows[:2], found.rows[2:]
+    assert all("apt-get install g++" in str(row.reason) and row.median_ms is None for row in failed)
+    assert all(row.reason is None and row.median_ms for row in timed)
+
+
+class SlowToBegin(nn.Module):
+    """Its first pass over two samples takes long, as one that compiles does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 1)
+        self.first = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.first and len(x) == 2:
+            self.first = False
+            time.sleep(0.3)
+        return self.conv(x)
+
+
+def test_what_an_engine_does_first_is_told_apart_and_not_timed(images: Tensor) -> None:
+    network = SlowToBegin()
+    options = BenchOptions(**{**vars(QUICK), "fold": False})
+    (row,) = benchmark({"it": network}, images, options).rows
+    assert row.ready_s is not None
+    assert 0.3 <= row.ready_s < 30.0
+    assert max(row.samples_ms) < 300.0
+
+
 def test_a_network_whose_answers_are_no_numbers_is_timed(images: Tensor) -> None:
     network = chain(4)
     network[2].bias.data.fill_(float("nan"))  # type: ignore[index, union-attr, operator]
@@ -142,6 +182,17 @@ def test_what_is_missing_or_refused_is_named_once(images: Tensor, monkeypatch: p
         ("pytorch, cpu, int8", "it runs float32, bfloat16, float16, not int8"),
     )
     assert set(found.environment["engines"]) == {"pytorch"}
+
+
+def test_without_a_compiler_the_others_are_measured(images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("polyadic.engines.eager.shutil.which", lambda name: None)
+    monkeypatch.delenv("CXX", raising=False)
+    options = BenchOptions(**{**vars(QUICK), "engines": ("torch-compile", "pytorch-fused")})
+    found = benchmark({"it": chain(4)}, images, options)
+    ((engine, reason),) = found.skipped
+    assert engine == "torch-compile"
+    assert "none is installed: apt-get install g++" in reason
+    assert [(row.engine, row.reason) for row in found.rows] == [("pytorch-fused", None)]
 
 
 def test_progress_goes_from_nothing_to_everything(images: Tensor) -> None:

@@ -76,6 +76,7 @@ def test_a_model_alone_is_timed_and_nothing_is_written(world: World, tmp_path: P
     assert done.exit_code == 0, done.output
     assert "pytorch-nchw" in done.stdout
     assert "speed-up" in done.stdout
+    assert all(column in done.stdout for column in ("ready, s", "memory, MB", "difference")), "no column is cut short"
     assert not list(tmp_path.iterdir())
 
 

@@ -28,6 +28,21 @@ def test_a_network_of_two_rounds_is_written_loaded_and_reported(world: World, tm
     assert_refused(world.compress(tmp_path / "other", rounds=2), "rounds share the way to a budget")
 
 
+def test_rounds_on_an_engine_say_how_fast_each_has_become(world: World, tmp_path: Path) -> None:
+    engine = {"engine": "pytorch-fused", "batch": 2, "threads": 1, "round_to": 1, "latency_dir": tmp_path / "times"}
+    result = world.compress(
+        tmp_path / "out", "--no-require-speedup", "--json", **QUICK, rounds=2, finetune_epochs=2, **engine
+    )
+    assert result.exit_code == 0, result.stderr
+    said = last_json(result)
+    rounds = said["provenance"]["rounds"]
+    assert [one["latency"] for one in rounds] == [one["speed"]["measured_ms"] for one in rounds]
+    assert rounds[1]["latency"] == said["compressed"]["latency"] > 0
+    assert {one["speed"]["dense_ms"] for one in rounds} == {said["dense"]["latency"]}
+    lines = [json.loads(line)["what"] for line in (tmp_path / "times" / "times.jsonl").read_text().splitlines()]
+    assert any("'block', (ConvSpec(" in line for line in lines), "chains of the first round were timed as chains"
+
+
 def test_a_second_worker_says_who_concludes_and_ends_well(world: World, tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path / 'study'}"
     known = {**QUICK, "storage": storage, "finetune_epochs": 0}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 from fake_engine import CALL, FakeEngine, fake_model, known_times
 from polyadic.costing import LatencyCache, LatencyModel, Measured, between, with_random_weights
 from polyadic.costing.latency import compared
-from polyadic.engines import Conditions, Timing, engine_named
+from polyadic.engines import Conditions, Prepared, Timing, engine_named
 from polyadic.formats import format_named
 from polyadic.layers import plain_layer
 from polyadic.schema import ConvSpec, chain_macs
@@ -32,6 +33,29 @@ def test_blocks_are_timed_against_their_layer_in_one_go_and_once_only(tmp_path: 
     fake_model(engine, LatencyCache(tmp_path), batch=2).blocks(WINDOW, CHAINS[:1], (5, 5))
     fake_model(engine, LatencyCache(tmp_path), batch=1).blocks(WINDOW, CHAINS[:1], (5, 4))
     assert len(engine.prepared) == 8, "another size and another batch are measured for themselves"
+
+
+def test_a_chain_is_timed_against_the_chain_that_stands_in_its_place() -> None:
+    model = fake_model()
+    now, lower = CHAINS[2], CHAINS[:2]
+    rows = model.blocks(now, lower, (5, 4))
+    assert [row.dense for row in rows] == pytest.approx([CALL + chain_macs(now, (5, 4)) / 10_000] * 2)
+    assert [row.chain for row in rows] == pytest.approx([CALL + chain_macs(c, (5, 4)) / 10_000 for c in lower])
+    assert model.blocks((WINDOW,), lower, (5, 4)) == model.blocks(WINDOW, lower, (5, 4)) != rows
+
+
+def test_blocks_stand_as_in_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chain is a module of its own, so that an engine which runs chains in one call does so here."""
+    seen: list[list[type[nn.Module]]] = []
+    prepare = FakeEngine._prepare
+
+    def watched(self: FakeEngine, model: nn.Module, *more: Any) -> Prepared:
+        seen.append([type(module) for module in model.children()])
+        return prepare(self, model, *more)
+
+    monkeypatch.setattr(FakeEngine, "_prepare", watched)
+    fake_model().blocks(WINDOW, CHAINS[:1], (5, 4))
+    assert seen == [[nn.ReLU, nn.Conv2d, nn.ReLU], [nn.ReLU, nn.Sequential, nn.ReLU]]
 
 
 def test_networks_are_known_by_their_structure_and_input(tmp_path: Path) -> None:

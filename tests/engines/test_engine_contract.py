@@ -172,10 +172,43 @@ def test_tensorrt_names_the_packages_that_bring_it(monkeypatch: pytest.MonkeyPat
 
 
 def test_compiling_needs_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setattr("polyadic.engines.eager.shutil.which", lambda name: None)
-    with pytest.raises(EngineError, match=r"^torch-compile: .*C\+\+ compiler"):
+    with pytest.raises(
+        EngineError, match=r"^torch-compile: .*C\+\+ compiler, and none is installed: apt-get install g"
+    ):
         engine_named("torch-compile").check(Conditions())
     assert engine_named("pytorch").missing() is None
+
+
+def test_a_compiler_of_the_user_is_the_only_one_that_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "/nowhere/c++")
+    assert "CXX names '/nowhere/c++', which is not there" in str(engine_named("torch-compile").missing())
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (
+            "CppCompileError: C++ compile error\n\nOutput:\na.cpp:1: fatal error: Python.h: No such file\n",
+            "Python.h: No such",
+        ),
+        ("InvalidCxxCompiler: No working C++ compiler found in cxx: (None, 'g++')\n", "it does not start"),
+    ],
+)
+def test_a_compiler_that_fails_is_told_with_the_command_that_installs_one(
+    said: str, words: str, small: nn.Module, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(graph: nn.Module, inputs: object) -> nn.Module:
+        raise RuntimeError(said)
+
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda run, **more: compile_(run, backend=fails, **more))
+    monkeypatch.setattr("polyadic.engines.eager.shutil.which", lambda name: name)
+    with pytest.raises(EngineError, match=r"needs a C\+\+ compiler that works.*apt-get install g\+\+") as caught:
+        PyTorch(compiled=True).prepare(small, images, Conditions(batch=2))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
@@ -200,6 +233,14 @@ def test_every_network_of_a_class_is_compiled(images: Tensor, monkeypatch: pytes
         network = nn.Sequential(nn.Flatten(), nn.Linear(108, width))
         PyTorch(compiled=True).prepare(network, images, Conditions(batch=2)).once()
     assert len(compiled) == 12
+
+
+def test_fused_chains_are_the_same_network_to_the_bit() -> None:
+    chain = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 2, 1)).eval()
+    x = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    plain, fused = (engine_named(name).prepare(chain, x, Conditions(batch=2)) for name in ("pytorch", "pytorch-fused"))
+    assert torch.equal(plain.answer(x)[0], fused.answer(x)[0])
+    assert type(chain) is nn.Sequential
 
 
 def test_lower_precision_is_another_answer(small: nn.Module, images: Tensor) -> None:

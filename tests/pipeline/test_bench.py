@@ -56,7 +56,7 @@ def test_layers_and_statistics_come_back(broken: bool, monkeypatch: pytest.Monke
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
 
 
-def test_a_proof_is_the_divergence_of_the_network_with_chains_and_new_statistics() -> None:
+def test_a_proof_is_the_divergence_of_the_network_with_chains_and_moved_statistics() -> None:
     bench, images = prover(), corner_data()
     trial, _ = bench.prove(PLAN)
     dense = nearly_low_rank()
@@ -68,7 +68,15 @@ def test_a_proof_is_the_divergence_of_the_network_with_chains_and_new_statistics
         if dense.get_submodule(choice.layer).bias is not None:
             chain[-1].bias.data = dense.get_submodule(choice.layer).bias.data
     network.eval()
-    recalibrate(network, [images.normalise(images.train.images(torch.arange(96)))])
+    unlabelled = [images.normalise(images.train.images(torch.arange(96)))]
+    before, other = contents(dense), nearly_low_rank()
+    recalibrate(network, unlabelled)
+    recalibrate(other, unlabelled)
+    for name, value in network.named_buffers():
+        if name.endswith("running_mean"):
+            value.add_(before[name] - other.get_buffer(name))
+        if name.endswith("running_var"):
+            value.mul_(before[name] / other.get_buffer(name))
     x = images.normalise(images.held_out.images(torch.arange(60)))
     with torch.no_grad():
         p, q = (F.log_softmax(model(x).double(), dim=1) for model in (dense, network))
@@ -102,13 +110,16 @@ def test_a_plan_that_is_hopeless_beside_the_best_is_not_looked_at_to_the_end() -
     best, _ = bench.prove(mild)
     assert best.loss is not None
     seen: list[float] = []
+    shares: list[float] = []
     proxy = bench._proxy
 
-    def noted(model: nn.Module, least: float = math.inf) -> Any:
+    def noted(model: nn.Module, least: float, share: float) -> Any:
         seen.append(least)
-        return proxy(model, least)
+        shares.append(share)
+        return proxy(model, least, share)
 
     bench.__dict__["_proxy"] = noted
     bench.prove(harsh, [best])
     bench.prove(Plan(harsh.choices[:1]), [best])
-    assert seen == [best.loss, math.inf]  # single layers are rows of a table and looked at in full
+    assert seen == [best.loss, math.inf]  # single layers are rows of a table: their harms have to be numbers
+    assert shares == [1.0, 0.5]

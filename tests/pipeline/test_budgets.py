@@ -113,7 +113,7 @@ def test_topping_up_uses_what_the_few_ranks_of_the_search_left(net: nn.Module) -
         images(2),
         budget=budget,
         formats=FORMATS,
-        options=CompressOptions(search=search_named("greedy"), rungs=3),
+        options=CompressOptions(search=search_named("pars", evaluations=6, initial=4), rungs=3),
     )
     tried = max(one.cost.macs for one in found.front if one.plan != found.plan)
     limit = Budget.parse(budget, found.dense).macs

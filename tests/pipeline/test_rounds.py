@@ -152,14 +152,18 @@ def test_a_round_of_other_options_is_not_taken_for_this_one(net: nn.Module, tmp_
 
 def test_the_budget_of_a_round_lies_on_the_way() -> None:
     model = nn.Linear(2, 2)
-    dense, target = Cost(params=1000, macs=8000, bytes=4000), Budget(macs=1000, params=900)
+    dense, target = Cost(params=1000, macs=8000, bytes=4000, latency=2.7), Budget(macs=1000, params=900, latency=0.1)
     stages = [Round(model, number, 3, model) for number in (1, 2, 3)]
     limits = [stage.budget(target, dense) for stage in stages]
     assert [limit.macs for limit in limits if limit] == pytest.approx([4000, 2000, 1000], abs=1)
+    assert [limit.latency for limit in limits if limit] == pytest.approx([0.9, 0.3, 0.1])
     assert limits[2] == target
     assert stages[0].budget(None, dense) is None
-    with pytest.raises(BudgetError, match="rounds share the way to macs, params or bytes"):
-        stages[0].budget(Budget(latency=1.0), dense)
+
+
+def test_a_budget_out_of_reach_is_refused_before_the_first_round(net: nn.Module) -> None:
+    with pytest.raises(BudgetError, match=r"the budget is macs <= 192; with every layer at its lowest rank"):
+        in_rounds(net, 4, budget=("macs=0.5%",), show=lambda _: pytest.fail("begun"))
 
 
 @pytest.mark.parametrize(

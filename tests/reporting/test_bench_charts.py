@@ -27,7 +27,7 @@ def row(network: str, engine: str, median: float, speed_up: float | None, batch:
     share = None if network == "dense" or speed_up is None else speed_up / 4.0
     return BenchRow(
         network, engine, "NCHW", Conditions(batch), None, median, median - 0.5, median + 0.5, (median,), speed_up,
-        speed_up, speed_up, share, 1e-6, 2_000_000, 3_000_000, 500_000,
+        speed_up, speed_up, share, 1e-6, 2_000_000, 3_000_000, 500_000, ready_s=12.5,
     )  # fmt: skip
 
 
@@ -83,7 +83,8 @@ def test_a_network_alone_has_times_and_no_speed_up(result: BenchResult) -> None:
 
 def test_rows_and_notes_say_what_was_not_measured(result: BenchResult) -> None:
     rows = bench_rows(result)
-    assert rows[1][5:12] == ("4.000", "3.500 to 4.500", "2.00x", "2.00 to 2.00", "0.50", "3.0", "3.5")
+    times = ("4.000", "3.500 to 4.500", "2.00x", "2.00 to 2.00", "0.50")
+    assert rows[1][5:13] == (*times, "12.50", "3.0", "3.5")
     assert rows[0][7:10] == ("", "", "")
     assert rows[-1][5] == "not timed"
     assert len({len(cells) for cells in rows}) == 1

@@ -11,7 +11,7 @@ from toys import every_plan, loss, toy, trial_of
 from polyadic.schema import Budget, Choice, Cost, Plan
 from polyadic.search import Ladder, Problem, Trial, cheapest_plan
 from polyadic.search.allocation import allocated
-from polyadic.search.loss_table import is_complete, missing_probe, options_of, probes
+from polyadic.search.loss_table import anchors, is_complete, missing_probe, options_of, probes
 from polyadic.search.rank_search import single
 from polyadic.search.ratio_space import RatioSpace
 from polyadic.search.uniform import uniform_plan, uniform_within
@@ -53,6 +53,11 @@ def measured(problem: Problem, harms: Harms) -> list[Trial]:
     ]
 
 
+def blind(problem: Problem) -> Problem:
+    """The same where no errors are known, so that every rank is tried."""
+    return replace(problem, ladders=tuple(replace(ladder, errors=None) for ladder in problem.ladders))
+
+
 def envelope(problem: Problem, harms: Harms, plan: Plan) -> float:
     """The sum of harms, where each rank harms no more than the cheaper ones on its ladder."""
     return sum(
@@ -63,7 +68,7 @@ def envelope(problem: Problem, harms: Harms, plan: Plan) -> float:
 
 @given(tables())
 def test_an_allocation_keeps_the_budget_and_has_room_for_nothing_better(drawn: tuple[Problem, Harms]) -> None:
-    problem, harms = drawn
+    problem, harms = blind(drawn[0]), drawn[1]
     plan = allocated(problem, options_of(problem, measured(problem, harms)))
     assert problem.admits(plan)
     for layer, ladders in problem.of_layer().items():  # no single layer can be bettered
@@ -81,7 +86,7 @@ def test_under_one_limit_it_is_the_best_of_all_plans_but_for_the_step_of_one_lay
 ) -> None:
     problem, harms = drawn
     assert problem.budget is not None
-    problem = replace(problem, budget=Budget(macs=problem.budget.macs))
+    problem = replace(blind(problem), budget=Budget(macs=problem.budget.macs))
     harms = {key: harm + 1e-3 * number for number, (key, harm) in enumerate(harms.items())}  # no two slopes alike
     table = options_of(problem, measured(problem, harms))
     reached = envelope(problem, harms, allocated(problem, table))
@@ -119,7 +124,7 @@ def test_an_allocation_takes_a_budget() -> None:
 
 
 def test_a_table_is_filled_layer_after_layer_and_leaves_what_others_are_at() -> None:
-    problem = toy(Budget(macs=4000), layers=2, formats=2, rungs=2)
+    problem = blind(toy(Budget(macs=4000), layers=2, formats=2, rungs=2))
     order = probes(problem)
     assert len(order) == 8
     assert order[0] == Plan((Choice("layer0", "svd", (1,)),))
@@ -131,6 +136,44 @@ def test_a_table_is_filled_layer_after_layer_and_leaves_what_others_are_at() -> 
     assert is_complete(problem, [trial_of(problem, plan) for plan in order])
     tuned = [replace(trial_of(problem, plan), joint=False) for plan in order]
     assert missing_probe(problem, tuned, ()) == order[0], "a fine-tuned layer says nothing of an untuned one"
+
+
+@given(tables())
+def test_where_errors_are_known_three_rows_of_a_layer_are_tried(drawn: tuple[Problem, Harms]) -> None:
+    problem, _ = drawn
+    order = probes(problem)
+    assert len(set(order)) == len(order)
+    for layer, ladders in problem.of_layer().items():
+        rows = [choice for plan in order for choice in plan.choices if choice.layer == layer]
+        assert 1 <= len(rows) <= 3
+        assert all(problem.ladder(row).position(row) in anchors(problem.ladder(row)) for row in rows)
+        assert all(len(anchors(ladder)) == min(3, len(ladder.ranks)) for ladder in ladders)
+
+
+def test_the_rows_of_a_layer_span_the_errors_of_all_its_formats_and_leave_out_what_is_dearer_and_worse() -> None:
+    good = Ladder("a", "cp-epc", ((1,), (2,), (3,)), (10, 25, 50), 100, errors=(0.5, 0.2, 0.01))
+    poor = Ladder("a", "svd", ((1,), (2,), (3,)), (9, 25, 50), 100, errors=(0.8, 0.6, 0.4))
+    problem = Problem((good, poor), dense=Cost(10, 100, 40))
+    assert probes(problem) == [single(poor, 0), single(good, 0), single(good, 1)]
+    trials = [Trial(plan, harm, joint=True) for plan, harm in zip(probes(problem), (4.096, 0.625, 0.016), strict=True)]
+    found = {(o.ladder.format, o.position): o.harm for o in options_of(problem, trials)["a"] if o.ladder is not None}
+    assert found == pytest.approx(  # 10 error^4 and 10 error^4, up to 0.5 and down to 0.2
+        {("svd", 0): 4.096, ("cp-epc", 0): 0.625, ("cp-epc", 1): 0.016, ("cp-epc", 2): 0.016 / 20**4}, rel=1e-6
+    )
+
+
+def test_one_table_serves_every_budget_and_is_exact_where_harm_is_a_power_of_the_error() -> None:
+    problem = toy(Budget(macs=5000), rungs=12)
+    trials = [trial_of(problem, plan) for plan in probes(problem)]
+    assert probes(replace(problem, budget=Budget(macs=2000))) == probes(problem)
+    table, every = options_of(problem, trials), options_of(blind(problem), _all_rows(problem))
+    for layer, options in every.items():
+        exact = {option.macs: option.harm for option in options}
+        assert all(option.harm == pytest.approx(exact[option.macs], rel=0.02) for option in table[layer])
+
+
+def _all_rows(problem: Problem) -> list[Trial]:
+    return [trial_of(problem, plan) for plan in probes(blind(problem))]
 
 
 def test_options_are_dense_first_and_without_those_that_another_beats() -> None:

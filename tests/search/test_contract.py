@@ -130,8 +130,7 @@ def test_the_budget_is_kept_whenever_the_search_is_ended(name: str, asked: str) 
         assert concluded.choices
     assert loss(problem, plan) <= loss(problem, cheapest_plan(problem))
     wholes = [trial.plan for trial in trials if len(trial.plan.choices) > 1]
-    if name != "frontier":  # which asks what one rank more is worth, beyond the budget too
-        assert all(problem.admits(whole) for whole in wholes)
+    assert all(problem.admits(whole) for whole in wholes)
 
 
 @pytest.mark.parametrize(("name", "asked"), [pair for pair in EVERY if pair[1] in DROPS])
@@ -292,6 +291,6 @@ def test_a_stable_choice_of_format_needs_errors_and_without_them_the_first_forma
 
 def test_greedy_and_frontier_begin_with_the_same_table() -> None:
     problem = BUDGETS["macs"]
-    tables = [[trial.plan for trial in history(name, "macs")[0]][:20] for name in ("greedy", "frontier")]
+    tables = [[trial.plan for trial in history(name, "macs")[0]][:12] for name in ("greedy", "frontier")]
     assert tables[0] == tables[1]
-    assert Greedy().expected_trials(problem) == 21
+    assert Greedy().expected_trials(problem) == 13

@@ -7,7 +7,7 @@ import torch
 from nets import Net, everything_of, images, net, seeded
 from torch import Tensor, nn
 
-from polyadic.surgery import recalibrate, recalibrate_if_better
+from polyadic.surgery import recalibrate, recalibrate_if_better, shift_statistics, statistics_over
 
 
 def first_features(model: nn.Module, x: Tensor) -> Tensor:
@@ -90,3 +90,29 @@ def test_new_statistics_are_kept_only_if_they_help(after: float, kept: bool) -> 
     said = recalibrate_if_better(model, images(9, seed=4).split(3), lambda _: next(scores))
     assert said == (kept, 0.5, after)
     assert (everything_of(model)["state"] == before) is not kept
+
+
+def test_statistics_shift_as_the_features_do_and_stay_where_these_stay() -> None:
+    model, batches = net(), images(40, seed=3).split(20)
+    recalibrate(model, images(64, seed=9).split(32))  # those of its training
+    before = everything_of(model)
+    dense = statistics_over(model, batches)
+    assert everything_of(model)["state"] == before["state"]
+    mean, variance = model.norm.running_mean.clone(), model.norm.running_var.clone()
+    shift_statistics(model, batches, dense)
+    torch.testing.assert_close(model.norm.running_mean, mean)
+    torch.testing.assert_close(model.norm.running_var, variance)
+    with torch.no_grad():
+        for number in model.stem.parameters():
+            number.mul_(3.0)  # features and their means three times as large, variances nine times
+    shift_statistics(model, batches, dense)
+    torch.testing.assert_close(model.norm.running_mean, mean + 2.0 * dense["norm"][0])
+    torch.testing.assert_close(model.norm.running_var, 9.0 * variance)
+
+
+def test_without_batches_statistics_do_not_shift() -> None:
+    model = net()
+    before = everything_of(model)
+    assert statistics_over(model, []) == {}
+    shift_statistics(model, [], {})
+    assert everything_of(model)["state"] == before["state"]

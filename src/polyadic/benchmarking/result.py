@@ -55,6 +55,7 @@ class BenchRow:
         loaded_bytes: memory that the loaded network takes before its first pass.
         pass_bytes: memory by which a pass goes beyond that.
         memory_reason: why no memory was measured, or None.
+        ready_s: seconds that the engine takes to load or compile the network and run it once; in none of the times.
     """
 
     network: str
@@ -75,6 +76,7 @@ class BenchRow:
     loaded_bytes: int | None = None
     pass_bytes: int | None = None
     memory_reason: str | None = None
+    ready_s: float | None = None
 
     @property
     def peak_bytes(self) -> int | None:

@@ -85,12 +85,12 @@ class LatencyModel:
         self.engine.check(self.conditions)
 
     def blocks(
-        self, dense: ConvSpec, chains: Sequence[tuple[Stage, ...]], input_size: tuple[int, ...]
+        self, dense: ConvSpec | tuple[Stage, ...], chains: Sequence[tuple[Stage, ...]], input_size: tuple[int, ...]
     ) -> tuple[Measured, ...]:
-        """Times of ``chains``, each against the layer that it would replace.
+        """Times of ``chains``, each against what it would replace.
 
         Args:
-            dense: the layer.
+            dense: the layer, or the chain that stands in its place by now.
             chains: what could take its place.
             input_size: spatial, of one sample; of fully connected layers the positions.
 
@@ -98,6 +98,7 @@ class LatencyModel:
             EngineError: the engine does not run one of them.
             StorageError: the cache cannot be written.
         """
+        dense = dense[0] if isinstance(dense, tuple) and len(dense) == 1 and isinstance(dense[0], ConvSpec) else dense
         missing = [c for c in dict.fromkeys(chains) if self.cache.get(self._block(dense, c, input_size)) is None]
         for at in range(0, len(missing), _AT_ONCE):
             self._measure(dense, missing[at : at + _AT_ONCE], input_size)
@@ -143,8 +144,10 @@ class LatencyModel:
         spread = middle.dense * (found[-1].chain / found[-1].dense - found[0].chain / found[0].dense) / 2.0
         return replace(middle, noise=max(middle.noise, spread))
 
-    def _measure(self, dense: ConvSpec, chains: Sequence[tuple[Stage, ...]], input_size: tuple[int, ...]) -> None:
-        prepared = {"dense": self._block_of((dense,), input_size)}
+    def _measure(
+        self, dense: ConvSpec | tuple[Stage, ...], chains: Sequence[tuple[Stage, ...]], input_size: tuple[int, ...]
+    ) -> None:
+        prepared = {"dense": self._block_of(dense if isinstance(dense, tuple) else (dense,), input_size)}
         prepared |= {str(at): self._block_of(chain, input_size) for at, chain in enumerate(chains)}
         times = self._timed(prepared)
         for at, chain in enumerate(chains):
@@ -163,9 +166,12 @@ class LatencyModel:
             with engine.at_work():
                 return engine.prepared_graph(graph, (example,), conditions)
         chain = with_random_weights(empty_chain(stages, torch.empty(0)))
-        return engine.prepare(nn.Sequential(nn.ReLU(), *chain, nn.ReLU()), example, conditions)
+        block = chain if len(chain) > 1 else chain[0]  # as it stands in a network
+        return engine.prepare(nn.Sequential(nn.ReLU(), block, nn.ReLU()), example, conditions)
 
-    def _block(self, dense: ConvSpec, chain: tuple[Stage, ...], input_size: tuple[int, ...]) -> tuple[Any, ...]:
+    def _block(
+        self, dense: ConvSpec | tuple[Stage, ...], chain: tuple[Stage, ...], input_size: tuple[int, ...]
+    ) -> tuple[Any, ...]:
         """Everything that decides the time of a block."""
         return (self._place, "block", dense, chain, input_size)
 

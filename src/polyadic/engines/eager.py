@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import shutil
+import sys
 import types
 import warnings
 from collections.abc import Callable
@@ -16,6 +17,8 @@ from torch import Tensor, nn
 
 from polyadic.engines.conditions import Conditions
 from polyadic.engines.engine import Engine, Prepared, tensors_of
+from polyadic.errors import EngineError
+from polyadic.layers import fused
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -28,17 +31,20 @@ class PyTorch(Engine):
     Attributes:
         channels_last: keep images as NHWC in memory, the faster layout for convolutions on most devices.
         compiled: with ``torch.compile``, which needs a C++ compiler on the machine.
+        fused: with chains that run in one call each (:func:`polyadic.fused`).
     """
 
     channels_last: bool = True
     compiled: bool = False
+    fused: bool = False
 
     @property
     def name(self) -> str:
-        """``pytorch``, ``pytorch-nchw``, ``torch-compile``."""
-        if self.compiled:
-            return "torch-compile" if self.channels_last else "torch-compile-nchw"
-        return "pytorch" if self.channels_last else "pytorch-nchw"
+        """``pytorch``, ``pytorch-fused``, ``pytorch-nchw``, ``torch-compile``."""
+        parts = ["torch-compile" if self.compiled else "pytorch"]
+        parts += ["fused"] if self.fused else []
+        parts += [] if self.channels_last else ["nchw"]
+        return "-".join(parts)
 
     @property
     def layout(self) -> str:
@@ -47,8 +53,9 @@ class PyTorch(Engine):
 
     def missing(self) -> str | None:
         """Nothing, for the library is built on it, but for the compiler that ``torch.compile`` calls."""
-        if self.compiled and not any(map(shutil.which, _compilers())):
-            return "torch.compile needs a C++ compiler, and none is installed: apt-get install g++, or set CXX"
+        if self.compiled and shutil.which(_compiler()) is None:
+            where = f"CXX names {_compiler()!r}, which is not there" if os.environ.get("CXX") else "none is installed"
+            return f"torch.compile needs a C++ compiler, and {where}: apt-get install g++, or set CXX to another one"
         return None
 
     def refuses(self, conditions: Conditions) -> str | None:
@@ -60,7 +67,8 @@ class PyTorch(Engine):
         return None
 
     def _prepare(self, model: nn.Module, example: tuple[Tensor, ...], conditions: Conditions) -> Prepared:
-        network = copy.deepcopy(model).eval().to(conditions.device).requires_grad_(False)
+        network = fused(model) if self.fused else copy.deepcopy(model)
+        network = network.eval().to(conditions.device).requires_grad_(False)
         if self.channels_last:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         with warnings.catch_warnings():
@@ -68,12 +76,31 @@ class PyTorch(Engine):
                 warnings.simplefilter("ignore")  # the compiler warns of its own insides
             run = _compiled(network) if self.compiled else network
             prepared = _Prepared(run, example, conditions, self.channels_last)
-            prepared.once()  # what fails or compiles does so now
+            try:
+                prepared.once()  # what fails or compiles does so now
+            except Exception as error:
+                reason = _compiler_s_failure(str(error)) if self.compiled else None
+                if reason is None:
+                    raise
+                raise EngineError(f"{self.name}: {reason}") from error
         return prepared
 
 
-def _compilers() -> tuple[str, ...]:
-    return tuple(filter(None, (os.environ.get("CXX"), "g++", "clang++", "cl")))
+def _compiler() -> str:
+    """The one that torch calls; it looks for no other."""
+    return os.environ.get("CXX") or {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+
+
+def _compiler_s_failure(said: str) -> str | None:
+    """What to do where torch says that the C++ compiler failed rather than the network; None where it does not."""
+    if not any(name in said for name in ("InvalidCxxCompiler", "CppCompileError")):
+        return None
+    errors = (line.strip() for line in said.splitlines() if "error:" in line)
+    first = next(errors, "it does not start")
+    return (
+        f"torch.compile needs a C++ compiler that works, and {_compiler()!r} does not ({first}): apt-get install g++ "
+        "python3-dev, or set CXX to another one"
+    )
 
 
 def _compiled(network: nn.Module) -> Callable[..., object]:

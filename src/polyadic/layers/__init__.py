@@ -32,6 +32,7 @@ from polyadic.layers.factorised_kinds import (
     Tucker2ConvTranspose2d,
     Tucker2ConvTranspose3d,
 )
+from polyadic.layers.fused import FusedChain, fused
 from polyadic.layers.plain import device_of, kernel_of, plain_layer, spec_of, stored
 from polyadic.layers.tensorised import (
     TTConv1d,
@@ -53,6 +54,7 @@ __all__ = [
     "CPConvTranspose3d",
     "FactorisedLayer",
     "Footprint",
+    "FusedChain",
     "SVDConv1d",
     "SVDConv2d",
     "SVDConv3d",
@@ -86,6 +88,7 @@ __all__ = [
     "device_of",
     "empty_chain",
     "filled_chain",
+    "fused",
     "kernel_of",
     "plain_layer",
     "spec_of",

@@ -50,22 +50,28 @@ class Carried:
     def outcomes(self, run: Run) -> dict[str, LayerOutcome]:
         """What happened to each layer; of one that this round left as it was, what the rounds before say."""
         options, before = run.workshop.options, run.round.outcomes
-        return {
-            name: before[name]
-            if name in before and name not in self.kernels
-            else outcome_of(site, self.kernels.get(name), run.request, self.reached.problem, options)
-            for name, site in run.workshop.sites.items()
-        }
+        found = {}
+        for name, site in run.workshop.sites.items():
+            if name in before and name not in self.kernels:
+                found[name] = before[name]
+                continue
+            outcome = outcome_of(site, self.kernels.get(name), run.request, self.reached.problem, options)
+            if name in before:  # what was timed now is the chain of an earlier round
+                outcome = replace(outcome, latency_before=before[name].latency_before)
+            found[name] = outcome
+        return found
 
     def said(self, run: Run) -> dict[str, Any]:
         """Of a round, for the provenance."""
+        cost, speed = network_cost(self.network, run.example), self.reached.speed
         return {
             "budget": str(run.request.budget),
-            **asdict(network_cost(self.network, run.example)),
+            **asdict(cost if speed is None else replace(cost, latency=speed.measured)),
             "layers": [choice.layer for choice in self.reached.plan.choices],
             "trials": len(run.journal.trials),
             "held_out": self.held_out,
             "seconds": run.clock.laps,
+            **({"speed": speed.to_json()} if speed is not None else {}),
         }
 
 

@@ -89,6 +89,7 @@ def _summary(run: Run, carried: Carried, final: FinalScores) -> Summary:
     cost, speed = network_cost(carried.network, run.example), run.final_speed(carried.reached, carried.network)
     if speed is not None:
         cost = replace(cost, latency=speed.measured)
+        carried = replace(carried, reached=carried.reached.timed(speed))
     if run.round.count > 1:
         rounds = (*rounds, carried.said(run))
     summary = Summary(
@@ -107,7 +108,7 @@ def _summary(run: Run, carried: Carried, final: FinalScores) -> Summary:
         provenance={
             **environment(),
             **task.provenance(),
-            **run.provenance(replace(carried.reached, speed=speed)),
+            **run.provenance(carried.reached),
             **_finetuning(carried.report),
             **({"rounds": list(rounds)} if rounds else {}),
         },

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from itertools import count
@@ -16,8 +17,12 @@ from polyadic.formats import format_named
 from polyadic.pipeline.kernels import Kernels
 from polyadic.pipeline.options import CompressOptions, OnProgress, Progress
 from polyadic.schema import Choice, LayerSite, Plan, chain_params
-from polyadic.search import Ladder, RankSearch, rounded
+from polyadic.search import Ladder, RankSearch, anchors, rounded
 from polyadic.surgery import layer_at, plan_stages
+
+_FINER = 3  # times as many ranks where a rank costs neither a trial nor a decomposition
+_SMALL = 0.1  # relative errors below it are not looked at more closely: decompositions of high ranks are dear
+_ROUNDING = 1e-6  # relative errors below it
 
 
 def ladders_of(
@@ -76,22 +81,45 @@ def prepared(
 ) -> tuple[Ladder, ...]:
     """The ladders as ``strategy`` wants them: short where every rank costs time, with errors, with suggestions."""
     if strategy.wants_few_ranks and not strategy.tunes_layers:
-        ladders = tuple(ladder.thinned(rungs) for ladder in ladders)
+        most = _FINER * rungs if strategy.interpolates else rungs
+        ladders = tuple(ladder.thinned(most) for ladder in ladders)
     if strategy.wants_suggestions:
         ladders = tuple(replace(ladder, suggested=_suggested(ladder, kernels.dense)) for ladder in ladders)
     if strategy.wants_errors:
-        total, done = sum(len(ladder.ranks) for ladder in ladders), count(1)
+        wanted = {ladder: anchors(ladder) if strategy.interpolates else range(len(ladder.ranks)) for ladder in ladders}
+        total, done = sum(map(len, wanted.values())), count(1)
         filled = []
-        for ladder in ladders:
-            errors = []
-            for rank in ladder.ranks:
-                factored = kernels.alone(Choice(ladder.layer, ladder.format, rank))
+        for ladder, positions in wanted.items():
+            errors: dict[int, float] = {}
+            for at in positions:
+                if strategy.interpolates and min(errors.values(), default=1.0) < _SMALL:
+                    break
+                factored = kernels.alone(Choice(ladder.layer, ladder.format, ladder.ranks[at]))
                 weighted = factored.weighted_error
-                errors.append(factored.relative_error if weighted is None else weighted)
+                errors[at] = factored.relative_error if weighted is None else weighted
                 show(Progress("decompose", next(done), total, ladder.layer))
-            filled.append(replace(ladder, errors=tuple(errors)))
+            filled.append(replace(ladder, errors=_filled_in(ladder, errors)))
         ladders = tuple(filled)
     return ladders
+
+
+def _filled_in(ladder: Ladder, known: Mapping[int, float]) -> tuple[float, ...]:
+    """Errors at all ranks: as measured, or on straight lines between, log error over the square root of the MACs.
+
+    At no MACs the error is 1. Beyond the last one measured the last line goes on.
+    """
+    if len(known) == len(ladder.ranks):
+        return tuple(known[at] for at in range(len(ladder.ranks)))
+    points = [(0.0, 0.0)]
+    for at, error in sorted(known.items()):
+        points.append((ladder.macs[at] ** 0.5, min(math.log(max(error, _ROUNDING)), points[-1][1])))
+    errors = []
+    for at, macs in enumerate(ladder.macs):
+        right = next((n for n, (x, _) in enumerate(points) if x >= macs**0.5), len(points) - 1)
+        (x0, y0), (x1, y1) = points[right - 1], points[right]
+        line = y0 + (y1 - y0) * (macs**0.5 - x0) / (x1 - x0)
+        errors.append(known.get(at, math.exp(max(line, math.log(_ROUNDING)))))
+    return tuple(errors)
 
 
 def is_excluded(name: str, patterns: Sequence[str]) -> bool:

@@ -198,5 +198,6 @@ def _impossible(problem: Problem, budget: Budget, cheapest: Plan, *, given: bool
         return f"the budget is {budget}; with the given plan the network costs {best}: allow more, or change the plan"
     return (
         f"the budget is {budget}; with every layer at its lowest rank the network still costs {best}: allow more, or "
-        "give formats that go lower" + (", or --no-require-speedup" if problem.dense.latency is not None else "")
+        "give formats that go lower"
+        + (", or --round-to 1, or --no-require-speedup" if problem.dense.latency is not None else "")
     )

@@ -1,9 +1,12 @@
 """Compression in rounds: factorise a little, fine-tune, factorise further (MUSCO: Gusak et al., ICCV-W 2019).
 
-Round k of N has the budget ``dense (target / dense)^(k / N)``, so that each saves the same factor. A layer that was
-factorised before is a layer like others: its chain is contracted to the kernel that it has learnt, which is decomposed
-anew at a lower rank, in any format. What a plan leaves alone keeps its chain to the bit. So every round ends with one
-plan of the dense network, which names each layer once.
+Round k of N has the budget ``dense (target / dense)^(k / N)`` of every cost that is limited, milliseconds included, so
+that each saves the same factor. A layer that was factorised before is a layer like others: its chain is contracted to
+the kernel that it has learnt, which is decomposed anew at a lower rank, in any format. What a plan leaves alone keeps
+its chain to the bit. So every round ends with one plan of the dense network, which names each layer once.
+
+Where an engine was named, a chain is timed against the chain that it would replace, and every round leaves a network
+that was timed as a whole and is faster than the one that it began with, or that one.
 
 (MUSCO decomposes the core of a chain instead. For Tucker-2 that is the same, since its outer factors are orthonormal up
 to a change of basis; for other formats the core does not exist, or decomposing it makes the chain longer.)
@@ -19,7 +22,7 @@ from typing import Any
 from torch import nn
 
 from polyadic.errors import BudgetError
-from polyadic.schema import Budget, Cost, LayerOutcome, LayerSite, Plan, chain_params
+from polyadic.schema import Budget, Cost, LayerOutcome, LayerSite, Plan, Stage, chain_params
 from polyadic.search import Ladder
 from polyadic.surgery import check_finite, contracted, copied, plan_stages
 
@@ -36,6 +39,8 @@ class Round:
         plan: how that was factorised; empty before the first round.
         outcomes: what is known of the layers of ``plan``.
         history: what is said of the rounds before.
+        latency: milliseconds of ``network``, timed beside the dense one at the end of the round before; None where
+            nobody has.
     """
 
     origin: nn.Module
@@ -45,6 +50,7 @@ class Round:
     plan: Plan = field(default_factory=Plan)
     outcomes: Mapping[str, LayerOutcome] = field(default_factory=dict)
     history: tuple[dict[str, Any], ...] = ()
+    latency: float | None = None
 
     @staticmethod
     def first(model: nn.Module, count: int = 1) -> Round:
@@ -72,21 +78,19 @@ class Round:
         """The chains that the rounds before have left, by layer."""
         return {choice.layer: self.network.get_submodule(choice.layer) for choice in self.plan.choices}
 
-    def budget(self, target: Budget | None, dense: Cost) -> Budget | None:
-        """The way from dense to the target that is to be gone by the end of this round.
+    @cached_property
+    def standing(self) -> dict[str, tuple[Stage, ...]]:
+        """The same chains in integers."""
+        return plan_stages(self.origin, self.plan)
 
-        Raises:
-            BudgetError: a limit of latency, which would take a timing of every chain that stands already.
-        """
-        if target is None or self.count == 1:
-            return target
-        if target.latency is not None:
-            raise BudgetError(f"rounds share the way to macs, params or bytes; got {target}: limit one of those")
-        if self.is_last:
+    def budget(self, target: Budget | None, dense: Cost) -> Budget | None:
+        """The way from dense to the target that is to be gone by the end of this round."""
+        if target is None or self.is_last:
             return target
         share = self.number / self.count
+        between = {name: getattr(dense, name) ** (1 - share) * limit**share for name, limit in target.limits.items()}
         limits: dict[str, Any] = {
-            name: max(int(getattr(dense, name) ** (1 - share) * limit**share), limit)
+            name: max(between[name] if name == "latency" else int(between[name]), limit)
             for name, limit in target.limits.items()
         }
         return Budget(**limits)
@@ -97,7 +101,7 @@ class Round:
         Raises:
             BudgetError: there are none.
         """
-        known, standing = {site.name: site for site in sites}, plan_stages(self.origin, self.plan)
+        known, standing = {site.name: site for site in sites}, self.standing
         kept = []
         for ladder in ladders:
             if ladder.layer in standing:
@@ -133,7 +137,8 @@ class Round:
             outcomes: of its layers.
             said: of this round, for the provenance.
         """
-        return Round(self.origin, self.number + 1, self.count, network, plan, outcomes, (*self.history, said))
+        history, latency = (*self.history, said), said.get("latency")
+        return Round(self.origin, self.number + 1, self.count, network, plan, outcomes, history, latency)
 
 
 def check_rounds(rounds: int, budget: tuple[str, ...], plan: Plan | None, storage: str | None) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from polyadic.costing import network_cost
 from polyadic.data import ImageData
-from polyadic.errors import BudgetError, LayerError
+from polyadic.errors import LayerError
 from polyadic.layers import device_of
 from polyadic.pipeline.ladders import ladders_of, ladders_of_plan
 from polyadic.pipeline.options import CompressOptions, OnProgress
@@ -83,27 +83,25 @@ class Run:
     ) -> Run:
         """Take the network in; see :func:`polyadic.compress` for the arguments and what it raises."""
         clock, task = Clock(), task_of(judge).share(stage.number, stage.count)
-        if stage.count > 1 and options.latency is not None:
-            raise BudgetError("rounds do not know of times yet: leave out the rounds, or the engine")
         example = example if example is not None else task.example_input()
         if example is None:
             raise LayerError("finding layers takes an example input; got none: pass example_input, a batch of one")
         dense = stage.dense
         example = example.to(device_of(dense))
-        sites, cost, now = (
-            find_sites(dense, example),
-            *(network_cost(n, example) for n in (stage.origin, stage.network)),
-        )
-        cost, now = (timed_cost(known, dense, example, options) for known in (cost, now))
-        request = Request.of(asked, options, cost)
-        request = replace(request, budget=stage.budget(request.budget, cost))
+        sites = find_sites(dense, example)
+        cost, now = _costs(stage, example, options)
+        whole = Request.of(asked, options, cost)
+        request = replace(whole, budget=stage.budget(whole.budget, cost))
         if request.plan is None:
             ladders = ladders_of(dense, sites, request.formats, options)
         else:
             ladders = ladders_of_plan(dense, sites, request.plan)
+        refused: dict[str, str] = {}
         if not _is_met(request, now):
             ladders = stage.below(ladders, sites)
-        ladders, refused = on_engine(ladders, sites, options, request, on_progress)
+            ladders, refused = on_engine(ladders, sites, options, request, on_progress, stage.standing)
+        if stage.number == 1 and not stage.is_last:
+            whole.problem(ladders, dense, now, refused)  # what no round can reach is refused before the first one
         problem = request.problem(ladders, dense, now, refused)
         workshop = Workshop(dense, task, sites, options, on_progress, stage.chains)
         digest = run_digest(dense, task, ladders, options, request, example)
@@ -141,8 +139,10 @@ class Run:
     @cached_property
     def track(self) -> Track | None:
         """Where plans are timed; None where no engine was named."""
-        model = self.workshop.options.latency
-        return Track(model, self.workshop.dense, self.example, self.problem) if model is not None else None
+        model, stage = self.workshop.options.latency, self.round
+        if model is None:
+            return None
+        return Track(model, stage.origin, self.example, self.problem, self.cost.latency, stage.merged)
 
     def final_speed(self, reached: Reached, network: nn.Module) -> Speed | None:
         """That of the network that went out, timed against the dense one; None where no engine was named."""
@@ -174,6 +174,19 @@ def task_of(judge: Judge) -> Task:
     if isinstance(judge, Task):
         return judge
     return ImageTask(judge) if isinstance(judge, ImageData) else ScoreTask(judge)
+
+
+def _costs(stage: Round, example: Tensor, options: CompressOptions) -> tuple[Cost, Cost]:
+    """Of the dense network, and of the one that the round begins with.
+
+    Raises:
+        EngineError: the engine cannot be used, or does not run the network.
+    """
+    cost, now = (network_cost(network, example) for network in (stage.origin, stage.network))
+    cost = timed_cost(cost, stage.origin, example, options)
+    if stage.latency is not None:
+        return cost, replace(now, latency=stage.latency)
+    return cost, timed_cost(now, stage.network, example, options)
 
 
 def _is_met(request: Request, cost: Cost) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -33,13 +33,14 @@ class Speed:
     """A plan on the engine, in milliseconds of a pass.
 
     Attributes:
-        plan: layer, format, rank; empty where nothing was faster.
+        plan: layer, format, rank; empty where nothing was faster. Of several rounds it is that of the last one.
         dense: of the dense network, as the budget knows it.
         predicted: of the plan, from the times of its blocks.
         measured: of the whole network with the plan, scaled by what the dense one took beside it.
         noise: of ``measured``.
         corrections: how often the plan was concluded anew because it was too slow.
-        put_back: layers that are dense again because the whole was not faster.
+        put_back: layers that are again what they were before, dense in the first round, because the whole was not
+            faster.
         warnings: what was asked for and not reached.
     """
 
@@ -80,13 +81,24 @@ class Track:
         model: takes the times.
         dense: the dense network.
         example: its input (N, ...).
-        problem: with times on its ladders and that of the dense network.
+        problem: with times on its ladders and that of the network that they begin with.
+        latency: of the dense network, as the budget knows it; None where that is what they begin with.
+        merged: from a plan to that of the whole network, with the choices of earlier rounds.
     """
 
     model: LatencyModel
     dense: nn.Module
     example: Tensor
     problem: Problem
+    latency: float | None = None
+    merged: Callable[[Plan], Plan] = field(default=lambda plan: plan)
+
+    @property
+    def before(self) -> float:
+        """Milliseconds of the network that the plans begin with: the dense one, or what earlier rounds have left."""
+        if self.problem.dense.latency is None:
+            raise ValueError("plans are timed where the dense network was; the problem knows no latency")
+        return self.problem.dense.latency
 
     def speed(self, plan: Plan) -> Speed:
         """Time the whole network with ``plan`` against the dense one.
@@ -94,18 +106,21 @@ class Track:
         Raises:
             EngineError: the engine does not run it.
         """
-        network = rebuild(copied(self.dense), plan)
-        for choice in plan.choices:
+        whole = self.merged(plan)
+        network = rebuild(copied(self.dense), whole)
+        for choice in whole.choices:
             with_random_weights(network.get_submodule(choice.layer))
         return self.of(plan, self._against_dense(network.eval()))
 
     def of(self, plan: Plan, pair: Measured) -> Speed:
         """A measurement of the whole network, in the terms of the budget."""
-        dense, predicted = self.problem.dense.latency, self.problem.cost(plan).latency
-        if dense is None or predicted is None:
-            raise ValueError("plans are timed where the dense network was; the problem knows no latency")
-        scale = dense / pair.dense
+        dense = self.before if self.latency is None else self.latency
+        scale, predicted = dense / pair.dense, self.problem.cost(plan).latency or 0.0
         return Speed(plan, dense, predicted, pair.chain * scale, pair.noise * scale)
+
+    def unchanged(self, speed: Speed) -> Speed:
+        """No plan at all, where ``speed`` is that of one."""
+        return Speed(Plan(), speed.dense, self.before, self.before, 0.0)
 
     def final(self, speed: Speed, network: nn.Module, *, require_speedup: bool) -> Speed:
         """Time the ``network`` that came of a plan; what was done to the plan is that of ``speed``.
@@ -113,7 +128,7 @@ class Track:
         Raises:
             EngineError: the engine does not run it.
         """
-        if not speed.plan.choices:
+        if not self.merged(speed.plan).choices:
             return speed
         timed = self.of(speed.plan, self._against_dense(network))
         timed = replace(timed, corrections=speed.corrections, put_back=speed.put_back)
@@ -132,14 +147,14 @@ def in_time(track: Track, plan: Plan, conclude: Conclude | None, *, require_spee
     """``plan``, or what has to take its place so that the whole network is fast enough.
 
     A plan over the limit of latency by more than noise is concluded anew under a limit that is tighter by the same
-    factor, a few times at most. Then, if the whole is not faster than the dense network, the layers that gain least are
-    made dense again, a quarter of them at a time.
+    factor, a few times at most. Then, if the whole is not faster than before, the layers that gain least are put back
+    to what they were, a quarter of them at a time. Before is the dense network, or what earlier rounds have left.
 
     Args:
         track: where it is timed.
         plan: what the search concluded, or the user gave.
         conclude: the search's conclusion from the trials that there are; None where the plan is carried out as it is.
-        require_speedup: whether a network that is not faster than the dense one is refused.
+        require_speedup: whether a network that is not faster than before is refused.
 
     Raises:
         EngineError: the engine does not run the network.
@@ -172,14 +187,15 @@ def _within_limit(track: Track, first: Speed, conclude: Conclude) -> Speed:
 
 def _faster(track: Track, speed: Speed) -> Speed:
     put_back: tuple[str, ...] = ()
-    while speed.plan.choices and not speed.measured + speed.noise < speed.dense:
+    others = replace(track.problem.budget or Budget(), latency=None)
+    while speed.plan.choices and not speed.measured + speed.noise < track.before:
         ranked = sorted(speed.plan.choices, key=lambda choice: _gain(track.problem, choice))
         slowest = {choice.layer for choice in ranked[: math.ceil(len(ranked) / 4)]}
         plan = Plan(tuple(choice for choice in speed.plan.choices if choice.layer not in slowest))
-        if not track.problem.admits(plan):
-            break  # other limits hold first
+        if not others.admits(track.problem.cost(plan)):
+            break  # a limit of latency is not kept by what is slower than before; the other limits hold first
         put_back = (*put_back, *(choice.layer for choice in ranked if choice.layer in slowest))
-        faster = track.speed(plan) if plan.choices else Speed(plan, speed.dense, speed.dense, speed.dense, 0.0)
+        faster = track.speed(plan) if plan.choices else track.unchanged(speed)
         speed = replace(faster, corrections=speed.corrections, put_back=put_back)
     return speed
 
@@ -193,7 +209,7 @@ def _warned(track: Track, speed: Speed, require_speedup: bool) -> Speed:
     """What was asked for and not reached, in words."""
     said, where = [], str(track.model)
     limit = track.problem.budget.latency if track.problem.budget is not None else None
-    if not speed.plan.choices:
+    if not track.merged(speed.plan).choices:
         said.append(f"no plan was faster than the dense network as a whole on {where}: it is returned as it came")
     elif require_speedup and not speed.measured < speed.dense:
         said.append(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
@@ -20,8 +20,11 @@ from polyadic.errors import BudgetError
 from polyadic.formats import format_named
 from polyadic.pipeline.options import CompressOptions, OnProgress, Progress
 from polyadic.pipeline.problem import Request
-from polyadic.schema import Cost, LayerSite
+from polyadic.schema import Cost, LayerSite, Stage
 from polyadic.search import Ladder
+
+Standing = Mapping[str, tuple[Stage, ...]]
+"""Chains that stand in the place of layers already, by the layers' names."""
 
 MARGIN = 0.03  # of the dense layer's time; less is not worth a loss of accuracy
 SAME = 0.01  # times that are nearer than this are taken for equal
@@ -50,6 +53,7 @@ def timed(
     *,
     faster_only: bool = True,
     show: OnProgress = lambda _: None,
+    standing: Standing | None = None,
 ) -> TimedLadders:
     """Measure ``points`` ranks of each ladder; then see the module.
 
@@ -60,6 +64,7 @@ def timed(
         points: ranks of each ladder that are measured, its ends included.
         faster_only: leave out ranks that are not faster than the dense layer and every larger rank; otherwise all stay.
         show: called for each ladder.
+        standing: what layers have been replaced by; such a layer is timed as that chain.
 
     Raises:
         EngineError: the engine does not run a layer.
@@ -68,7 +73,8 @@ def timed(
     known = {site.name: site for site in sites}
     found: list[tuple[Ladder, dict[int, Measured]]] = []
     for done, ladder in enumerate(ladders, 1):
-        found.append((ladder, _measured(known[ladder.layer], ladder, model, points)))
+        now = (standing or {}).get(ladder.layer)
+        found.append((ladder, _measured(known[ladder.layer], ladder, model, points, now)))
         show(Progress("time", done, len(ladders), f"{ladder.layer} {ladder.format}"))
     dense = {
         layer: statistics.median(one.dense for ladder, rows in found if ladder.layer == layer for one in rows.values())
@@ -89,10 +95,11 @@ def on_engine(
     options: CompressOptions,
     request: Request,
     show: OnProgress,
+    standing: Standing | None = None,
 ) -> tuple[tuple[Ladder, ...], dict[str, str]]:
     """The ladders with times, and the layers that have none left; as they are where no engine was named.
 
-    Ranks of a plan that the user gave are measured, and none is left out.
+    Ranks of a plan that the user gave are measured, and none is left out. ``standing`` as in :func:`timed`.
 
     Raises:
         BudgetError: no layer can be made faster.
@@ -101,11 +108,12 @@ def on_engine(
     if options.latency is None:
         return ladders, {}
     faster_only = options.require_speedup and request.plan is None
-    found = timed(ladders, sites, options.latency, options.rungs, faster_only=faster_only, show=show)
+    found = timed(ladders, sites, options.latency, options.rungs, faster_only=faster_only, show=show, standing=standing)
     if not found.ladders:
+        fastest = "the network that the earlier rounds have left" if standing else "the dense network"
         raise BudgetError(
-            f"no layer can be made faster by {', '.join(request.formats)} on {options.latency}: the dense network is "
-            "the fastest there; allow other formats, or --no-require-speedup"
+            f"no layer can be made faster by {', '.join(request.formats)} on {options.latency}: {fastest} is the "
+            "fastest there; allow other formats, or --no-require-speedup"
         )
     return found.ladders, found.refused
 
@@ -122,14 +130,17 @@ def timed_cost(cost: Cost, dense: nn.Module, example: Tensor, options: CompressO
     return replace(cost, latency=options.latency.network(dense, example))
 
 
-def _measured(site: LayerSite, ladder: Ladder, model: LatencyModel, points: int) -> dict[int, Measured]:
-    """Times of some positions of a ladder, over all calls of the layer in a pass."""
+def _measured(
+    site: LayerSite, ladder: Ladder, model: LatencyModel, points: int, standing: tuple[Stage, ...] | None
+) -> dict[int, Measured]:
+    """Times of some positions of a ladder, over all calls of the layer in a pass, against the layer as it is now."""
     if site.spec is None:
         raise ValueError(f"layers with ladders have a geometry; {site.name} has none")
     ranks, fmt = ladder.thinned(points).ranks, format_named(ladder.format)
     positions = [ladder.ranks.index(rank) for rank in ranks]
     chains = [fmt.stages(site.spec, rank) for rank in ranks]
-    calls = [(count, model.blocks(site.spec, chains, size)) for size, count in Counter(site.input_sizes).items()]
+    now = standing or (site.spec,)
+    calls = [(count, model.blocks(now, chains, size)) for size, count in Counter(site.input_sizes).items()]
     return {
         at: Measured(
             sum(count * rows[number].dense for count, rows in calls),

@@ -8,13 +8,21 @@ from contextlib import ExitStack
 from functools import cached_property
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from polyadic.pipeline.workshop import Workshop
 from polyadic.schema import Choice, Plan
 from polyadic.search import Trial
-from polyadic.surgery import chain_for, recalibrate, statistics_kept, swapped
+from polyadic.surgery import Statistics, chain_for, shift_statistics, statistics_kept, statistics_over, swapped
 from polyadic.training import Proxy
+
+ROW_SHARE = 0.5
+"""Of the images, for plans of one layer: ResNet-20's losses on 500 and on 1000 images differ by 16 % (one standard
+deviation), where those of neighbouring ranks differ by factors."""
+
+SHIFT_IMAGES = 250
+"""On which the shift of batch-norm statistics is measured: on 250 a ResNet-20 at half its MACs
+loses 0.252 nats, on 1000 0.253."""
 
 
 class Prover:
@@ -28,8 +36,8 @@ class Prover:
     def prove(self, plan: Plan, trials: Sequence[Trial] = ()) -> tuple[Trial, dict[str, Any]]:
         """Put a chain in the place of every layer of ``plan``; what that loses, and what the log shall know of it.
 
-        Batch-norm statistics are taken again where several layers are replaced (PARS: Sobolev et al., 2022). Layers and
-        statistics of the bench come back.
+        Batch-norm statistics follow the features (after PARS: Sobolev et al., 2022), for one layer as for many, so that
+        their losses compare. Layers and statistics of the bench come back.
 
         Args:
             plan: layer, format, rank.
@@ -41,11 +49,26 @@ class Prover:
             for choice in plan.choices:
                 chain = self._chain(choice)
                 stack.enter_context(swapped(workshop.bench, workshop.sites[choice.layer], chain))
-            if several:
-                stack.enter_context(statistics_kept(workshop.bench))
-                recalibrate(workshop.bench, workshop.batches())
-            score = self._proxy(workshop.bench, min(wholes, default=math.inf))
+            stack.enter_context(statistics_kept(workshop.bench))
+            shift_statistics(workshop.bench, self._batches, self._statistics)
+            least = min(wholes, default=math.inf)
+            score = self._proxy(workshop.bench, least, 1.0 if several else ROW_SHARE)
         return Trial(plan, score.drop, joint=True, loss=score.loss), {"interval": score.interval}
+
+    @cached_property
+    def _batches(self) -> list[Tensor]:
+        """A few unlabelled batches."""
+        taken: list[Tensor] = []
+        for batch in self.workshop.batches():
+            taken.append(batch)
+            if sum(map(len, taken)) >= SHIFT_IMAGES:
+                break
+        return taken
+
+    @cached_property
+    def _statistics(self) -> Statistics:
+        """What the batch norms of the dense network see there."""
+        return statistics_over(self.workshop.dense, self._batches)
 
     @cached_property
     def _proxy(self) -> Proxy:

@@ -18,7 +18,7 @@ from polyadic.reporting.writing import storable
 
 BENCH_COLUMNS = (
     "network", "engine", "layout", "batch", "format", "ms", "quartiles", "speed-up", "quartiles of it", "share of MACs",
-    "memory, MB", "peak, MB", "file, MB", "difference",
+    "ready, s", "memory, MB", "peak, MB", "file, MB", "difference",
 )  # fmt: skip
 _BENCH: TypeAdapter[BenchResult] = TypeAdapter(BenchResult)
 
@@ -193,6 +193,7 @@ def _row(row: BenchRow, reference: str) -> tuple[str, ...]:
         _said(row.speed_up, "{:.2f}x") if other else "",
         _span(row.speed_up_low, row.speed_up_high, "{:.2f}") if other else "",
         _said(row.realised_share, "{:.2f}") if other else "",
+        _said(row.ready_s, "{:.2f}"),
         _megabytes(row.loaded_bytes),
         _megabytes(row.peak_bytes),
         _megabytes(row.file_bytes),

@@ -7,6 +7,7 @@ from polyadic.search.frontier import Frontier
 from polyadic.search.greedy import Greedy
 from polyadic.search.journal import Journal
 from polyadic.search.ladder import Ladder
+from polyadic.search.loss_table import anchors
 from polyadic.search.pars import PARS
 from polyadic.search.rank_search import Problem, RankSearch, Trial, cheapest_plan, single
 from polyadic.search.registry import SEARCHES, search_named
@@ -33,6 +34,7 @@ __all__ = [
     "Trial",
     "TrialLog",
     "Uniform",
+    "anchors",
     "cheapest_plan",
     "concluding",
     "relaxed",

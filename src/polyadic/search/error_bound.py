@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import final
 
 from polyadic.schema import Plan
-from polyadic.search.levels import concluded_level, expected_levels, next_level
+from polyadic.search.levels import admitted, concluded_level, expected_levels, next_level
 from polyadic.search.rank_search import Problem, RankSearch, Trial, plan_of
 
 
@@ -41,6 +41,13 @@ class ErrorBound(RankSearch):
     def expected_trials(self, problem: Problem) -> int:
         """One under a budget."""
         return expected_levels(problem)
+
+
+def bounded_within(problem: Problem) -> Plan:
+    """The plan of the smallest bound that the budget admits; nothing is replaced where errors are not known."""
+    if any(ladder.errors is None for ladder in problem.ladders):
+        return Plan()
+    return admitted(lambda level: _bounded_plan(problem, 1.0 - level), problem)
 
 
 def _bounded_plan(problem: Problem, bound: float) -> Plan:

@@ -1,28 +1,34 @@
-"""Allocation along the measured frontier of every layer, corrected by a few trials of whole networks.
+"""Allocation along the frontier of every layer, corrected by a few trials of whole networks.
 
-1. Each layer's loss along its ranks, in each format, is measured once, with all other layers dense
+1. What each layer does alone along its ranks, in each format, is measured at a few of them, with all other layers dense
    (:mod:`polyadic.search.loss_table`).
 2. The budget is divided by Lagrange multipliers (:mod:`polyadic.search.allocation`), for several powers of the losses:
    where layers hurt each other, sums of single losses are no longer right, and which power is, the trials of the whole
-   network tell.
-3. Around the best of these plans every layer is moved one rank up, in the compressed network. That gives what a rank is
-   worth there rather than in the dense network. Ranks then go from where they are worth least to where they are worth
-   most, in exchanges of growing size.
+   network tell. Uniform shares and equal errors are tried beside them.
+3. Around the best power the network is divided into groups of neighbouring layers. Each group in turn is given more of
+   the budget, and all others less: that tells where in the network losses weigh more than single layers say. Then all
+   groups move by as much as that has shown to be worth, in steps of three sizes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
-from polyadic.schema import Choice, Plan
+from polyadic.schema import Plan
 from polyadic.search.allocation import allocated
+from polyadic.search.error_bound import bounded_within
 from polyadic.search.loss_table import Option, is_complete, missing_probe, options_of, probes
 from polyadic.search.rank_search import Problem, RankSearch, Trial, cheapest_kept
 from polyadic.search.uniform import uniform_within
 
 _HALVINGS = 6  # of the budget, where a drop is given
+_WEIGHT = 2.0  # of a group that is given more, on its losses to the power
+_STEPS = (1.0, 0.5, 2.0)  # of all groups together, in that weight for the one that gained or lost most
+
+Table = Mapping[str, Sequence[Option]]
 
 
 @final
@@ -32,11 +38,21 @@ class Frontier(RankSearch):
 
     Attributes:
         powers: of the losses, tried one after the other.
-        exchanges: how many exchanges are tried after the powers; 0 leaves step 3 out.
+        groups: how many parts of the network are given more, one after the other; below 2 leaves step 3 out.
     """
 
     powers: tuple[float, ...] = (1.0, 0.5, 2.0, 0.25)
-    exchanges: int = 8
+    groups: int = 8
+
+    @property
+    def wants_errors(self) -> bool:
+        """Yes: losses are interpolated over them."""
+        return True
+
+    @property
+    def interpolates(self) -> bool:
+        """Yes."""
+        return True
 
     def propose(self, problem: Problem, trials: Sequence[Trial], running: Sequence[Plan] = ()) -> Plan | None:
         """The next row of the table, then whole plans."""
@@ -62,30 +78,38 @@ class Frontier(RankSearch):
         )
 
     def expected_trials(self, problem: Problem) -> int:
-        """The table, the powers, one step up of every layer, the exchanges."""
-        layers = len(problem.of_layer())
+        """The table, the powers and the two plans beside them, the groups, and what they lead to."""
+        rows = len(probes(problem))
         if problem.budget is None:
-            return len(probes(problem)) + _HALVINGS * 2
-        return len(probes(problem)) + len(self.powers) + 1 + (layers + self.exchanges if self.exchanges else 0)
+            return rows + _HALVINGS * 2
+        groups = min(self.groups, len(problem.of_layer()))
+        return rows + len(self.powers) + 2 + (groups + len(_STEPS) if groups > 1 else 0)
 
     def _candidates(self, problem: Problem, trials: Sequence[Trial]) -> list[Plan]:
         """Plans that are to be tried as far as the trials tell, in order; those that were tried are among them."""
         table = options_of(problem, trials)
         if problem.budget is None:
             return self._shrinking(problem, trials, table)
-        plans = [allocated(problem, table, power) for power in self.powers]
-        plans.append(uniform_within(problem))
+        of_power = [allocated(problem, table, power) for power in self.powers]
+        plans = [*of_power, uniform_within(problem), bounded_within(problem)]
+        plans = [plan for plan in plans if plan.choices]
         harms = {trial.plan: trial.harm for trial in trials if trial.joint}
-        if not self.exchanges or any(plan not in harms for plan in plans):
-            return plans
-        best = min(plans, key=lambda plan: harms[plan])
-        upward = {choice.layer: _moved(problem, best, choice, +1) for choice in best.choices}
-        plans += [plan for plan in upward.values() if plan is not None]
         if any(plan not in harms for plan in plans):
             return plans
-        worth = {layer: harms[best] - harms[plan] for layer, plan in upward.items() if plan is not None}
-        exchanged = [_exchanged(problem, best, worth, size) for size in range(1, self.exchanges + 1)]
-        return plans + [plan for plan in exchanged if plan is not None]
+        base, power = min(zip(of_power, self.powers, strict=True), key=lambda pair: harms[pair[0]])
+        parts = _parts([*table], self.groups)
+        if len(parts) < 2:
+            return plans
+        favoured = [allocated(problem, _weighted(table, {part: 1.0}, power), power) for part in parts]
+        plans += favoured
+        if any(plan not in harms for plan in plans):
+            return plans
+        gains = {part: _gain(harms[base], harms[plan]) for part, plan in zip(parts, favoured, strict=True)}
+        most = max(map(abs, gains.values()))
+        for step in _STEPS if most > 0 else ():
+            moved = {part: step * gain / most for part, gain in gains.items()}
+            plans.append(allocated(problem, _weighted(table, moved, power), power))
+        return plans
 
     def _shrinking(self, problem: Problem, trials: Sequence[Trial], table: dict[str, list[Option]]) -> list[Plan]:
         """Allocations at budgets between all and nothing, halved towards the smallest that keeps the drop."""
@@ -103,42 +127,23 @@ class Frontier(RankSearch):
         return plans
 
 
-def _moved(problem: Problem, plan: Plan, choice: Choice, steps: int) -> Plan | None:
-    """``plan`` with one layer moved along its ladder; None beyond its ends."""
-    ladder = problem.ladder(choice)
-    position = ladder.position(choice) + steps
-    if not 0 <= position < len(ladder.ranks):
-        return None
-    moved = replace(choice, rank=ladder.ranks[position])
-    return Plan(tuple(moved if other is choice else other for other in plan.choices))
+def _parts(layers: Sequence[str], groups: int) -> list[tuple[str, ...]]:
+    """Neighbouring layers, in at most that many groups of about equal number."""
+    count = min(groups, len(layers))
+    return [tuple(layers[at * len(layers) // count : (at + 1) * len(layers) // count]) for at in range(count)]
 
 
-def _exchanged(problem: Problem, plan: Plan, worth: dict[str, float], size: int) -> Plan | None:
-    """``plan`` with the ``size`` worthiest layers one rank up, paid by the least worthy ones, each one rank down."""
-
-    def worth_its_cost(choice: Choice) -> float:
-        ladder = problem.ladder(choice)
-        at, costs = ladder.position(choice), ladder.costs(problem.measure)
-        step = costs[min(at + 1, len(costs) - 1)] - costs[at]
-        return worth.get(choice.layer, 0.0) / step if step > 0 else 0.0
-
-    ranked = sorted(plan.choices, key=worth_its_cost, reverse=True)
-    up, rest = ranked[:size], list(reversed(ranked[size:]))
-    moved = plan
-    for choice in up:
-        higher = _moved(problem, moved, _same(moved, choice), +1)
-        if higher is None:
-            return None
-        moved = higher
-    for choice in rest:
-        if problem.admits(moved):
-            return moved
-        moved = _moved(problem, moved, _same(moved, choice), -1) or moved
-    return moved if problem.admits(moved) else None
+def _weighted(table: Table, moved: Mapping[tuple[str, ...], float], power: float) -> Table:
+    """The table with losses of groups weighted, to the power, by that many factors of :data:`_WEIGHT`."""
+    factors = {layer: _WEIGHT ** (far / power) for part, far in moved.items() for layer in part}
+    return {
+        layer: [replace(option, harm=option.harm * factors.get(layer, 1.0)) for option in options]
+        for layer, options in table.items()
+    }
 
 
-def _same(plan: Plan, choice: Choice) -> Choice:
-    found = plan.of(choice.layer)
-    if found is None:
-        raise ValueError(f"a plan that is moved keeps its layers; {choice.layer} is gone")
-    return found
+def _gain(before: float, after: float) -> float:
+    """By how much a plan is better, as a share of both; what is ruined is worse by all."""
+    if not after < math.inf:
+        return -1.0
+    return (before - after) / (before + after) if 0 < before + after < math.inf else 0.0

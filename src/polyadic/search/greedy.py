@@ -18,6 +18,16 @@ from polyadic.search.uniform import uniform_within
 class Greedy(RankSearch):
     """From the dense network down, one layer at a time; the table serves any later budget."""
 
+    @property
+    def wants_errors(self) -> bool:
+        """Yes: losses are interpolated over them."""
+        return True
+
+    @property
+    def interpolates(self) -> bool:
+        """Yes."""
+        return True
+
     def propose(self, problem: Problem, trials: Sequence[Trial], running: Sequence[Plan] = ()) -> Plan | None:
         """The next row of the table; then the plan itself, or a bisection along the descent."""
         probe = missing_probe(problem, trials, running)

@@ -1,18 +1,28 @@
-"""What each layer alone costs and does: one row per format and rank, measured once and used for any budget.
+"""What each layer alone costs and does at every rank: a few rows are tried, the others follow from the kernel's error.
 
-Every rank on every ladder is tried with all other layers dense. Noise and local minima of decompositions can make a
-dearer rank look worse than a cheaper one; so the harm of a rank is the least that it or a cheaper one did.
+Of each layer up to three ranks are tried with all other layers dense. In between the harm is read off a curve over the
+relative error (:mod:`polyadic.search.loss_curve`): what an error of a given size does depends on the layer, and little
+on the format that made it, so all formats of a layer share their rows. The table serves any budget.
+
+Where errors are not known every rank is tried. Noise and local minima of decompositions can make a dearer rank look
+worse than a cheaper one; so the harm of a rank is the least that it or a cheaper one of its format did.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from polyadic.schema import Measure, Plan
 from polyadic.search.ladder import Ladder
+from polyadic.search.loss_curve import LossCurve
 from polyadic.search.rank_search import Problem, Trial, single
+
+_ROWS = 3  # of each layer: two ends and what lies between
+_SHARES = (0.1, 0.25, 0.5)  # of the dense layer's MACs: where layers end up at budgets from a half to a tenth
+_SLIGHT = 0.05  # relative errors below it do next to nothing, and a trial would tell noise
 
 
 @dataclass(frozen=True)
@@ -50,9 +60,16 @@ DENSE = Option(None, -1, 0, 0, 0.0)
 """What a layer is that stays as it is."""
 
 
+def anchors(ladder: Ladder) -> list[int]:
+    """Positions of a ladder that a table is built on: their errors have to be known, others may be interpolated."""
+    last = len(ladder.ranks) - 1
+    found = sorted({ladder.within(share * ladder.dense_macs) for share in _SHARES})
+    return found if len(found) == _ROWS else sorted({0, last // 2, last})
+
+
 def probes(problem: Problem) -> list[Plan]:
     """The plans that fill the table, layer after layer."""
-    return [single(ladder, at) for ladder in problem.ladders for at in range(len(ladder.ranks))]
+    return [single(ladder, at) for ladders in problem.of_layer().values() for ladder, at in _rows(ladders)]
 
 
 def missing_probe(problem: Problem, trials: Sequence[Trial], running: Sequence[Plan]) -> Plan | None:
@@ -68,18 +85,57 @@ def is_complete(problem: Problem, trials: Sequence[Trial]) -> bool:
 
 def options_of(problem: Problem, trials: Sequence[Trial]) -> dict[str, list[Option]]:
     """For each layer its options, the dense one first, then by falling cost; those that another beats are left out."""
-    harms = {trial.plan: max(trial.harm, 0.0) for trial in trials if trial.joint}
+    harms = {trial.plan: max(trial.harm, 0.0) for trial in trials if trial.joint and len(trial.plan.choices) == 1}
+    least = min((harm for harm in harms.values() if 0 < harm < math.inf), default=1.0)
     table = {}
     for layer, ladders in problem.of_layer().items():
-        found = []
-        for ladder in ladders:
-            measured = [harms[single(ladder, at)] for at in range(len(ladder.ranks))]
-            falling = itertools.accumulate(measured, min)
-            for at, harm in enumerate(falling):
-                found.append(Option.of(ladder, at, harm))
-        rising = [DENSE, *sorted(found, key=lambda option: (option.saved(problem.measure), option.harm))]
+        read = _interpolated if _has_errors(ladders) else _measured
+        found = sorted(read(ladders, harms, least), key=lambda option: (option.saved(problem.measure), option.harm))
+        rising = [DENSE, *found]
         table[layer] = [option for option in rising if not any(_beats(other, option) for other in rising)]
     return table
+
+
+def _rows(ladders: Sequence[Ladder]) -> list[tuple[Ladder, int]]:
+    """What is tried of one layer: every rank, or the ends and the middle of what errors there are to choose from."""
+    if not _has_errors(ladders):
+        return [(ladder, at) for ladder in ladders for at in range(len(ladder.ranks))]
+    known = [(_errors(ladder)[at], ladder, at) for ladder in ladders for at in anchors(ladder)]
+    if len(ladders) > 1:
+        known = [
+            row
+            for row in known
+            if not any(error < row[0] and other.macs[at] <= row[1].macs[row[2]] for error, other, at in known)
+        ]
+    falling = sorted(known, key=lambda row: -row[0])
+    worth = [row for row in falling if row[0] >= _SLIGHT] or falling[:1]
+    last = len(worth) - 1
+    chosen = sorted({0, last // 2, last}) if last >= _ROWS else range(last + 1)
+    return [worth[at][1:] for at in chosen]
+
+
+def _has_errors(ladders: Sequence[Ladder]) -> bool:
+    return all(ladder.errors is not None for ladder in ladders)
+
+
+def _errors(ladder: Ladder) -> list[float]:
+    """At each rank, no more than at a cheaper one."""
+    return [*itertools.accumulate(ladder.errors or (), min)]
+
+
+def _measured(ladders: Sequence[Ladder], harms: Mapping[Plan, float], least: float) -> list[Option]:
+    found = []
+    for ladder in ladders:
+        rows = [harms[single(ladder, at)] for at in range(len(ladder.ranks))]
+        found += [Option.of(ladder, at, harm) for at, harm in enumerate(itertools.accumulate(rows, min))]
+    return found
+
+
+def _interpolated(ladders: Sequence[Ladder], harms: Mapping[Plan, float], least: float) -> list[Option]:
+    rungs = [(ladder, at, error) for ladder in ladders for at, error in enumerate(_errors(ladder))]
+    tried = [(error, harms[plan]) for ladder, at, error in rungs if (plan := single(ladder, at)) in harms]
+    curve = LossCurve.of(tried, least)
+    return [Option.of(ladder, at, curve(error)) for ladder, at, error in rungs]
 
 
 def _beats(other: Option, option: Option) -> bool:

@@ -191,6 +191,14 @@ class RankSearch(ABC):
         return False
 
     @property
+    def interpolates(self) -> bool:
+        """Whether it needs the errors of a few ranks only (:func:`polyadic.search.anchors`), and reads off the others.
+
+        Ranks then cost nothing, and its ladders are longer.
+        """
+        return False
+
+    @property
     def wants_suggestions(self) -> bool:
         """Whether the ladders have to hold the rank that EVBMF suggests."""
         return False

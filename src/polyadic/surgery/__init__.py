@@ -1,6 +1,13 @@
 """Work on a whole model: find layers, factorise them, put the chains in, rebuild, re-calibrate."""
 
-from polyadic.surgery.calibrate import recalibrate, recalibrate_if_better, statistics_kept
+from polyadic.surgery.calibrate import (
+    Statistics,
+    recalibrate,
+    recalibrate_if_better,
+    shift_statistics,
+    statistics_kept,
+    statistics_over,
+)
 from polyadic.surgery.candidates import find_sites
 from polyadic.surgery.change import Change
 from polyadic.surgery.contract import contracted
@@ -39,6 +46,7 @@ __all__ = [
     "SequentialOptions",
     "Simplified",
     "SpatialSVD",
+    "Statistics",
     "TTMatrix",
     "Tucker2",
     "chain_for",
@@ -57,7 +65,9 @@ __all__ = [
     "rebuild",
     "recalibrate",
     "recalibrate_if_better",
+    "shift_statistics",
     "simplified",
     "statistics_kept",
+    "statistics_over",
     "swapped",
 ]

@@ -39,6 +39,54 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
             module.training = training
 
 
+Statistics = dict[str, tuple[Tensor, Tensor]]
+"""Means and variances of every batch norm, by its name."""
+
+
+def statistics_over(model: nn.Module, batches: Iterable[Tensor]) -> Statistics:
+    """What the batch norms of ``model`` see over ``batches``; those that it has stay. Empty without a batch."""
+    batches = list(batches)
+    if not batches:
+        return {}
+    with statistics_kept(model):
+        recalibrate(model, batches)
+        return {name: (mean.clone(), variance.clone()) for name, mean, variance, _ in _running(model)}
+
+
+def shift_statistics(model: nn.Module, batches: Iterable[Tensor], dense: Statistics) -> None:
+    """Move the statistics of ``model`` by as much as its features have moved, in place.
+
+    ``mean += mean(batches) - dense mean(batches)``, and variances by their ratio, the ``eps`` of the batch norm added
+    to each: a channel that is silent in the dense network is not blown up. A network whose features have not moved
+    keeps its statistics, those of its whole training; taken anew from a few images, in the place of many with
+    augmentation, they would move all answers by more than a mild compression does. What the images are cancels out, so
+    few of them are enough.
+
+    Args:
+        model: with the statistics of the dense network, and layers of it replaced.
+        batches: those that ``dense`` was measured on.
+        dense: what the dense network sees there (:func:`statistics_over`). Batch norms that are not in it stay.
+    """
+    before = {name: (mean.clone(), variance.clone()) for name, mean, variance, _ in _running(model)}
+    recalibrate(model, batches)
+    for name, mean, variance, eps in _running(model):
+        old_mean, old_variance = before[name]
+        if name in dense:
+            dense_mean, dense_variance = dense[name]
+            mean.add_(old_mean - dense_mean)
+            variance.add_(eps).mul_((old_variance + eps) / (dense_variance + eps)).sub_(eps)
+        else:
+            mean.copy_(old_mean)
+            variance.copy_(old_variance)
+
+
+def _running(model: nn.Module) -> Iterator[tuple[str, Tensor, Tensor, float]]:
+    """Name, mean, variance and eps of every batch norm that keeps statistics."""
+    for name, module in model.named_modules():
+        if isinstance(module, _Norms) and module.running_mean is not None and module.running_var is not None:
+            yield name, module.running_mean, module.running_var, module.eps
+
+
 @contextmanager
 def statistics_kept(model: nn.Module) -> Iterator[None]:
     """On leaving, every batch norm has the statistics that it had before."""

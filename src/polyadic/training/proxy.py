@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import Protocol, final
 
 import torch
 import torch.nn.functional as F
@@ -38,8 +38,14 @@ class ProxyScore:
     interval: tuple[float, float] | None = None
 
 
-Proxy = Callable[[nn.Module, float], ProxyScore]
-"""From a network, and the loss of the best one so far (infinite if there is none), to what it lost."""
+class Proxy(Protocol):
+    """From a network, and the loss of the best one so far (infinite if there is none), to what it lost.
+
+    ``share`` of the images are enough.
+    """
+
+    def __call__(self, model: nn.Module, best: float = math.inf, share: float = 1.0, /) -> ProxyScore:
+        """What ``model`` lost."""
 
 
 @final
@@ -62,13 +68,18 @@ class ImageProxy:
         self.dense = self._answers(dense, math.inf)
         self.target = F.log_softmax(self.dense, dim=1)
 
-    def __call__(self, model: nn.Module, best: float = math.inf) -> ProxyScore:
+    def __call__(self, model: nn.Module, best: float = math.inf, share: float = 1.0, /) -> ProxyScore:
         """What ``model`` lost; only a part of the images is looked at where it is hopeless beside ``best``.
+
+        Args:
+            model: the network.
+            best: the least loss so far.
+            share: of the images, to look at no more than the first of them.
 
         Raises:
             DataError: the answers are no logits of these classes.
         """
-        answers = self._answers(model, best)
+        answers = self._answers(model, best, share)
         seen = len(answers)
         if not bool(answers.isfinite().all()):
             return ProxyScore(100.0, math.inf)
@@ -77,13 +88,13 @@ class ImageProxy:
         interval = drop_interval(dense, other)
         return ProxyScore(100.0 * (dense.value - other.value), float(divergence), interval)
 
-    def _answers(self, model: nn.Module, best: float) -> Tensor:
+    def _answers(self, model: nn.Module, best: float, share: float = 1.0) -> Tensor:
         """Logits in float64, on the CPU."""
         dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
         enough = max(1, round(REJECTED_AFTER * len(self.batches)))
         rows: list[Tensor] = []
         with placed(model, self.execution), evaluation_mode(model), torch.inference_mode(), self.execution.autocast():
-            for number, batch in enumerate(self.batches, start=1):
+            for number, batch in enumerate(self.batches[: max(1, math.ceil(share * len(self.batches)))], start=1):
                 labels = self.labels[len(torch.cat(rows)) if rows else 0 :][: len(batch)]
                 rows.append(checked_logits(model(batch.to(dtype)), labels).double().cpu())
                 if number == enough and math.isfinite(best) and self._hopeless(torch.cat(rows), best):

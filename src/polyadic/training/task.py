@@ -258,7 +258,7 @@ class ScoreTask(Task):
         """The score itself."""
         reached = self.score(dense)
 
-        def lost(model: nn.Module, best: float = math.inf) -> ProxyScore:
+        def lost(model: nn.Module, best: float = math.inf, share: float = 1.0, /) -> ProxyScore:
             return ProxyScore(points(reached, self.score(model)))
 
         return lost

@@ -1,0 +1,42 @@
+"""What a strategy that interpolates is given: errors of a few ranks as they are, and all others between them."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from subjects import images
+from torch import nn
+
+from polyadic import CompressOptions, Progress
+from polyadic.pipeline.kernels import Kernels
+from polyadic.pipeline.ladders import ladders_of, prepared
+from polyadic.schema import Choice
+from polyadic.search import anchors, search_named
+from polyadic.surgery import find_sites
+
+
+@pytest.mark.parametrize("fmt", ["tucker2", "svd"])
+def test_errors_are_measured_at_a_few_ranks_and_fall_from_rank_to_rank(net: nn.Module, fmt: str) -> None:
+    options, steps = CompressOptions(), list[Progress]()
+    kernels = Kernels(net, options)
+    ladders = ladders_of(net, find_sites(net, images(1)), (fmt,), options)
+    found = prepared(search_named("frontier"), ladders, kernels, 4, steps.append)
+    assert 1 <= len(steps) <= 3 * len(found)
+    assert max(len(ladder.ranks) for ladder in found) > 3
+    for ladder in found:
+        assert ladder.errors is not None
+        assert all(one >= other > 0 for one, other in itertools.pairwise(ladder.errors))
+        for number, at in enumerate(anchors(ladder)):
+            exact = kernels.alone(Choice(ladder.layer, ladder.format, ladder.ranks[at])).relative_error
+            if number == 0 or exact > 0.1:
+                assert ladder.errors[at] == exact
+
+
+def test_every_error_is_measured_for_a_strategy_that_lives_by_them(net: nn.Module) -> None:
+    options = CompressOptions()
+    kernels = Kernels(net, options)
+    ladders = ladders_of(net, find_sites(net, images(1)), ("svd",), options)
+    for ladder in prepared(search_named("error-bound"), ladders, kernels, 4, lambda _: None):
+        exact = [kernels.alone(Choice(ladder.layer, "svd", rank)).relative_error for rank in ladder.ranks]
+        assert ladder.errors == tuple(exact)
