@@ -23,6 +23,9 @@ from polyadic.training import (
     evaluate,
     finetune,
 )
+from polyadic.training.evaluate import Score
+from polyadic.training.progress import Progress
+from polyadic.training.snapshot import capture
 from polyadic.training.trainer import shuffled_batches
 
 FAST = FinetuneOptions(
@@ -64,6 +67,30 @@ def test_never_worse_than_the_start(schedule: str, learning_rate: float, data: I
     after = evaluate(model, data.held_out, data.normalise)
     assert report.start.value == before.value
     assert not before.beats(after)
+
+
+def test_a_handicap_lets_a_trained_state_take_the_place_of_the_start(net: SmallNet) -> None:
+    """Within the handicap the first epoch counts as the best; from then on the better score does."""
+    changing = [net.linear.bias.detach()]
+
+    def scored(right: int) -> Score:
+        return Score(right / 100, torch.arange(100) < right, loss=1.0)
+
+    def best_epoch(handicap: float) -> int:
+        progress = Progress(scored(90), scored(90), capture(changing))
+        for right in (85, 88, 87, 89):
+            progress.finish_epoch(scored(right), changing, replace(FAST, epochs=4, handicap=handicap))
+        return progress.best_epoch
+
+    assert best_epoch(0.0) == 0
+    assert best_epoch(0.005) == 0
+    assert best_epoch(0.015) == 4
+    assert best_epoch(0.025) == 4
+    assert Progress(scored(90), scored(90), capture(changing)).best_epoch == 0
+    progress = Progress(scored(90), scored(90), capture(changing))
+    for right in (88, 87):
+        progress.finish_epoch(scored(right), changing, replace(FAST, handicap=0.03))
+    assert (progress.best_epoch, progress.best.value) == (1, 0.88)
 
 
 def test_divergence_restores_the_best_and_says_so(net: SmallNet, data: ImageData) -> None:

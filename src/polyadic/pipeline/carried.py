@@ -90,6 +90,8 @@ def carried_through(run: Run, reached: Reached) -> Carried:
     report = None
     if plan.choices:  # the dense network goes out as it came
         report = tune_together(workshop, network, run.round.origin, plan, part, work / CHECKPOINT if work else None)
+    if report is not None:  # both scored alike
+        held_out["before_finetuning"] = report.start.value
     held_out["compressed"] = report.best.value if report is not None else held_out["before_finetuning"]
     run.clock.lap("finetune")
     return Carried(reached, plan, network.eval(), untuned, kernels, report, held_out)

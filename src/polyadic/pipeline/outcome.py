@@ -105,8 +105,16 @@ def why_dense(
 def warnings_of(summary: Summary) -> tuple[str, ...]:
     """What a reader must know before relying on the result."""
     warnings: list[str] = []
+    held_out = summary.held_out
+    if held_out["compressed"] < held_out["before_finetuning"]:
+        warnings.append(
+            f"fine-tuning lowered the held-out score from {100 * held_out['before_finetuning']:.2f} to "
+            f"{100 * held_out['compressed']:.2f} % and was kept: the dense network scores on held-out images as on "
+            "training images, so it has probably been trained on them, and they favour what was not trained since; "
+            "what counts is the score on the test images"
+        )
     if summary.max_drop is None:
-        return ()
+        return tuple(warnings)
     if summary.drop > summary.max_drop:
         warnings.append(
             f"the compressed network lost {summary.drop:.2f} points on the test images, more than the "

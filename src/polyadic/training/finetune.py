@@ -34,14 +34,14 @@ def finetune(
     checkpoint: Path | None = None,
     processes: Processes = ALONE,
 ) -> FinetuneReport:
-    """Train ``model`` in place and leave it at its best held-out score, which is never worse than where it began.
+    """Train ``model`` in place and leave it at its best held-out score; it does not end worse than it began.
 
     After each epoch the model is scored on ``select_on``; the best state (ties: the lower loss), the starting one
-    included, is what the model holds at the end, and also when an exception leaves this function. A run diverges when
-    an objective or held-out loss is not finite, or when the cross-entropy with the labels, averaged over ten steps or
-    over the held-out images, exceeds 4 L + ln(classes), L being the held-out cross-entropy at the start: worse than a
-    uniform guess, however low L is. Then the best state comes back, the rate falls by ``decay``, and the epoch is run
-    again, ``retries`` times at most.
+    included (less ``options.handicap``), is what the model holds at the end, and also when an exception leaves this
+    function. A run diverges when an objective or held-out loss is not finite, or when the cross-entropy with the
+    labels, averaged over ten steps or over the held-out images, exceeds 4 L + ln(classes), L being the held-out
+    cross-entropy at the start: worse than a uniform guess, however low L is. Then the best state comes back, the rate
+    falls by ``decay``, and the epoch is run again, ``retries`` times at most.
 
     On one machine one seed gives one result, and a run that was interrupted and called again with the same model, data
     and options continues from ``checkpoint`` to the same bits. Global random states are left alone.

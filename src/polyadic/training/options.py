@@ -41,6 +41,8 @@ class FinetuneOptions:
         distillation: w in (1 - w) CE(labels) + w T^2 KL(teacher || student); 0 = labels only, 1 = teacher only.
         temperature: T (Hinton et al. 2015).
         augmentation: random changes of the training images.
+        handicap: what the held-out score of the network as it came is lowered by when trained states are compared with
+            it, a fraction of the images; 0 where the network was not trained on them.
         retries: how often a divergence is answered with the best state and a lower rate before giving up.
         score_precision: of the held-out score that selects the best state.
         seed: of the order of the images, their augmentation and dropout.
@@ -64,6 +66,7 @@ class FinetuneOptions:
     distillation: float = 0.0
     temperature: float = 4.0
     augmentation: Augmentation = field(default_factory=Augmentation)
+    handicap: float = 0.0
     retries: int = 1
     score_precision: Precision = "float32"
     seed: int = 0
@@ -76,7 +79,7 @@ class FinetuneOptions:
             self._require(name, lambda value: 0 <= value < math.inf, "0 or more")
         for name in ("learning_rate", "temperature", "clip_norm"):
             self._require(name, lambda value: value is None or 0 < value < math.inf, "finite and above 0")
-        for name in ("distillation", "warmup"):
+        for name in ("distillation", "warmup", "handicap"):
             self._require(name, lambda value: 0 <= value <= 1, "from 0 to 1")
         self._require("decay", lambda value: 0 < value < 1, "between 0 and 1")
         self._require("schedule", lambda value: value in get_args(Schedule), "saturation or cosine")
@@ -139,7 +142,7 @@ class FinetuneReport:
 
     Attributes:
         start: held-out score of the model as it came.
-        best: held-out score of the model as it was left; never worse than ``start``.
+        best: held-out score of the model as it was left; never worse than ``start`` less the handicap.
         best_epoch: the epoch after which the model was best; 0 = as it came.
         history: one record per epoch, diverged ones included.
         stop: why the run ended.

@@ -19,7 +19,7 @@ class Progress:
 
     Attributes:
         start: score of the model as it came.
-        best: the best score so far, ``start`` included.
+        best: the best score so far, ``start`` included until an epoch comes within the handicap of it.
         best_weights: the tensors that may change, as they were at ``best``.
         best_epoch: 0 = as it came.
         epoch: epochs finished.
@@ -46,10 +46,14 @@ class Progress:
     seconds: float = 0.0
 
     def finish_epoch(self, score: Score, changing: Sequence[Tensor], options: FinetuneOptions) -> None:
-        """Count an epoch that ended at ``score``; keep its weights if it is the best, and follow the schedule."""
+        """Count an epoch that ended at ``score``; keep its weights if it is the best, and follow the schedule.
+
+        The first epoch that comes within the handicap of the start takes its place; from then on epochs compete with
+        one another.
+        """
         self.epoch += 1
         self.level_epochs += 1
-        if score.beats(self.best):
+        if score.beats(self.best) or (self.best_epoch == 0 and score.value > self.best.value - options.handicap):
             self.best, self.best_epoch, self.level_epochs = score, self.epoch, 0
             capture(changing, into=self.best_weights)
         if options.schedule == "saturation" and self.level_epochs >= options.patience:

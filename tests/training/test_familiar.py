@@ -1,0 +1,57 @@
+"""Held-out images that the network was trained on are noticed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from corners import SmallNet
+from torch import Tensor, nn
+
+import polyadic.training.task as task_module
+from polyadic.data import ImageData, ImageSet
+from polyadic.training import Execution, FinetuneOptions, ImageTask
+from polyadic.training.familiar import is_familiar
+
+
+class Memory(nn.Module):
+    """Knows by heart what it was shown; of anything else it says class 0."""
+
+    def __init__(self, data: ImageData, *shown: ImageSet) -> None:
+        super().__init__()
+        self.labels: dict[float, int] = {}
+        for images in shown:
+            for row, label in zip(data.normalise(images.images(torch.arange(len(images)))), images.labels, strict=True):
+                self.labels[self._key(row)] = int(label)
+
+    @staticmethod
+    def _key(row: Tensor) -> float:
+        weights = torch.linspace(1.0, 2.0, row.numel(), dtype=torch.float64)
+        return round(float(row.double().flatten() @ weights), 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        known = torch.tensor([self.labels.get(self._key(row), 0) for row in x])
+        return nn.functional.one_hot(known, 3).float()
+
+
+def test_a_network_that_knows_training_images_better_has_not_seen_the_others(data: ImageData) -> None:
+    assert not is_familiar(Memory(data, data.train), data, Execution())
+    assert is_familiar(Memory(data, data.train, data.held_out), data, Execution())
+    assert is_familiar(Memory(data), data, Execution()), "one that has learnt nothing is as good on both"
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_only_a_network_that_was_trained_on_them_is_handicapped(
+    data: ImageData, seen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[FinetuneOptions] = []
+
+    def noted(model: nn.Module, data: ImageData, options: FinetuneOptions, **rest: Any) -> None:
+        given.append(options)
+
+    monkeypatch.setattr(task_module, "finetune", noted)
+    teacher = Memory(data, data.train, *([data.held_out] if seen else []))
+    task = ImageTask(data, training=Execution(), testing=Execution())
+    task.tune_network(SmallNet(), teacher, lambda record, epochs: None, None)
+    assert [options.handicap for options in given] == [task_module.HANDICAP if seen else 0.0]
