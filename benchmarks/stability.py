@@ -5,22 +5,24 @@
 Three layers, three ranks, plain norm (no images enter the decomposition). Only the replaced layer moves: SGD on the
 labels at a constant rate. Reported per method: error, sensitivity, accuracy on held-out training images before and
 after, and the largest rate that survives, which means: at the end, without any best state kept, no more than a point is
-lost against the start.
+lost against the start. ``--methods`` and ``--layers`` run some rows alone and keep the others as they are.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import json
 import math
 import time
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from record import record
+from record import RESULTS, command, record
 from torch import nn
 
 from polyadic.data import ImageData, ImageSet, load_data
@@ -33,6 +35,7 @@ from polyadic.training import Execution, evaluate, placed
 LAYERS = ("layer1.1.conv1", "layer2.1.conv1", "layer3.1.conv1")
 KEPT = (0.5, 0.3, 0.15)  # share of the layer's multiply-accumulates that the rank leaves
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
+NAME = "stability_resnet20"
 METHODS = ("cp-als", "cp-als-epc", "cp-epc")
 
 
@@ -77,6 +80,7 @@ class Bench:
             "best_score_after": max(after.values()),
             "surviving_rate": max(surviving, default=0.0),
             "seconds": round(time.perf_counter() - began, 1),
+            "command": command(),
         }
 
     def train(self, chain: nn.Module, rate: float) -> bool:
@@ -108,6 +112,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--images", type=int, default=2000, help="held-out images per score")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
+    parser.add_argument("--layers", nargs="+", default=LAYERS, choices=LAYERS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     data = load_data(options.data)
@@ -116,16 +122,24 @@ def main() -> None:
     cache = FactorCache(default_cache_directory())
     bench = Bench(dense, data, judge, Execution.for_training(), options.steps, cache)
     sites = {site.name: site for site in find_sites(dense, data.example(1))}
-    dense_score, rows = bench.score(), []
-    for layer in LAYERS:
+    dense_score = bench.score()
+    for layer in options.layers:
         spec = sites[layer].spec
         assert spec is not None
         full, per_rank = spec.params, spec.taps + spec.in_channels + spec.out_channels
         for kept in KEPT:
-            for method in METHODS:
-                rows.append(bench.compare(sites[layer], max(1, round(kept * full / per_rank)), method))
-                print(rows[-1], flush=True)
-    print(record("stability_resnet20", {"dense_score": dense_score, "steps": options.steps, "rows": rows}))
+            for method in options.methods:
+                row = bench.compare(sites[layer], max(1, round(kept * full / per_rank)), method)
+                print(row, keep(row, dense_score, options.steps), flush=True)
+
+
+def keep(row: dict[str, Any], dense_score: float, steps: int) -> Path:
+    """Write ``row`` in the place of an earlier one of its layer, rank and method, beside the others."""
+    path, place = RESULTS / f"{NAME}.json", itemgetter("layer", "rank", "method")
+    rows = json.loads(path.read_text())["rows"] if path.exists() else []
+    rows = [*(other for other in rows if place(other) != place(row)), row]
+    rows.sort(key=lambda row: (LAYERS.index(row["layer"]), -row["rank"], METHODS.index(row["method"])))
+    return record(NAME, {"dense_score": dense_score, "steps": steps, "rows": rows})
 
 
 if __name__ == "__main__":
