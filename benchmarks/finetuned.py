@@ -81,7 +81,7 @@ def figures(result: dict[str, Any]) -> dict[str, Any]:
         "points_lost": result["drop"],
         "points_lost_interval": result["drop_interval"],
         "held_out": result["held_out"],
-        "epochs": [record["epoch"] for record in result["finetune"]["epochs"]][-1] if result.get("finetune") else 0,
+        "epochs": len(result["provenance"]["finetuning"]),
         "seconds": result["seconds"],
     }
 
