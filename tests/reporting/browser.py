@@ -38,6 +38,7 @@ const seen = frame => {{
   return {{
     title: page.title, width: width, scroll: page.documentElement.scrollWidth,
     end: page.body.getBoundingClientRect().height, plots: [...page.querySelectorAll("svg.plot")].map(box),
+    headings: [...page.querySelectorAll("tbody th")].map(found => found.getBoundingClientRect().width),
     outside: [...page.querySelectorAll("main *")].filter(found => !inside(found)).map(found => found.tagName)
   }};
 }};
