@@ -16,7 +16,7 @@ from polyadic.reporting.tables import HEADLINE_COLUMNS, fewer, headline_rows
 from polyadic.reporting.verdict import verdicts
 from polyadic.schema import Summary
 
-_LAYER_COLUMNS = ("layer", "what happened", "MACs before", "after", "error", "sensitivity", "why")
+_LAYER_COLUMNS = ("layer", "what happened", "MACs before", "after", "error", "in its output", "sensitivity", "why")
 
 
 def result_html(folder: ResultFolder) -> str:
@@ -100,6 +100,7 @@ def layer_table(summary: Summary) -> Table:
                 f"{layer.macs_before:,}",
                 f"{layer.macs_after:,}",
                 "" if layer.relative_error is None else f"{layer.relative_error:.3f}",
+                "" if layer.weighted_error is None else f"{layer.weighted_error:.3f}",
                 "" if layer.sensitivity is None else f"{layer.sensitivity:.0f}",
                 f"stopped: {layer.reason}" if factorised and layer.reason else layer.reason or "",
             )
