@@ -9,6 +9,7 @@ import torch
 from corners import SmallNet
 from torch import Tensor, nn
 
+import polyadic.training.familiar as familiar
 import polyadic.training.task as task_module
 from polyadic.data import ImageData, ImageSet
 from polyadic.training import Execution, FinetuneOptions, ImageTask
@@ -33,6 +34,19 @@ class Memory(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         known = torch.tensor([self.labels.get(self._key(row), 0) for row in x])
         return nn.functional.one_hot(known, 3).float()
+
+
+@pytest.fixture(autouse=True)
+def few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These networks are either perfect or at a loss."""
+    monkeypatch.setattr(familiar, "FEWEST", 100)
+
+
+def test_among_few_images_nothing_can_be_told(data: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Memory(data, data.train, data.held_out)
+    assert is_familiar(model, data, Execution())
+    monkeypatch.setattr(familiar, "FEWEST", len(data.held_out) + 1)
+    assert not is_familiar(model, data, Execution())
 
 
 def test_a_network_that_knows_training_images_better_has_not_seen_the_others(data: ImageData) -> None:

@@ -17,13 +17,15 @@ from polyadic.training.evaluate import NORMAL_97_5, evaluate
 from polyadic.training.execution import Execution
 
 IMAGES = 2000  # of each kind: tells differences of a point where both are above 97 %
+FEWEST = 1000  # of each kind: among fewer a gap of a point or two would pass for chance
 
 
 def is_familiar(model: nn.Module, data: ImageData, execution: Execution, batch_size: int = 250) -> bool:
     """Whether ``model`` scores on held-out images as it does on training images, within what chance explains.
 
     A network that has not seen the held-out images is better on those that it was trained on. Where there is no such
-    gap the held-out images tell nothing that training images do not.
+    gap the held-out images tell nothing that training images do not. Where there are fewer than :data:`FEWEST` of
+    either, nothing can be told, and the answer is no.
 
     Args:
         model: as it was published, (n, C, H, W) -> logits (n, classes).
@@ -34,6 +36,8 @@ def is_familiar(model: nn.Module, data: ImageData, execution: Execution, batch_s
     Raises:
         DataError: the logits do not fit the labels.
     """
+    if min(len(data.train), len(data.held_out)) < FEWEST:
+        return False
     rates, variance = [], 0.0
     for images in (data.train, data.held_out):
         some = images.take(torch.arange(min(IMAGES, len(images))))
