@@ -45,13 +45,8 @@ class Frontier(RankSearch):
     groups: int = 8
 
     @property
-    def wants_errors(self) -> bool:
-        """Yes: losses are interpolated over them."""
-        return True
-
-    @property
     def interpolates(self) -> bool:
-        """Yes."""
+        """Yes: losses are read off the errors."""
         return True
 
     def propose(self, problem: Problem, trials: Sequence[Trial], running: Sequence[Plan] = ()) -> Plan | None:

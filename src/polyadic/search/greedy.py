@@ -19,13 +19,8 @@ class Greedy(RankSearch):
     """From the dense network down, one layer at a time; the table serves any later budget."""
 
     @property
-    def wants_errors(self) -> bool:
-        """Yes: losses are interpolated over them."""
-        return True
-
-    @property
     def interpolates(self) -> bool:
-        """Yes."""
+        """Yes: losses are read off the errors."""
         return True
 
     def propose(self, problem: Problem, trials: Sequence[Trial], running: Sequence[Plan] = ()) -> Plan | None:

@@ -187,8 +187,8 @@ class RankSearch(ABC):
 
     @property
     def wants_errors(self) -> bool:
-        """Whether the ladders have to hold the error at each rank."""
-        return False
+        """Whether the ladders have to hold the error at each rank, be it interpolated."""
+        return self.interpolates
 
     @property
     def interpolates(self) -> bool:

@@ -8,15 +8,8 @@ from polyadic.training.finetune import finetune
 from polyadic.training.options import EpochRecord, FinetuneOptions, FinetuneReport, Schedule, StopReason
 from polyadic.training.processes import ALONE, Processes
 from polyadic.training.proxy import ImageProxy, Proxy, ProxyScore
-from polyadic.training.task import (
-    LAYER_TUNING,
-    NETWORK_TUNING,
-    FinalScores,
-    ImageTask,
-    ScoreTask,
-    Task,
-    augmentation_for,
-)
+from polyadic.training.score_task import ScoreTask
+from polyadic.training.task import LAYER_TUNING, NETWORK_TUNING, FinalScores, ImageTask, Task, augmentation_for
 
 __all__ = [
     "ALONE",

@@ -1,8 +1,7 @@
-"""What a network is for: how it is scored and trained, on labelled images or by a function of the user."""
+"""What a network is for: how it is scored and trained; on labelled images, where nothing else is said."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,8 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from polyadic.data import ImageData
-from polyadic.errors import PolyadicError
-from polyadic.schema import points
 from polyadic.training.augment import Augmentation
 from polyadic.training.distributed import processes
 from polyadic.training.evaluate import drop_interval, evaluate
@@ -22,7 +19,7 @@ from polyadic.training.execution import Execution
 from polyadic.training.familiar import is_familiar
 from polyadic.training.finetune import finetune
 from polyadic.training.options import EpochRecord, FinetuneOptions, FinetuneReport
-from polyadic.training.proxy import ImageProxy, Proxy, ProxyScore
+from polyadic.training.proxy import ImageProxy, Proxy
 
 LAYER_TUNING = FinetuneOptions(
     epochs=1, steps_per_epoch=40, learning_rate=1e-2, schedule="cosine", warmup=0.1, distillation=1.0, retries=1
@@ -224,80 +221,6 @@ class ImageTask(Task):
             "training_execution": repr(self.training),
             "testing_execution": repr(self.testing),
         }
-
-
-@final
-@dataclass(frozen=True)
-class ScoreTask(Task):
-    """A score function of the user, such as ``lambda model: -perplexity(model)``. Nothing is trained.
-
-    Attributes:
-        function: from a model in evaluation mode to its score, higher is better; a drop of 1 point is 0.01 of it.
-        name: what it is.
-    """
-
-    function: Callable[[nn.Module], float]
-    name: str = "score"
-
-    @property
-    def score_name(self) -> str:
-        """As the user called it."""
-        return self.name
-
-    def example_input(self) -> None:
-        """Unknown."""
-        return
-
-    def score(self, model: nn.Module) -> float:
-        """The user's score.
-
-        Raises:
-            PolyadicError: the function returned something that is no finite number.
-        """
-        with torch.no_grad():
-            value = self.function(model.eval())
-        try:
-            number = float(value)
-        except (TypeError, ValueError) as error:
-            raise PolyadicError(f"a score function returns one number; got {value!r}") from error
-        if number != number or number in (float("inf"), float("-inf")):
-            raise PolyadicError(f"a score function returns a finite number; got {number}")
-        return number
-
-    def proxy(self, dense: nn.Module) -> Proxy:
-        """The score itself."""
-        reached = self.score(dense)
-
-        def lost(model: nn.Module, best: float = math.inf, share: float = 1.0, /) -> ProxyScore:
-            return ProxyScore(points(reached, self.score(model)))
-
-        return lost
-
-    def tune_layer(self, model: nn.Module, parameters: Iterable[nn.Parameter], teacher: nn.Module) -> bool:
-        """Nothing to train with."""
-        return False
-
-    def tune_network(
-        self,
-        model: nn.Module,
-        teacher: nn.Module,
-        on_epoch: Callable[[EpochRecord, int], None],
-        checkpoint: Path | None,
-    ) -> None:
-        """Nothing to train with."""
-        return
-
-    def calibration_batches(self) -> Iterable[Tensor]:
-        """None."""
-        return ()
-
-    def final_scores(self, models: Sequence[nn.Module]) -> FinalScores:
-        """The same function: there is no other."""
-        return FinalScores(tuple(self.score(model) for model in models), None)
-
-    def provenance(self) -> dict[str, object]:
-        """The function's name."""
-        return {"score_function": getattr(self.function, "__qualname__", repr(self.function))}
 
 
 def augmentation_for(data: ImageData) -> Augmentation:
