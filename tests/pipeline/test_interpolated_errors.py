@@ -1,4 +1,4 @@
-"""What a strategy that interpolates is given: errors of a few ranks as they are, and all others between them."""
+"""What a strategy that wants errors is given: errors of a few ranks as they are, and all others between them."""
 
 from __future__ import annotations
 
@@ -31,12 +31,3 @@ def test_errors_are_measured_at_a_few_ranks_and_fall_from_rank_to_rank(net: nn.M
             exact = kernels.alone(Choice(ladder.layer, ladder.format, ladder.ranks[at])).relative_error
             if number == 0 or exact > 0.1:
                 assert ladder.errors[at] == exact
-
-
-def test_every_error_is_measured_for_a_strategy_that_lives_by_them(net: nn.Module) -> None:
-    options = CompressOptions()
-    kernels = Kernels(net, options)
-    ladders = ladders_of(net, find_sites(net, images(1)), ("svd",), options)
-    for ladder in prepared(search_named("error-bound"), ladders, kernels, 4, lambda _: None):
-        exact = [kernels.alone(Choice(ladder.layer, "svd", rank)).relative_error for rank in ladder.ranks]
-        assert ladder.errors == tuple(exact)

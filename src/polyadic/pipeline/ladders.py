@@ -81,18 +81,18 @@ def prepared(
 ) -> tuple[Ladder, ...]:
     """The ladders as ``strategy`` wants them: short where every rank costs time, with errors, with suggestions."""
     if strategy.wants_few_ranks and not strategy.tunes_layers:
-        most = _FINER * rungs if strategy.interpolates else rungs
+        most = _FINER * rungs if strategy.wants_errors else rungs
         ladders = tuple(ladder.thinned(most) for ladder in ladders)
     if strategy.wants_suggestions:
         ladders = tuple(replace(ladder, suggested=_suggested(ladder, kernels.dense)) for ladder in ladders)
     if strategy.wants_errors:
-        wanted = {ladder: anchors(ladder) if strategy.interpolates else range(len(ladder.ranks)) for ladder in ladders}
+        wanted = {ladder: anchors(ladder) for ladder in ladders}
         total, done = sum(map(len, wanted.values())), count(1)
         filled = []
         for ladder, positions in wanted.items():
             errors: dict[int, float] = {}
             for at in positions:
-                if strategy.interpolates and min(errors.values(), default=1.0) < _SMALL:
+                if min(errors.values(), default=1.0) < _SMALL:
                     break
                 factored = kernels.alone(Choice(ladder.layer, ladder.format, ladder.ranks[at]))
                 weighted = factored.weighted_error

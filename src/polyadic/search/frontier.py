@@ -45,7 +45,7 @@ class Frontier(RankSearch):
     groups: int = 8
 
     @property
-    def interpolates(self) -> bool:
+    def wants_errors(self) -> bool:
         """Yes: losses are read off the errors."""
         return True
 

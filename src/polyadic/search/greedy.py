@@ -19,7 +19,7 @@ class Greedy(RankSearch):
     """From the dense network down, one layer at a time; the table serves any later budget."""
 
     @property
-    def interpolates(self) -> bool:
+    def wants_errors(self) -> bool:
         """Yes: losses are read off the errors."""
         return True
 

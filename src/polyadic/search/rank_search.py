@@ -187,14 +187,10 @@ class RankSearch(ABC):
 
     @property
     def wants_errors(self) -> bool:
-        """Whether the ladders have to hold the error at each rank, be it interpolated."""
-        return self.interpolates
+        """Whether the ladders have to hold the error at each rank.
 
-    @property
-    def interpolates(self) -> bool:
-        """Whether it needs the errors of a few ranks only (:func:`polyadic.search.anchors`), and reads off the others.
-
-        Ranks then cost nothing, and its ladders are longer.
+        A few of them are measured (:func:`polyadic.search.anchors`), and the others read off, so that ranks cost
+        nothing and ladders are longer.
         """
         return False
 
