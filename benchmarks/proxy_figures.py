@@ -49,13 +49,15 @@ def correlation_chart(found: Mapping[str, Any], names: Mapping[str, str], plans:
 def divergence_chart(rows: Sequence[Mapping[str, Any]]) -> PointChart:
     """Points lost before and after fine-tuning over the divergence, a point per plan."""
     x = tuple(float(row["proxies"]["divergence"]) for row in rows)
-    before, after = (tuple(float(row[f"points_lost_{state}"]) for row in rows) for state in ("untuned", "tuned"))
+    before, after = (
+        tuple(float(row[f"points_lost_{state}"]["test"]) for row in rows) for state in ("untuned", "tuned")
+    )
     texts = tuple(f"plan {n}: {d:.3f} nats, {b:.2f} and {a:.2f} points" for n, d, b, a in _numbered(x, before, after))
     cells = tuple((str(n), f"{d:.3f}", f"{b:.2f}", f"{a:.2f}") for n, d, b, a in _numbered(x, before, after))
     return PointChart(
         name="proxy-divergence",
         title="Divergence before fine-tuning, and what is lost before and after it",
-        caption="A point per random plan; held-out images.",
+        caption="A point per random plan; divergence on held-out, accuracy on test images.",
         table=Table(("plan", "divergence, nats", "lost before, points", "lost after, points"), cells),
         x_label="divergence from the dense network before fine-tuning, nats",
         y_label="points of accuracy lost",

@@ -4,9 +4,10 @@
 
 Random plans of one network at one budget: every layer takes one of the formats by lot and a share of its
 multiply-accumulates that is log-normal around a common factor, which is set so that the budget is used up. Each plan is
-scored by every proxy before any training, and by its accuracy after the same short fine-tuning, taught by the dense
-network. Proxies see the first 1000 held-out images; the accuracy after fine-tuning is that of the other held-out
-images, and the last epoch counts, so that nothing is chosen by what it is judged by. Test images are not read.
+scored by every proxy before any training, on the first 1000 held-out images, and by its accuracy after the same short
+fine-tuning, taught by the dense network, of which the last epoch counts. That accuracy is taken on the test images,
+which each network reads once and which choose nothing, and on the other held-out images: those the published weights
+were trained on, so that they tell less.
 
 A row is written as soon as its plan is done, and a plan that is in the results already is not run again: the same
 command goes on where it was cut off. ``--summarise`` computes correlations and figures from the rows there are.
@@ -40,7 +41,18 @@ from polyadic.schema import Budget, Plan
 from polyadic.search import Ladder, Problem
 from polyadic.search.levels import admitted
 from polyadic.search.rank_search import plan_of
-from polyadic.surgery import FactorCache, chain_for, copied, find_sites, input_norms, put, recalibrate
+from polyadic.surgery import (
+    FactorCache,
+    chain_for,
+    copied,
+    find_sites,
+    input_norms,
+    put,
+    recalibrate,
+    shift_statistics,
+    statistics_kept,
+    statistics_over,
+)
 from polyadic.training import NETWORK_TUNING, Augmentation, Execution, ImageProxy, evaluate, finetune
 
 FORMATS = ("spatial-svd", "cp-epc", "tucker2")
@@ -48,8 +60,10 @@ SPREAD = 0.6  # of the logarithm of the share that a layer keeps
 PROXY_IMAGES, MOMENT_IMAGES, BATCH = 1000, 1000, 250
 SAMPLES = 2000  # of the bootstrap
 PROXIES = {
-    "divergence": "divergence, statistics taken again",
-    "drop": "drop, statistics taken again",
+    "divergence": "divergence, statistics shifted",
+    "drop": "drop, statistics shifted",
+    "divergence_again": "divergence, statistics taken again",
+    "drop_again": "drop, statistics taken again",
     "divergence_stale": "divergence, stale statistics",
     "drop_stale": "drop, stale statistics",
     "weighted_errors": "sum of errors in the norm of the inputs",
@@ -71,15 +85,39 @@ class Bench:
         self.images = data.normalise(data.train.images(torch.arange(MOMENT_IMAGES)))
         self.kernels = Kernels(dense, options)
         self.kernels.norms = input_norms(dense, list(self.problem.of_layer()), self.images, options.sequential)
+        self.statistics = statistics_over(dense, self.images.split(BATCH))
         self.execution = Execution.for_evaluation()
         seen = data.held_out.take(torch.arange(PROXY_IMAGES))
         self.proxy = ImageProxy(dense, seen, data.normalise, self.execution, BATCH)
         self.judges = data.held_out.take(torch.arange(PROXY_IMAGES, len(data.held_out)))
-        self.dense_accuracy = self.accuracy(dense)
+        self.dense_scores = self.scores(dense)
 
-    def accuracy(self, model: nn.Module) -> float:
-        """On the held-out images that no proxy sees."""
-        return evaluate(model, self.judges, self.data.normalise, execution=self.execution, batch_size=BATCH).value
+    def scores(self, model: nn.Module) -> dict[str, float]:
+        """On the test images, and on the held-out ones that no proxy sees."""
+        return {
+            name: evaluate(model, images, self.data.normalise, execution=self.execution, batch_size=BATCH).value
+            for name, images in (("test", self.data.test), ("held_out", self.judges))
+        }
+
+    def lost(self, model: nn.Module) -> dict[str, float]:
+        """Points, against the dense network."""
+        return {name: 100 * (self.dense_scores[name] - score) for name, score in self.scores(model).items()}
+
+    def proxies(self, network: nn.Module) -> dict[str, float]:
+        """What divergence and drop say, with statistics treated in each way; the stale ones are there in the end."""
+        batches = self.images.split(BATCH)
+        treatments: dict[str, Callable[[], None]] = {
+            "_stale": lambda: None,
+            "_again": lambda: recalibrate(network, batches),
+            "": lambda: shift_statistics(network, batches, self.statistics),
+        }
+        found: dict[str, float] = {}
+        for suffix, treat in treatments.items():
+            with statistics_kept(network):
+                treat()
+                said = self.proxy(network)
+            found |= {f"drop{suffix}": said.drop, f"divergence{suffix}": said.loss or 0.0}
+        return found
 
     def random_plan(self, seed: int) -> Plan:
         """Formats and shares by lot; the common factor of the shares is the largest that the budget admits."""
@@ -110,24 +148,27 @@ def study(bench: Bench, seed: int, images: int, epochs: int) -> dict[str, Any]:
     began, cpu = time.perf_counter(), time.process_time()
     plan = bench.random_plan(seed)
     network, proxies = bench.untuned(plan)
-    stale = bench.proxy(network)
+    proxies |= bench.proxies(network)
     recalibrate(network, bench.images.split(BATCH))
-    fresh = bench.proxy(network)
-    proxies |= {"drop_stale": stale.drop, "divergence_stale": stale.loss or 0.0}
-    proxies |= {"drop": fresh.drop, "divergence": fresh.loss or 0.0}
-    untuned, searched = bench.accuracy(network), time.process_time() - cpu
+    untuned, searched = bench.lost(network), time.process_time() - cpu
     part = replace(bench.data, train=bench.data.train.take(torch.arange(images)))
     options = replace(NETWORK_TUNING, epochs=epochs, augmentation=Augmentation(), seed=0)
-    report = finetune(
-        network, part, options, teacher=bench.dense, execution=Execution.for_training(), select_on=bench.judges
+    after: list[dict[str, float]] = []
+    finetune(
+        network,
+        part,
+        options,
+        teacher=bench.dense,
+        execution=Execution.for_training(),
+        select_on=bench.judges,
+        on_progress=lambda _: after.append(bench.lost(network)),
     )
-    tuned = report.history[-1].score
     return {
         "plan": plan.to_json(),
         "macs_share": network_cost(network, bench.data.example(1)).macs / bench.cost.macs,
         "proxies": proxies,
-        "points_lost_untuned": 100 * (bench.dense_accuracy - untuned),
-        "points_lost_tuned": 100 * (bench.dense_accuracy - tuned) if tuned is not None else 100.0,
+        "points_lost_untuned": untuned,
+        "points_lost_tuned": after[-1],
         "cpu_seconds_before_tuning": round(searched, 1),
         "cpu_seconds": round(time.process_time() - cpu, 1),
         "seconds": round(time.perf_counter() - began, 1),
@@ -136,9 +177,9 @@ def study(bench: Bench, seed: int, images: int, epochs: int) -> dict[str, Any]:
     }
 
 
-def correlations(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def correlations(rows: list[dict[str, Any]], images: str) -> dict[str, Any]:
     """Spearman's and Kendall's coefficient of each proxy with the points lost after fine-tuning; 95 % intervals."""
-    outcome = np.array([row["points_lost_tuned"] for row in rows])
+    outcome = np.array([row["points_lost_tuned"][images] for row in rows])
     drawn = np.random.default_rng(0).integers(0, len(rows), (SAMPLES, len(rows)))
     found: dict[str, Any] = {}
     for name in PROXIES:
@@ -187,10 +228,10 @@ def main() -> None:
         _run_missing(options, path)
     rows = [row for _, row in sorted(rows_in(path).items())]
     if len(rows) >= 3:
-        found = correlations(rows)
+        found = {images: correlations(rows, images) for images in ("test", "held_out")}
         record(options.name, {"rows": rows_in(path), "correlations": found})
-        write_figures(options.figures, rows, found, PROXIES)
-        for name, known in found.items():
+        write_figures(options.figures, rows, found["test"], PROXIES)
+        for name, known in found["test"].items():
             print(
                 name, {kind: (round(c["value"], 2), np.round(c["interval"], 2).tolist()) for kind, c in known.items()}
             )
