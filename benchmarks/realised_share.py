@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from record import RESULTS, command, record, rows_in
 from torch import Tensor, nn
+from zoo.libraries import torchvision_models
 
 from polyadic import CompressOptions, compress
 from polyadic.costing import LatencyCache, LatencyModel, with_random_weights
@@ -139,6 +140,8 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     data = load_data(given.data)
+    if given.model.startswith("torchvision"):
+        torchvision_models()  # defines the schemas that some builds of it lack
     dense = load_model(given.model, given.weights, data.classes if not given.model.startswith("polyadic:") else None)
     name = f"realised_share_{re.sub('[^a-z0-9]+', '_', given.model.split(':')[-1].lower())}"
     results = rows_in(RESULTS / f"{name}.json")
