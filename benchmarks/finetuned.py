@@ -22,23 +22,26 @@ from typing import Any
 import torch
 from record import RESULTS, record, rows_in
 
+GENTLY = ("--finetune-rate", "0.001", "--freeze-statistics")
 NORMALISATION = ("--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One run: a network, how many times fewer MACs, and how its ranks are found."""
+    """One run: a network, how many times fewer MACs, how its ranks are found, and how it is trained."""
 
     network: str
     ratio: float
     search: str = "error-bound"
     formats: str = "cp-epc,svd"
     epochs: int = 5
+    gently: bool = False
 
     @property
     def name(self) -> str:
         """In the results and of the folder."""
-        return f"{self.network}-{self.ratio:g}x-{self.search}-{self.formats.replace(',', '+')}"
+        how = "-gently" if self.gently else ""
+        return f"{self.network}-{self.ratio:g}x-{self.search}-{self.formats.replace(',', '+')}{how}"
 
     def command(self, given: argparse.Namespace) -> list[str]:
         """After `polyadic`."""
@@ -47,6 +50,7 @@ class Row:
             *("compress", f"polyadic:{self.network}", "--data", given.data, *NORMALISATION),
             *("--weights", str(given.weights_dir / f"{self.network}_cifar10.safetensors")),
             *("--budget", f"macs={self.ratio:g}x", "--search", self.search, "--formats", self.formats),
+            *(GENTLY if self.gently else ()),
             *("--finetune-epochs", str(self.epochs), "--out", str(folder), "--json"),
             *(("--resume",) if folder.exists() else ()),
         ]
@@ -54,9 +58,10 @@ class Row:
 
 ROWS = (
     Row("resnet20", 2.5),
-    Row("resnet20", 2.5, search="frontier"),
+    Row("resnet20", 2.5, search="frontier", gently=True),
     Row("resnet56", 3.0, epochs=4),
     Row("resnet56", 2.0, search="frontier", epochs=2),
+    Row("resnet56", 2.0, search="frontier", gently=True),
 )
 
 

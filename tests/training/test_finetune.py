@@ -144,6 +144,17 @@ def test_without_parameters_frozen_ones_stay_and_statistics_move(net: SmallNet, 
     assert not torch.equal(net.bn1.running_mean, before["bn1.running_mean"])
 
 
+def test_statistics_stay_where_they_are_frozen(net: SmallNet, data: ImageData) -> None:
+    """Weights move, and the batch norm with them; what it normalises by does not."""
+    before = weights(net)
+    report = finetune(net, data, replace(FAST, freeze_statistics=True))
+    assert report.best_epoch > 0
+    assert not torch.equal(net.conv1.weight, before["conv1.weight"])
+    assert not torch.equal(net.bn1.weight, before["bn1.weight"])
+    for name in ("bn1.running_mean", "bn1.running_var"):
+        assert torch.equal(net.state_dict()[name], before[name])
+
+
 def test_memory_format_and_identity_come_back(net: SmallNet, data: ImageData) -> None:
     """Strides and tensor identities are those from before, although training ran channels-last."""
     net.conv2.to(memory_format=torch.channels_last)

@@ -8,6 +8,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial, wraps
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, cast
@@ -23,7 +24,7 @@ from polyadic.engines import ENGINES, Conditions, NumberFormat, engine_named
 from polyadic.errors import LayerError, PolyadicError
 from polyadic.models import LIBRARIES, LoadedModel, load_model
 from polyadic.search import SEARCHES, RankSearch, search_named
-from polyadic.training import give_up, several
+from polyadic.training import LAYER_TUNING, NETWORK_TUNING, ImageTask, augmentation_for, give_up, several
 
 console = Console(stderr=True)
 
@@ -55,6 +56,11 @@ Limits = Annotated[
     ),
 ]
 Search = Annotated[str | None, typer.Option(help=f"how formats and ranks are found: {', '.join(SEARCHES)}")]
+FinetuneEpochs = Annotated[int, typer.Option(help="epochs for the whole network; 0 = none")]
+FinetuneRate = Annotated[float, typer.Option(help="learning rate of these epochs at its highest; cosine to 0")]
+FreezeStatistics = Annotated[
+    bool, typer.Option(help="leave batch-norm statistics as they are: for a network that is close to the dense one")
+]
 Trials = Annotated[int | None, typer.Option(help="most trials of the search")]
 Timeout = Annotated[float | None, typer.Option(help="seconds after which the search ends", metavar="SECONDS")]
 RoundTo = Annotated[
@@ -158,6 +164,34 @@ def model_of(text: str, weights: Path | None, data: ImageData | None) -> tuple[L
     # a factory decides its number of classes itself
     classes = data.classes if data is not None and text.startswith(LIBRARIES) else None
     return load_model(text, weights=weights, classes=classes), classes
+
+
+def image_task(
+    images: ImageData,
+    seed: int,
+    epochs: int,
+    rate: float = NETWORK_TUNING.learning_rate,
+    *,
+    frozen: bool = NETWORK_TUNING.freeze_statistics,
+) -> ImageTask:
+    """The task of the command line: augmentation as the images allow, the rest by default.
+
+    Args:
+        images: to train and score on.
+        seed: of the fine-tuning.
+        epochs: of the whole network.
+        rate: of the whole network.
+        frozen: whether batch-norm statistics stay.
+
+    Raises:
+        PolyadicError: a negative number of epochs, a rate that is not above 0.
+    """
+    if epochs < 0:
+        raise PolyadicError(f"--finetune-epochs is 0 or more; got {epochs}")
+    known = replace(NETWORK_TUNING, augmentation=augmentation_for(images), seed=seed)
+    network = replace(known, epochs=max(epochs, 1), learning_rate=rate, freeze_statistics=frozen)
+    layer = replace(LAYER_TUNING, augmentation=known.augmentation, seed=seed)
+    return ImageTask(images, layer, network if epochs else None)
 
 
 def names_of(formats: str) -> tuple[str, ...]:

@@ -21,7 +21,10 @@ from polyadic.cli.arguments import (
     DataAware,
     Eps,
     Exclude,
+    FinetuneEpochs,
+    FinetuneRate,
     Formats,
+    FreezeStatistics,
     HeldOut,
     LatencyDir,
     Limits,
@@ -46,6 +49,7 @@ from polyadic.cli.arguments import (
     console,
     data_of,
     emit,
+    image_task,
     latency_of,
     model_of,
     names_of,
@@ -61,7 +65,7 @@ from polyadic.pipeline import CompressionResult, CompressOptions, Progress, comp
 from polyadic.reporting import HEADLINE_COLUMNS, LAYER_COLUMNS, headline_rows, layer_rows, report
 from polyadic.schema import Plan, Summary
 from polyadic.surgery import FactorCache, default_cache_directory
-from polyadic.training import LAYER_TUNING, NETWORK_TUNING, ImageTask, augmentation_for, processes
+from polyadic.training import NETWORK_TUNING, ImageTask, processes
 
 OVER_BUDGET = 3
 """Exit status of a run that ended, whose network lost more on the test images than was allowed."""
@@ -90,9 +94,9 @@ def compress_command(
     rounds: Annotated[int, typer.Option(help="factorise and fine-tune so many times on the way to the budget")] = 1,
     eps: Eps = None,
     recoverable: Recoverable = CompressOptions.recoverable,
-    finetune_epochs: Annotated[
-        int, typer.Option(help="epochs for the whole network; 0 = none")
-    ] = NETWORK_TUNING.epochs,
+    finetune_epochs: FinetuneEpochs = NETWORK_TUNING.epochs,
+    finetune_rate: FinetuneRate = NETWORK_TUNING.learning_rate,
+    freeze_statistics: FreezeStatistics = NETWORK_TUNING.freeze_statistics,
     data_aware: DataAware = True,
     exclude: Exclude = None,
     held_out: HeldOut = None,
@@ -136,7 +140,7 @@ def compress_command(
         with LiveView(console) if live and team.is_main else ProgressBars(drawn=team.is_main) as bars:
             result = compress(
                 loaded.model,
-                image_task(images, finetune_epochs, seed),
+                image_task(images, seed, finetune_epochs, finetune_rate, frozen=freeze_statistics),
                 max_drop=max_drop,
                 budget=budget or (),
                 plan=given,
@@ -206,20 +210,6 @@ def _refuse_beside_plan(**options: object) -> None:
 def origin_for(model: str, classes: int | None, images: ImageData) -> Origin:
     """Where a network of the command line comes from, and what it takes."""
     return Origin(model, classes, images.mean, images.std, tuple(images.image_shape))
-
-
-def image_task(images: ImageData, epochs: int, seed: int) -> ImageTask:
-    """The task of the command line: default fine-tuning, augmentation as the images allow.
-
-    Raises:
-        PolyadicError: a negative number of epochs.
-    """
-    if epochs < 0:
-        raise PolyadicError(f"--finetune-epochs is 0 or more; got {epochs}")
-    augmentation = augmentation_for(images)
-    layer = replace(LAYER_TUNING, augmentation=augmentation, seed=seed)
-    network = replace(NETWORK_TUNING, epochs=epochs, augmentation=augmentation, seed=seed) if epochs else None
-    return ImageTask(images, layer, network)
 
 
 def with_provenance(result: CompressionResult, known: dict[str, Any]) -> CompressionResult:

@@ -10,8 +10,8 @@ import torch
 import typer
 from rich.console import Console
 
-from polyadic.cli.arguments import AsJson, Seed, console, emit, reported
-from polyadic.cli.compress import OVER_BUDGET, ProgressBars, image_task, print_summary, save_and_reload, with_provenance
+from polyadic.cli.arguments import AsJson, Seed, console, emit, image_task, reported
+from polyadic.cli.compress import OVER_BUDGET, ProgressBars, print_summary, save_and_reload, with_provenance
 from polyadic.data import load_data
 from polyadic.errors import PolyadicError
 from polyadic.export import Origin, summary_document
@@ -47,7 +47,7 @@ def demo(
         with ProgressBars() as bars:
             result = compress(
                 model,
-                image_task(data, epochs=20, seed=seed),
+                image_task(data, seed, epochs=20),
                 max_drop=max_drop,
                 options=CompressOptions(seed=seed, work=folder, recoverable=1.0),  # it never saw the held-out digits
                 on_progress=bars.show,

@@ -42,13 +42,14 @@ from polyadic.cli.arguments import (
     console,
     data_of,
     emit,
+    image_task,
     latency_of,
     model_of,
     names_of,
     reported,
     search_of,
 )
-from polyadic.cli.compress import ProgressBars, image_task, origin_for
+from polyadic.cli.compress import ProgressBars, origin_for
 from polyadic.cli.live import LiveView
 from polyadic.errors import PolyadicError
 from polyadic.export import save_search, search_document
@@ -122,7 +123,7 @@ def search_command(
     with LiveView(console) if live else ProgressBars() as bars:
         found = search_plan(
             loaded.model,
-            image_task(images, 0, seed),
+            image_task(images, seed, 0),
             max_drop=max_drop,
             budget=budget or (),
             formats=names_of(formats),

@@ -52,7 +52,8 @@ def finetune(
         data: training and held-out images, and how to normalise them.
         options: what to do.
         parameters: the only ones that may move; batch-norm statistics then stay as they are too. When absent, every
-            parameter that requires a gradient moves, and batch norm follows the training images.
+            parameter that requires a gradient moves, and batch norm follows the training images unless
+            ``options.freeze_statistics``.
         teacher: the network before compression; needed when ``options.distillation`` is above 0, else not run.
         execution: where and how; ``Execution.for_training()`` when absent.
         select_on: held-out images that choose the best state; ``data.held_out`` when absent.
@@ -79,7 +80,7 @@ def finetune(
         execution=execution or Execution.for_training(),
         select_on=data.held_out if select_on is None else select_on,
         moving=moving,
-        freezes_statistics=parameters is not None,
+        freezes_statistics=options.freeze_statistics or parameters is not None,
         processes=processes,
     )
     _check_rows(job)

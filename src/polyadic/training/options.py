@@ -40,6 +40,9 @@ class FinetuneOptions:
         clip_norm: the largest 2-norm of the whole gradient; None = no clipping.
         distillation: w in (1 - w) CE(labels) + w T^2 KL(teacher || student); 0 = labels only, 1 = teacher only.
         temperature: T (Hinton et al. 2015).
+        freeze_statistics: leave the running statistics of batch norms as they are and normalise by them in training
+            too. A network that is close to the dense one keeps what it was built on; with ``parameters`` given to
+            :func:`finetune` it is so in any case.
         augmentation: random changes of the training images.
         handicap: what the held-out score of the network as it came is lowered by when trained states are compared with
             it, a fraction of the images; 0 where the network was not trained on them.
@@ -65,6 +68,7 @@ class FinetuneOptions:
     clip_norm: float | None = 5.0
     distillation: float = 0.0
     temperature: float = 4.0
+    freeze_statistics: bool = False
     augmentation: Augmentation = field(default_factory=Augmentation)
     handicap: float = 0.0
     retries: int = 1
