@@ -6,8 +6,9 @@
 All rows of an engine and a batch have the same budget of latency: the dense network's time over ``--faster``. A row is
 one set of formats: one format alone, or all of them (``mixture``), the format of each layer chosen by time. Within a
 row the same bound on the error of every kernel, in the norm of its inputs, holds for all layers, the smallest that the
-budget allows. Nothing is fine-tuned; the test images are read once, for the figure in the row. At the end all networks
-of the rows run in turns with the dense one: speed-up, and the share of the cut in MACs that it is. A row that is in the
+budget allows. Nothing is fine-tuned; the test images are read once, for the figure in the row, or with
+``--search-only`` not at all: the row then says what the plan loses on held-out images. At the end all networks of the
+rows run in turns with the dense one: speed-up, and the share of the cut in MACs that it is. A row that is in the
 results already is carried out again from its plan, and timed with the others.
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import re
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,13 @@ from record import RESULTS, command, record, rows_in
 from torch import Tensor, nn
 from zoo.libraries import torchvision_models
 
-from polyadic import CompressOptions, compress
+from polyadic import CompressionResult, CompressOptions, compress
 from polyadic.costing import LatencyCache, LatencyModel, with_random_weights
 from polyadic.data import ImageData, load_data
 from polyadic.engines import Conditions, engine_named, interleaved
 from polyadic.errors import BudgetError
 from polyadic.models import load_model
+from polyadic.pipeline import FoundPlan, search_plan
 from polyadic.schema import Plan
 from polyadic.search import search_named
 from polyadic.surgery import FactorCache, copied, rebuild
@@ -55,21 +58,23 @@ def searched(name: str, dense: nn.Module, data: ImageData, given: argparse.Names
         cache=FactorCache(given.cache),
         moment_batches=given.moment_batches,
     )
-    began = time.perf_counter()
+    asked: dict[str, Any] = {"budget": [f"latency={given.faster}x"], "formats": formats_of(name, given)}
+    task, began = ImageTask(data, layer=None, network=None), time.perf_counter()
     try:
-        result = compress(
-            dense,
-            ImageTask(data, layer=None, network=None),
-            budget=[f"latency={given.faster}x"],
-            formats=formats_of(name, given),
-            options=options,
-        )
+        if given.search_only:
+            row = found_row(search_plan(dense, task, **asked, options=options))
+        else:
+            row = carried_out_row(compress(dense, task, **asked, options=options))
     except BudgetError as error:
         return {"impossible": str(error)}
+    counts = Counter(choice["format"] for choice in row["plan"])
+    known = {"layers_by_format": dict(counts), "minutes": round((time.perf_counter() - began) / 60, 2)}
+    return {**row, **known, "command": command()}
+
+
+def carried_out_row(result: CompressionResult) -> dict[str, Any]:
+    """What a network that was carried out costs and scores."""
     summary = result.summary
-    counts: dict[str, int] = {}
-    for choice in summary.plan.choices:
-        counts[choice.format] = counts.get(choice.format, 0) + 1
     return {
         "macs_ratio": summary.mac_reduction,
         "params_ratio": summary.dense.params / summary.compressed.params,
@@ -77,12 +82,20 @@ def searched(name: str, dense: nn.Module, data: ImageData, given: argparse.Names
         "test_accuracy": summary.score_before_finetuning,
         "points_lost": 100 * (summary.dense_score - summary.score_before_finetuning),
         "points_lost_interval": summary.drop_interval,
-        "layers_by_format": counts,
         "layers_dense": sum(layer.status == "dense" for layer in summary.layers),
         "speed": summary.provenance.get("latency"),
-        "minutes": round((time.perf_counter() - began) / 60, 2),
         "plan": summary.plan.to_json(),
-        "command": command(),
+    }
+
+
+def found_row(found: FoundPlan) -> dict[str, Any]:
+    """What a plan that was searched alone costs, and what it loses on the held-out images, layers decomposed apart."""
+    return {
+        "macs_ratio": found.dense.macs / found.tried.cost.macs,
+        "params_ratio": found.dense.params / found.tried.cost.params,
+        "held_out_points_lost": found.tried.drop,
+        "held_out_divergence": found.tried.loss,
+        "plan": found.plan.to_json(),
     }
 
 
@@ -132,6 +145,7 @@ def main() -> None:
     parser.add_argument("--faster", type=float, default=2.2, help="budget: so many times faster than the dense network")
     parser.add_argument("--formats", nargs="+", default=list(SINGLE))
     parser.add_argument("--rows", default="", help="regular expression that a row's name must contain to be searched")
+    parser.add_argument("--search-only", action="store_true", help="do not carry plans out: for large networks")
     parser.add_argument("--rungs", type=int, default=8, help="ranks of each layer and format")
     parser.add_argument("--moment-batches", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=31)
