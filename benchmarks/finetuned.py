@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from record import RESULTS, record, rows_in
 
-GENTLY = ("--finetune-rate", "0.001", "--freeze-statistics")
+GENTLY = ("--finetune-rate", "0.001", "--freeze-statistics", "--mix-images")
 NORMALISATION = ("--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225")
 
 

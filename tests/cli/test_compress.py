@@ -139,12 +139,13 @@ def test_for_people_there_are_tables_and_the_way_to_the_files(
     assert "conv1" in again.stdout
 
 
-def test_the_rate_and_frozen_statistics_reach_the_training(world: World, tmp_path: Path) -> None:
+def test_what_is_said_of_the_training_reaches_it(world: World, tmp_path: Path) -> None:
     chosen = {"finetune_epochs": 1, "finetune_rate": 0.002}
-    world.compress(tmp_path / "out", "--freeze-statistics", max_drop=60, **chosen)
+    world.compress(tmp_path / "out", "--freeze-statistics", "--mix-images", max_drop=60, **chosen)
     tuning = str(result_of(tmp_path / "out")["provenance"]["network_tuning"])
     assert "learning_rate=0.002" in tuning
     assert "freeze_statistics=True" in tuning
+    assert "mixing=True" in tuning
 
 
 def test_the_same_seed_gives_the_same_plan_and_weights(

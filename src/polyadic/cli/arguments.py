@@ -61,6 +61,7 @@ FinetuneRate = Annotated[float, typer.Option(help="learning rate of these epochs
 FreezeStatistics = Annotated[
     bool, typer.Option(help="leave batch-norm statistics as they are: for a network that is close to the dense one")
 ]
+MixImages = Annotated[bool, typer.Option(help="train on mixtures of two images, taught by the dense network")]
 Trials = Annotated[int | None, typer.Option(help="most trials of the search")]
 Timeout = Annotated[float | None, typer.Option(help="seconds after which the search ends", metavar="SECONDS")]
 RoundTo = Annotated[
@@ -173,6 +174,7 @@ def image_task(
     rate: float = NETWORK_TUNING.learning_rate,
     *,
     frozen: bool = NETWORK_TUNING.freeze_statistics,
+    mixing: bool = NETWORK_TUNING.mixing,
 ) -> ImageTask:
     """The task of the command line: augmentation as the images allow, the rest by default.
 
@@ -182,6 +184,7 @@ def image_task(
         epochs: of the whole network.
         rate: of the whole network.
         frozen: whether batch-norm statistics stay.
+        mixing: whether training images are mixed.
 
     Raises:
         PolyadicError: a negative number of epochs, a rate that is not above 0.
@@ -189,7 +192,7 @@ def image_task(
     if epochs < 0:
         raise PolyadicError(f"--finetune-epochs is 0 or more; got {epochs}")
     known = replace(NETWORK_TUNING, augmentation=augmentation_for(images), seed=seed)
-    network = replace(known, epochs=max(epochs, 1), learning_rate=rate, freeze_statistics=frozen)
+    network = replace(known, epochs=max(epochs, 1), learning_rate=rate, freeze_statistics=frozen, mixing=mixing)
     layer = replace(LAYER_TUNING, augmentation=known.augmentation, seed=seed)
     return ImageTask(images, layer, network if epochs else None)
 

@@ -30,6 +30,7 @@ from polyadic.cli.arguments import (
     Limits,
     MaxDrop,
     Mean,
+    MixImages,
     Model,
     OnEngine,
     Precision,
@@ -97,6 +98,7 @@ def compress_command(
     finetune_epochs: FinetuneEpochs = NETWORK_TUNING.epochs,
     finetune_rate: FinetuneRate = NETWORK_TUNING.learning_rate,
     freeze_statistics: FreezeStatistics = NETWORK_TUNING.freeze_statistics,
+    mix_images: MixImages = NETWORK_TUNING.mixing,
     data_aware: DataAware = True,
     exclude: Exclude = None,
     held_out: HeldOut = None,
@@ -140,7 +142,7 @@ def compress_command(
         with LiveView(console) if live and team.is_main else ProgressBars(drawn=team.is_main) as bars:
             result = compress(
                 loaded.model,
-                image_task(images, seed, finetune_epochs, finetune_rate, frozen=freeze_statistics),
+                image_task(images, seed, finetune_epochs, finetune_rate, frozen=freeze_statistics, mixing=mix_images),
                 max_drop=max_drop,
                 budget=budget or (),
                 plan=given,

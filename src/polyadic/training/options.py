@@ -43,6 +43,7 @@ class FinetuneOptions:
         freeze_statistics: leave the running statistics of batch norms as they are and normalise by them in training
             too. A network that is close to the dense one keeps what it was built on; with ``parameters`` given to
             :func:`finetune` it is so in any case.
+        mixing: mix every training image with another one before it is augmented (:mod:`polyadic.training.mixing`).
         augmentation: random changes of the training images.
         handicap: what the held-out score of the network as it came is lowered by when trained states are compared with
             it, a fraction of the images; 0 where the network was not trained on them.
@@ -69,6 +70,7 @@ class FinetuneOptions:
     distillation: float = 0.0
     temperature: float = 4.0
     freeze_statistics: bool = False
+    mixing: bool = False
     augmentation: Augmentation = field(default_factory=Augmentation)
     handicap: float = 0.0
     retries: int = 1

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from polyadic.training.augment import augment
 from polyadic.training.distillation import soft_divergence, teacher_logits
 from polyadic.training.evaluate import Score, evaluate
 from polyadic.training.execution import Execution, repeatable
+from polyadic.training.mixing import mixed, mixed_cross_entropy, own_weights
 from polyadic.training.options import EpochRecord, FinetuneOptions
 from polyadic.training.processes import Processes
 from polyadic.training.progress import Progress
@@ -153,12 +155,13 @@ class Trainer:
         rows = processes.rows(len(index))
         own = index[rows]
         share = len(own) / len(index)
-        images = augment(job.data.train.images(own), options.augmentation, self.generator, rows, of=len(index))
+        images, cross_entropy = self._images(index, rows)
+        images = augment(images, options.augmentation, self.generator, rows, of=len(index))
         batch = job.execution.place(job.data.normalise(job.execution.place(images)))
         with job.execution.autocast():
             logits = self.network(batch)
         logits = logits.float()
-        loss = label_loss = F.cross_entropy(logits, self.labels[own].to(job.execution.torch_device))
+        loss, label_loss = cross_entropy(logits)
         if job.teacher is not None:
             taught = teacher_logits(job.teacher, batch, job.execution)
             if taught.shape != logits.shape:
@@ -167,7 +170,7 @@ class Trainer:
                     f"{tuple(logits.shape)}: teach with the network that was compressed"
                 )
             soft = soft_divergence(logits, taught, options.temperature)
-            loss = torch.lerp(label_loss, soft, options.distillation)
+            loss = torch.lerp(loss, soft, options.distillation)
         if not loss.requires_grad:
             raise LayerError("fine-tuning needs parameters that the logits depend on, and these do not: choose others")
         self.optimizer.zero_grad(set_to_none=True)
@@ -177,6 +180,27 @@ class Trainer:
             nn.utils.clip_grad_norm_(job.moving, options.clip_norm)
         self.optimizer.step()
         return torch.stack((loss.detach(), label_loss.detach())) * share
+
+    def _images(self, index: Tensor, rows: slice) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor, Tensor]]]:
+        """This process's images of the batch at ``index``, mixed or as they are.
+
+        Returns:
+            Images, and what their labels say of logits: the loss, and the one that is watched for divergence.
+        """
+        train, device = self.job.data.train, self.job.execution.torch_device
+        images, labels = train.images(index[rows]), self.labels[index[rows]].to(device)
+        if not self.job.options.mixing:
+
+            def plain(logits: Tensor) -> tuple[Tensor, Tensor]:
+                loss = F.cross_entropy(logits, labels)
+                return loss, loss
+
+            return images, plain
+        weights = own_weights(len(index), self.generator)[rows]
+        partners = index.roll(1)[rows]
+        images = mixed(images, train.images(partners), weights)
+        others = self.labels[partners].to(device)
+        return images, partial(mixed_cross_entropy, labels=labels, others=others, weights=weights.to(device))
 
     def _score(self) -> Score:
         """Score the model on the images that choose the best state."""
