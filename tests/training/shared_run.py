@@ -134,6 +134,7 @@ def cases(folder: Path) -> dict[str, tuple[FinetuneOptions, Path | None]]:
     """By name: options of a fine-tuning, and its checkpoint."""
     return {
         "plain": (OPTIONS, None),
+        "mixed": (replace(OPTIONS, mixing=True), None),
         "diverges": (replace(OPTIONS, learning_rate=1e5), None),
         "resumes": (OPTIONS, folder / "interrupted.pt"),
     }

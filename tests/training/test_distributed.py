@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +103,10 @@ def assert_close(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
 
 
 @needs_accelerate
-def test_two_processes_train_as_one(launched: Launched, digits: ImageData) -> None:
+@pytest.mark.parametrize("name", ["plain", "mixed"])
+def test_two_processes_train_as_one(launched: Launched, digits: ImageData, name: str) -> None:
     """Losses, scores and weights are those of one process to 1e-5, with augmentation, batch norm and uneven shares."""
-    alone, (main, _) = trained(digits, OPTIONS, ALONE), ends(launched, "plain")
+    alone, (main, _) = trained(digits, replace(OPTIONS, mixing=name == "mixed"), ALONE), ends(launched, name)
     assert main["losses"] == pytest.approx(alone["losses"], abs=1e-5)
     assert main["score_losses"] == pytest.approx(alone["score_losses"], abs=1e-5)
     assert main["best_epoch"] == alone["best_epoch"] > 0
@@ -121,7 +123,7 @@ def test_two_processes_find_the_same_divergence(launched: Launched) -> None:
 
 
 @needs_accelerate
-@pytest.mark.parametrize("name", ["plain", "diverges", "resumes"])
+@pytest.mark.parametrize("name", ["plain", "mixed", "diverges", "resumes"])
 def test_all_processes_end_with_the_same_bits(launched: Launched, name: str) -> None:
     main, other = ends(launched, name)
     for key in ("losses", "score_losses", "diverged", "start", "best", "best_epoch"):
