@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from record import RESULTS, record, rows_in
 
-GENTLY = ("--finetune-rate", "0.001", "--freeze-statistics", "--mix-images")
+TRAINING = {"gently": ("--finetune-rate", "0.001", "--freeze-statistics"), "mixed": ("--mix-images",)}
 NORMALISATION = ("--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225")
 
 
@@ -35,12 +35,12 @@ class Row:
     search: str = "error-bound"
     formats: str = "cp-epc,svd"
     epochs: int = 5
-    gently: bool = False
+    training: str | None = None
 
     @property
     def name(self) -> str:
         """In the results and of the folder."""
-        how = "-gently" if self.gently else ""
+        how = f"-{self.training}" if self.training else ""
         return f"{self.network}-{self.ratio:g}x-{self.search}-{self.formats.replace(',', '+')}{how}"
 
     def command(self, given: argparse.Namespace) -> list[str]:
@@ -50,7 +50,7 @@ class Row:
             *("compress", f"polyadic:{self.network}", "--data", given.data, *NORMALISATION),
             *("--weights", str(given.weights_dir / f"{self.network}_cifar10.safetensors")),
             *("--budget", f"macs={self.ratio:g}x", "--search", self.search, "--formats", self.formats),
-            *(GENTLY if self.gently else ()),
+            *(TRAINING[self.training] if self.training else ()),
             *("--finetune-epochs", str(self.epochs), "--out", str(folder), "--json"),
             *(("--resume",) if folder.exists() else ()),
         ]
@@ -58,10 +58,11 @@ class Row:
 
 ROWS = (
     Row("resnet20", 2.5),
-    Row("resnet20", 2.5, search="frontier", gently=True),
+    Row("resnet20", 2.5, search="frontier"),
+    Row("resnet20", 2.5, search="frontier", training="gently"),
     Row("resnet56", 3.0, epochs=4),
     Row("resnet56", 2.0, search="frontier", epochs=2),
-    Row("resnet56", 2.0, search="frontier", gently=True),
+    Row("resnet56", 2.0, search="frontier", training="mixed"),
 )
 
 
@@ -96,13 +97,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights-dir", type=Path, required=True)
     parser.add_argument("--data", required=True)
-    parser.add_argument("--rows", default="", help="regular expression that a row's name must contain")
+    parser.add_argument("--rows", default="", help="regular expression of names of rows")
     parser.add_argument("--runs", type=Path, default=Path("build/finetuned"))
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     for row in ROWS:
-        if re.search(given.rows, row.name):
+        if re.fullmatch(given.rows or ".*", row.name):
             found = {**carried_out(row, given), "threads": given.threads}
             rows = {**rows_in(RESULTS / "finetuned_cifar10.json"), row.name: found}
             record("finetuned_cifar10", {"rows": rows})
