@@ -16,6 +16,9 @@ from polyadic.files import append_line, storage_error
 
 FILE = "times.jsonl"
 
+_METHOD = 2
+"""Of how times are taken and blocks are built: where that changes this grows, and older times count no more."""
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -96,7 +99,7 @@ def processor() -> str:
 
 
 def _key(what: object) -> str:
-    return hashlib.sha256(repr((processor(), what)).encode()).hexdigest()
+    return hashlib.sha256(repr((_METHOD, processor(), what)).encode()).hexdigest()
 
 
 def _record(line: bytes) -> tuple[str, Measured] | None:
