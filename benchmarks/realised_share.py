@@ -6,10 +6,11 @@
 All rows of an engine and a batch have the same budget of latency: the dense network's time over ``--faster``. A row is
 one set of formats: one format alone, or all of them (``mixture``), the format of each layer chosen by time. Within a
 row the same bound on the error of every kernel, in the norm of its inputs, holds for all layers, the smallest that the
-budget allows. Nothing is fine-tuned; the test images are read once, for the figure in the row, or with
-``--search-only`` not at all: the row then says what the plan loses on held-out images. At the end all networks of the
-rows run in turns with the dense one: speed-up, and the share of the cut in MACs that it is. A row that is in the
-results already is carried out again from its plan, and timed with the others.
+budget allows; with ``--search uniform`` every layer keeps the same share of its time, in the format that does most
+multiply-accumulates in it. Nothing is fine-tuned; the test images are read once, for the figure in the row, or with
+``--forecast`` not at all: a plan is made and timed, and no weight is touched. At the end all networks of the rows run
+in turns with the dense one: speed-up, and the share of the cut in MACs that it is. A row that is in the results already
+is carried out again from its plan, and timed with the others.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from polyadic.data import ImageData, load_data
 from polyadic.engines import Conditions, engine_named, interleaved
 from polyadic.errors import BudgetError
 from polyadic.models import load_model
-from polyadic.pipeline import FoundPlan, search_plan
+from polyadic.pipeline import Forecast, forecast
 from polyadic.schema import Plan
 from polyadic.search import search_named
 from polyadic.surgery import FactorCache, copied, rebuild
@@ -52,7 +53,7 @@ def searched(name: str, dense: nn.Module, data: ImageData, given: argparse.Names
     """One row: the plan, what it costs, and what the network scores untuned."""
     model = latency_model(given)
     options = CompressOptions(
-        search=search_named("error-bound"),
+        search=search_named(given.search),
         latency=model,
         rungs=given.rungs,
         cache=FactorCache(given.cache),
@@ -61,8 +62,8 @@ def searched(name: str, dense: nn.Module, data: ImageData, given: argparse.Names
     asked: dict[str, Any] = {"budget": [f"latency={given.faster}x"], "formats": formats_of(name, given)}
     task, began = ImageTask(data, layer=None, network=None), time.perf_counter()
     try:
-        if given.search_only:
-            row = found_row(search_plan(dense, task, **asked, options=options))
+        if given.forecast:
+            row = forecast_row(forecast(dense, data.example(1), **asked, options=options))
         else:
             row = carried_out_row(compress(dense, task, **asked, options=options))
     except BudgetError as error:
@@ -88,13 +89,12 @@ def carried_out_row(result: CompressionResult) -> dict[str, Any]:
     }
 
 
-def found_row(found: FoundPlan) -> dict[str, Any]:
-    """What a plan that was searched alone costs, and what it loses on the held-out images, layers decomposed apart."""
+def forecast_row(found: Forecast) -> dict[str, Any]:
+    """What a plan costs that was never carried out."""
     return {
-        "macs_ratio": found.dense.macs / found.tried.cost.macs,
-        "params_ratio": found.dense.params / found.tried.cost.params,
-        "held_out_points_lost": found.tried.drop,
-        "held_out_divergence": found.tried.loss,
+        "macs_ratio": found.dense.macs / found.cost.macs,
+        "params_ratio": found.dense.params / found.cost.params,
+        "speed": None if found.speed is None else found.speed.to_json(),
         "plan": found.plan.to_json(),
     }
 
@@ -145,7 +145,8 @@ def main() -> None:
     parser.add_argument("--faster", type=float, default=2.2, help="budget: so many times faster than the dense network")
     parser.add_argument("--formats", nargs="+", default=list(SINGLE))
     parser.add_argument("--rows", default="", help="regular expression that a row's name must contain to be searched")
-    parser.add_argument("--search-only", action="store_true", help="do not carry plans out: for large networks")
+    parser.add_argument("--search", default="error-bound", choices=("error-bound", "uniform"))
+    parser.add_argument("--forecast", action="store_true", help="do not carry plans out: for large networks")
     parser.add_argument("--rungs", type=int, default=8, help="ranks of each layer and format")
     parser.add_argument("--moment-batches", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=31)
@@ -159,7 +160,8 @@ def main() -> None:
     dense = load_model(given.model, given.weights, data.classes if not given.model.startswith("polyadic:") else None)
     name = f"realised_share_{re.sub('[^a-z0-9]+', '_', given.model.split(':')[-1].lower())}"
     results = rows_in(RESULTS / f"{name}.json")
-    place = f"{given.engine} {given.precision} batch {given.batch} {given.threads} threads {given.faster:g}x"
+    how = "" if given.search == "error-bound" else f" {given.search}"
+    place = f"{given.engine} {given.precision} batch {given.batch} {given.threads} threads {given.faster:g}x{how}"
     rows = results.setdefault(place, {})
     for row in (*given.formats, MIXTURE):
         if row not in rows and re.search(given.rows, row):
