@@ -62,12 +62,12 @@ SAMPLES = 2000  # of the bootstrap
 PROXIES = {
     "divergence": "divergence, statistics shifted",
     "drop": "drop, statistics shifted",
-    "divergence_again": "divergence, statistics taken again",
-    "drop_again": "drop, statistics taken again",
-    "divergence_stale": "divergence, stale statistics",
-    "drop_stale": "drop, stale statistics",
-    "weighted_errors": "sum of errors in the norm of the inputs",
-    "plain_errors": "sum of plain errors of the kernels",
+    "divergence_again": "divergence, taken again",
+    "drop_again": "drop, taken again",
+    "divergence_stale": "divergence, stale",
+    "drop_stale": "drop, stale",
+    "weighted_errors": "errors, norm of the inputs",
+    "plain_errors": "errors, plain norm",
 }
 
 
@@ -217,7 +217,7 @@ def main() -> None:
     parser.add_argument("--name", default="proxy_study_resnet20_cifar10", help="of the results")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--cache", type=Path, default=Path("build/proxy_study"), help="a folder for factors")
-    parser.add_argument("--figures", type=Path, default=Path("docs/figures"))
+    parser.add_argument("--figures", type=Path, default=Path("docs/algorithms/figures"))
     parser.add_argument("--summarise", action="store_true", help="run nothing")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
