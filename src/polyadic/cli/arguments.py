@@ -59,7 +59,7 @@ Search = Annotated[str | None, typer.Option(help=f"how formats and ranks are fou
 FinetuneEpochs = Annotated[int, typer.Option(help="epochs for the whole network; 0 = none")]
 FinetuneRate = Annotated[float, typer.Option(help="learning rate of these epochs at its highest; cosine to 0")]
 FreezeStatistics = Annotated[
-    bool, typer.Option(help="leave batch-norm statistics as they are: for a network that is close to the dense one")
+    bool, typer.Option(help="leave batch-norm statistics as they are: forgets less, learns less")
 ]
 MixImages = Annotated[bool, typer.Option(help="train on mixtures of two images, taught by the dense network")]
 Trials = Annotated[int | None, typer.Option(help="most trials of the search")]
