@@ -27,10 +27,10 @@ from record import RESULTS, command, record, rows_in
 from torch import Tensor, nn
 from zoo.libraries import torchvision_models
 
-from polyadic import CompressionResult, CompressOptions, compress
+from polyadic import CompressionResult, CompressOptions, compress, simplified
 from polyadic.costing import LatencyCache, LatencyModel, with_random_weights
 from polyadic.data import ImageData, load_data
-from polyadic.engines import Conditions, engine_named, interleaved
+from polyadic.engines import Conditions, Prepared, engine_named, interleaved
 from polyadic.errors import BudgetError
 from polyadic.models import load_model
 from polyadic.pipeline import Forecast, forecast
@@ -103,13 +103,17 @@ def timed(rows: dict[str, Any], dense: nn.Module, example: Tensor, given: argpar
     """Run all networks in turns and write speed-ups and shares into their rows."""
     engine, conditions = engine_named(given.engine), conditions_of(given)
     batch = example[:1].expand(given.batch, *example.shape[1:]).contiguous()
-    prepared = {"dense": engine.prepare(dense, batch, conditions)}
+
+    def made_ready(network: nn.Module) -> Prepared:
+        return engine.prepare(simplified(network, example).model if given.folded else network, batch, conditions)
+
+    prepared = {"dense": made_ready(dense)}
     for name, row in rows.items():
         if "plan" in row:
             network = rebuild(copied(dense), Plan.from_json(row["plan"])).eval()
             for choice in row["plan"]:
                 with_random_weights(network.get_submodule(choice["layer"]))  # weights do not change times
-            prepared[name] = engine.prepare(network, batch, conditions)
+            prepared[name] = made_ready(network)
     with engine.at_work():
         times = interleaved(
             {name: network.once for name, network in prepared.items()}, rounds=given.rounds, seconds=given.seconds
@@ -145,6 +149,9 @@ def main() -> None:
     parser.add_argument("--faster", type=float, default=2.2, help="budget: so many times faster than the dense network")
     parser.add_argument("--formats", nargs="+", default=list(SINGLE))
     parser.add_argument("--rows", default="", help="regular expression that a row's name must contain to be searched")
+    parser.add_argument(
+        "--folded", action="store_true", help="time networks with batch norms folded, the dense one too"
+    )
     parser.add_argument("--search", default="error-bound", choices=("error-bound", "uniform"))
     parser.add_argument("--forecast", action="store_true", help="do not carry plans out: for large networks")
     parser.add_argument("--rungs", type=int, default=8, help="ranks of each layer and format")
@@ -160,7 +167,7 @@ def main() -> None:
     dense = load_model(given.model, given.weights, data.classes if not given.model.startswith("polyadic:") else None)
     name = f"realised_share_{re.sub('[^a-z0-9]+', '_', given.model.split(':')[-1].lower())}"
     results = rows_in(RESULTS / f"{name}.json")
-    how = "" if given.search == "error-bound" else f" {given.search}"
+    how = ("" if given.search == "error-bound" else f" {given.search}") + (" folded" if given.folded else "")
     place = f"{given.engine} {given.precision} batch {given.batch} {given.threads} threads {given.faster:g}x{how}"
     rows = results.setdefault(place, {})
     for row in (*given.formats, MIXTURE):
