@@ -56,6 +56,7 @@ def searched(name: str, dense: nn.Module, data: ImageData, given: argparse.Names
         search=search_named(given.search),
         latency=model,
         rungs=given.rungs,
+        round_to=given.round_to,
         cache=FactorCache(given.cache),
         moment_batches=given.moment_batches,
     )
@@ -154,6 +155,7 @@ def main() -> None:
     )
     parser.add_argument("--search", default="error-bound", choices=("error-bound", "uniform"))
     parser.add_argument("--forecast", action="store_true", help="do not carry plans out: for large networks")
+    parser.add_argument("--round-to", type=int, help="ranks are multiples of it")
     parser.add_argument("--rungs", type=int, default=8, help="ranks of each layer and format")
     parser.add_argument("--moment-batches", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=31)
@@ -168,6 +170,7 @@ def main() -> None:
     name = f"realised_share_{re.sub('[^a-z0-9]+', '_', given.model.split(':')[-1].lower())}"
     results = rows_in(RESULTS / f"{name}.json")
     how = ("" if given.search == "error-bound" else f" {given.search}") + (" folded" if given.folded else "")
+    how += f" ranks of {given.round_to}" if given.round_to else ""
     place = f"{given.engine} {given.precision} batch {given.batch} {given.threads} threads {given.faster:g}x{how}"
     rows = results.setdefault(place, {})
     for row in (*given.formats, MIXTURE):
