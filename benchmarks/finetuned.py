@@ -60,6 +60,7 @@ ROWS = (
     Row("resnet20", 2.5),
     Row("resnet20", 2.5, search="frontier"),
     Row("resnet20", 2.5, search="frontier", training="gently"),
+    Row("resnet20", 2.5, search="frontier", training="mixed"),
     Row("resnet56", 3.0, epochs=4),
     Row("resnet56", 2.0, search="frontier", epochs=2),
     Row("resnet56", 2.0, search="frontier", epochs=4, training="mixed"),
