@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 from polyadic.errors import BudgetError
 from polyadic.schema.cost import Cost
@@ -71,7 +72,7 @@ class Budget:
         Raises:
             BudgetError: something else, a latency without an engine, a limit of 0, the same name twice.
         """
-        limits: dict[str, float] = {}
+        limits: dict[str, Any] = {}  # whole numbers where the fields ask for them
         for text in texts:
             name, _, limit = (part.strip() for part in text.partition("="))
             if name not in {field.name for field in fields(Budget)}:
@@ -82,7 +83,7 @@ class Budget:
                 limits[name] = _time(text, limit, dense.latency)
             else:
                 limits[name] = _count(text, name, limit, getattr(dense, name))
-        return Budget(**limits)  # type: ignore[arg-type]  # whole numbers where the fields ask for them
+        return Budget(**limits)
 
 
 def written(name: str, amount: float) -> str:
