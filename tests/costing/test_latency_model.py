@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,31 @@ def test_the_noise_is_that_of_the_difference_in_a_round() -> None:
     assert (steady.dense, steady.chain, steady.noise) == (3.0, 2.0, 0.0)
     shaky = compared(Timing((2.0,) * 4), Timing((1.0, 1.2, 1.4, 1.6)))
     assert shaky.noise == pytest.approx(2 * 0.93 * 0.3 / 2)
+
+
+def test_blocks_are_timed_anew_while_something_else_runs() -> None:
+    steady, disturbed = (1.0,) * 5, (1.0, 2.0, 9.0, 2.0, 7.0)
+    given = [disturbed, disturbed, steady, steady]
+    taken: list[tuple[float, ...]] = []
+
+    def timer(prepared: Mapping[str, Prepared], conditions: Conditions) -> dict[str, Timing]:
+        taken.append(given[len(taken)])
+        return {name: Timing(taken[-1] if name != "dense" else (4.0,) * 5) for name in prepared}
+
+    rows = LatencyModel(FakeEngine(), Conditions(), timer=timer).blocks(WINDOW, CHAINS[:2], (5, 4))
+    assert rows == (Measured(4.0, 1.0, 0.0),) * 2
+    assert taken == [disturbed, disturbed, steady]
+
+
+def test_on_a_machine_that_is_never_quiet_the_least_noise_counts() -> None:
+    samples = iter([(1.0, 2.0, 9.0, 9.5), (1.0, 2.0, 3.0, 4.0), (1.0, 5.0, 9.0, 9.5), (1.0, 2.0, 9.0, 9.9)])
+
+    def timer(prepared: Mapping[str, Prepared], conditions: Conditions) -> dict[str, Timing]:
+        return {"dense": Timing((4.0,) * 4), "0": Timing(next(samples))}
+
+    (row,) = LatencyModel(FakeEngine(), Conditions(), timer=timer).blocks(WINDOW, CHAINS[:1], (5, 4))
+    assert row == compared(Timing((4.0,) * 4), Timing((1.0, 2.0, 3.0, 4.0)))
+    assert next(samples, None) is None, "four attempts at most"
 
 
 def test_between_measured_points_times_lie_on_straight_lines_through_them() -> None:
