@@ -3,7 +3,7 @@
 Option A of residual networks (He et al., "Deep residual learning for image recognition", section 3.3) subsamples an
 image and pads its channels with zeros. Engines that lay channels out in blocks can do neither there: they reorder the
 image, and from then on the sum that it goes into, and all later sums of that stage, stay in the plain layout, with
-activations apart from the convolutions before them. As a 1 x 1 convolution with that stride, whose kernel holds ones and
+activations apart from the convolutions before them. As a 1 x 1 convolution with that stride, of ones and
 zeros, the shortcut stays in blocks, sums and activations join the convolutions, and the numbers are the same ones.
 """
 
