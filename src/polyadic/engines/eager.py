@@ -31,7 +31,7 @@ class PyTorch(Engine):
     Attributes:
         channels_last: keep images as NHWC in memory, the faster layout for convolutions on most devices.
         compiled: with ``torch.compile``, which needs a C++ compiler on the machine.
-        fused: with chains that run in one call each (:func:`polyadic.fused`).
+        fused: as one straight line of joined convolutions (:func:`polyadic.fused`).
     """
 
     channels_last: bool = True
@@ -67,7 +67,7 @@ class PyTorch(Engine):
         return None
 
     def _prepare(self, model: nn.Module, example: tuple[Tensor, ...], conditions: Conditions) -> Prepared:
-        network = fused(model) if self.fused else copy.deepcopy(model)
+        network: nn.Module = fused(model, example) if self.fused else copy.deepcopy(model)
         network = network.eval().to(conditions.device).requires_grad_(False)
         if self.channels_last:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -1,11 +1,12 @@
-"""Chains that run in one call: another way to run a network of plain layers, not another network.
+"""Another way to run a network of plain layers in PyTorch itself, not another network.
 
-In eager PyTorch every module that is called costs some microseconds beside its arithmetic, and a chain is two to four
-modules in the place of one. At batch 1 that is a good part of what a small chain takes (``benchmarks/cp_block.py``).
-Here a chain calls torch's convolutions itself, with the parameters that its layers hold at that moment.
+In eager PyTorch every module that is called costs some microseconds beside its arithmetic, a chain is two to four
+modules in the place of one, and the kernel of each is laid out anew in every pass. So a network that can be followed
+becomes a straight line of calls (:mod:`polyadic.layers.straight_line`), whose convolutions are those of
+:mod:`polyadic.layers.onednn`. Of any other network the chains alone are run in one call each: they call torch's
+convolutions themselves, with the parameters that their layers hold at that moment.
 
-Plain layers stay what is trained, saved and exchanged: the names, shapes and numbers of a state dict are the same, and
-so are the answers, to the bit.
+Plain layers stay what is trained, saved and exchanged: the names, shapes and numbers of a state dict are the same.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+
+from polyadic.layers.straight_line import straight_line
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -41,16 +44,25 @@ class FusedChain(nn.Sequential):
         return x
 
 
-def fused(model: Network) -> Network:
-    """A copy of ``model`` whose chains run in one call each; for PyTorch itself, at small batches.
+def fused(model: Network, example_input: Tensor | tuple[Tensor, ...] | None = None) -> Network | fx.GraphModule:
+    """A copy of ``model`` in evaluation mode that runs in fewer and better calls; for PyTorch itself.
 
-    It answers as ``model`` does, to the bit. Chains are ``nn.Sequential`` of two or more convolutions with zeros as
-    padding; others stay as they are, such as those with layers that are parametrised or that have hooks.
+    A network that a symbolic trace can follow becomes one straight line. On the processor, for float32 images in
+    channels-last and without gradients, each of its convolutions does the sum and the activation after it as well, with
+    a kernel that was packed in the first pass for inputs of that shape: packed kernels take their memory once more.
+    Everywhere else the line calls the plain layers, and answers to the bit as ``model`` does. Of a network that cannot
+    be followed, or that somebody watches by hooks, only the chains are run in one call each: ``nn.Sequential`` of two
+    or more convolutions with zeros as padding, none of them parametrised or watched.
 
     Args:
         model: any module; it is left as it was. Fold batch norms first (:func:`polyadic.simplified`).
+        example_input: a batch (N, ...) or a tuple of arguments. If there is one, a line that answers otherwise on it is
+            not used: a symbolic trace takes ``y += 1`` for ``y = y + 1``, which differs where ``y`` has another name.
     """
     network = copy.deepcopy(model)
+    line = straight_line(network, (example_input,) if isinstance(example_input, Tensor) else example_input)
+    if line is not None:
+        return line
     for module in network.modules():
         if _is_chain(module):
             module.__class__ = FusedChain  # the same layers, hooks and mode, another forward
