@@ -171,6 +171,17 @@ def test_a_network_that_is_slower_than_its_blocks_said_is_concluded_anew_until_i
     assert found.trials == alone.trials, "no layer and no network is scored again"
 
 
+def test_a_network_that_is_faster_than_its_blocks_said_gets_higher_ranks_until_the_limit_is_used(
+    net: nn.Module,
+) -> None:
+    result = within(net, ["latency=60%"], options(FakeEngine(whole=0.7)))
+    exact_budget = within(net, ["latency=60%"], options(FakeEngine()))
+    speed = result.summary.provenance["latency"]
+    assert speed["corrections"] >= 1
+    assert 0.5 * speed["dense_ms"] < speed["measured_ms"] <= 0.6 * speed["dense_ms"] * (1 + 1e-9)
+    assert result.summary.compressed.macs > exact_budget.summary.compressed.macs
+
+
 def test_a_limit_that_stays_out_of_reach_is_said_with_both_times(net: nn.Module) -> None:
     known = options(FakeEngine(whole=3.0), require_speedup=False)
     result = within(net, ["latency=30%"], known)

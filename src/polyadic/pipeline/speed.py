@@ -22,7 +22,10 @@ from polyadic.search import Problem
 from polyadic.surgery import copied, rebuild
 
 CORRECTIONS = 4
-"""How often a plan that is too slow is concluded anew, for a tighter limit."""
+"""How often a plan that is too slow, or faster than it has to be, is concluded anew for another limit."""
+
+SLACK = 0.03
+"""Of a limit; what is left unused beyond it is given back to the ranks."""
 
 Conclude = Callable[[Problem], Plan]
 """What a search concludes from its trials for a problem with another budget."""
@@ -38,7 +41,7 @@ class Speed:
         predicted: of the plan, from the times of its blocks.
         measured: of the whole network with the plan, scaled by what the dense one took beside it.
         noise: of ``measured``.
-        corrections: how often the plan was concluded anew because it was too slow.
+        corrections: how often a plan was concluded anew because it was too slow, or faster than it had to be.
         put_back: layers that are again what they were before, dense in the first round, because the whole was not
             faster.
         warnings: what was asked for and not reached.
@@ -147,8 +150,9 @@ def in_time(track: Track, plan: Plan, conclude: Conclude | None, *, require_spee
     """``plan``, or what has to take its place so that the whole network is fast enough.
 
     A plan over the limit of latency by more than noise is concluded anew under a limit that is tighter by the same
-    factor, a few times at most. Then, if the whole is not faster than before, the layers that gain least are put back
-    to what they were, a quarter of them at a time. Before is the dense network, or what earlier rounds have left.
+    factor, a few times at most; one that leaves time unused, under a limit that is wider. Then, if the whole is not
+    faster than before, the layers that gain least are put back to what they were, a quarter of them at a time. Before
+    is the dense network, or what earlier rounds have left.
 
     Args:
         track: where it is timed.
@@ -170,19 +174,33 @@ def _within_limit(track: Track, first: Speed, conclude: Conclude) -> Speed:
     budget = track.problem.budget
     if budget is None or budget.latency is None:
         return first
+    limit, dense = budget.latency, track.before
     best = speed = first
-    internal = budget.latency
+    internal, seen = limit, [first.plan]
     for done in range(1, CORRECTIONS + 1):
-        if speed.measured - speed.noise <= budget.latency:
+        late, early = _is_late(speed, limit), speed.measured + speed.noise < (1.0 - SLACK) * limit
+        if not (late or early) or (late and not _is_late(best, limit)):
             break
-        internal = min(internal, speed.predicted) * budget.latency / speed.measured
-        tighter: Budget = replace(budget, latency=internal)
-        plan = conclude(replace(track.problem, budget=tighter))
-        if plan == speed.plan:
+        nearest = min(internal, speed.predicted) if late else max(internal, speed.predicted)
+        internal = min(nearest * limit / speed.measured, dense)
+        plan = conclude(replace(track.problem, budget=replace(budget, latency=internal)))
+        if plan in seen:
             break
+        seen.append(plan)
         speed = replace(track.speed(plan), corrections=done)
-        best = speed if speed.measured < best.measured else best
+        best = _better(best, speed, limit)
     return best
+
+
+def _is_late(speed: Speed, limit: float) -> bool:
+    return speed.measured - speed.noise > limit
+
+
+def _better(one: Speed, other: Speed, limit: float) -> Speed:
+    """The slower of those in time, because it keeps the higher ranks; the faster one if neither is."""
+    if _is_late(one, limit) and _is_late(other, limit):
+        return min(one, other, key=lambda speed: speed.measured)
+    return max((speed for speed in (one, other) if not _is_late(speed, limit)), key=lambda speed: speed.measured)
 
 
 def _faster(track: Track, speed: Speed) -> Speed:
