@@ -7,14 +7,15 @@ dense layer's multiply-accumulates, between two ReLUs, with random weights: a 1 
 the window, a 1 x 1 stage R to T. All forms of a block take turns on one thread, by the processor's own time. They are
 
 - ``nchw``, ``nhwc``: the plain layers as ``nn.Sequential``, in either layout of images;
-- ``fused``: the same three convolutions in one call of a module (``polyadic.fused``);
+- ``fused``: a straight line of oneDNN's convolutions, kernels packed, the last ReLU joined (``polyadic.fused``);
 - ``linear``: both 1 x 1 stages as a product with the NHWC view, which copies nothing;
 - ``matmul nchw``: both 1 x 1 stages as a product with the matrix of channels by positions, in NCHW;
 - ``shifts``: ``linear``, and the window as one multiplication and addition for each of its taps.
 
 A ratio is the median over rounds of the time of ``nhwc`` over that of the form, so above 1 the form is faster. Single
 1 x 1 stages of many sizes, as convolution and as product, tell what a product saves; ResNet-20 and ResNet-56 at a third
-of their multiply-accumulates, batch norms folded and every chain in one form, what is left of it in a network.
+of their multiply-accumulates, batch norms folded and every chain in one form, what is left of it in a network. There
+``fused`` is the whole network as a straight line, and the dense networks are timed in both ways too.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from polyadic.costing import with_random_weights
 from polyadic.engines import interleaved
 from polyadic.models import load_model
 from polyadic.pipeline import forecast
-from polyadic.surgery import rebuild
+from polyadic.surgery import copied, rebuild
 
 SHAPES = {
     "resnet20/56": ((16, 32), (32, 16), (64, 8)),  # channels, side of the images
@@ -138,14 +139,18 @@ def network_measured(name: str, batch: int, given: argparse.Namespace) -> dict[s
     images = torch.randn(batch, 3, 32, 32)
     dense = load_model(name).model.eval()
     found = forecast(dense, images[:1], budget=["macs=3x"], formats=("cp-epc",))
-    network = with_random_weights(rebuild(dense, found.plan)).eval()
+    network = with_random_weights(rebuild(copied(dense), found.plan)).eval()
     last = {"memory_format": torch.channels_last}
     plain = simplified(network, images[:1]).model.to(**last)
-    forms, images = {MEASURE: plain, "fused": fused(plain), "linear": _with_products(plain)}, images.to(**last)
+    whole = simplified(with_random_weights(dense), images[:1]).model.to(**last)
+    forms = {MEASURE: plain, "fused": fused(plain), "linear": _with_products(plain)}
+    forms |= {"dense": whole, "dense fused": fused(whole)}
+    images = images.to(**last)
     with torch.inference_mode():
         passes = {form: (lambda model=model: model(images)) for form, model in forms.items()}
         times = interleaved(passes, rounds=2 * given.rounds, seconds=2 * given.seconds, clock=time.process_time)
-    ratios = {form: timing.times_faster_than(times[MEASURE]) for form, timing in times.items()}
+    ratios = {form: times[form].times_faster_than(times[MEASURE]) for form in (MEASURE, "fused", "linear")}
+    ratios["dense fused"] = times["dense fused"].times_faster_than(times["dense"])
     return {
         "network": name,
         "batch": batch,
