@@ -7,7 +7,7 @@ dense layer's multiply-accumulates, between two ReLUs, with random weights: a 1 
 the window, a 1 x 1 stage R to T. All forms of a block take turns on one thread, by the processor's own time. They are
 
 - ``nchw``, ``nhwc``: the plain layers as ``nn.Sequential``, in either layout of images;
-- ``fused``: a straight line of oneDNN's convolutions, kernels packed, the last ReLU joined (``polyadic.fused``);
+- ``fused``: a straight line of calls, each torch's or oneDNN's, whichever is faster (``polyadic.fused``);
 - ``linear``: both 1 x 1 stages as a product with the NHWC view, which copies nothing;
 - ``matmul nchw``: both 1 x 1 stages as a product with the matrix of channels by positions, in NCHW;
 - ``shifts``: ``linear``, and the window as one multiplication and addition for each of its taps.

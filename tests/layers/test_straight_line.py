@@ -12,6 +12,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from polyadic import fused
+from polyadic.layers import onednn
 from polyadic.layers.onednn import convolution, convolution_and_sum
 from polyadic.models import load_model
 
@@ -145,6 +146,37 @@ def test_relu6_cuts_off_above_too() -> None:
     same(line, plain, 40 * images())
     with torch.inference_mode():
         assert convolution(40 * images(), line.get_submodule("0"), (0.0, 6.0)).max() == 6.0  # type: ignore[arg-type]
+
+
+def test_one_layer_may_be_used_in_several_ways() -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Conv2d(4, 4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = F.relu(self.a(x))
+            return self.a(F.relu(self.a(y) + x)) + F.relu6(self.a(y) + y)
+
+    plain = Shared()
+    line = line_of(plain)
+    assert calls(line)["convolution"] == 1
+    same(line, plain, 20 * images())
+
+
+@pytest.mark.parametrize("faster", ["plain", "joined"])
+def test_the_faster_form_is_run_and_both_answer_alike(faster: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def seconds(run: Callable[..., Tensor], *given: Tensor) -> float:
+        return 1.0 if run.__name__.startswith("joined") == (faster == "joined") else 2.0
+
+    monkeypatch.setattr(onednn, "_seconds", seconds)
+    for way in (lambda a, b: F.relu(a + b), lambda a, b: F.relu(a) * F.relu(b), lambda a, b: (a + b) * b):
+        plain = Written(way)
+        line = line_of(plain)
+        same(line, plain, images())
+        forms = [form for layer in line.modules() for form in layer.__dict__.get("_polyadic_form", {}).values()]
+        names = {form.run.__name__ for form in forms} | {form.run_over.__name__ for form in forms}
+        assert any(name.startswith("joined") for name in names) == (faster == "joined")
 
 
 def test_a_kernel_is_packed_again_where_it_or_the_image_has_changed() -> None:
