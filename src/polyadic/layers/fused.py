@@ -50,10 +50,10 @@ def fused(model: Network, example_input: Tensor | tuple[Tensor, ...] | None = No
     A network that a symbolic trace can follow becomes one straight line. On the processor, for float32 images in
     channels-last and without gradients, each of its convolutions is one call of oneDNN with the sum and the activation
     after it and a kernel that is packed beforehand, or torch's own, whichever was faster when the layer first met an
-    input of that shape; packed kernels take their memory once more. Everywhere else the line calls the plain layers, and
-    answers to the bit as ``model`` does. Of a network that cannot be followed, or that somebody watches by hooks, only
-    the chains are run in one call each: ``nn.Sequential`` of two or more convolutions with zeros as padding, none of
-    them parametrised or watched.
+    input of that shape; packed kernels take their memory once more. Everywhere else the line calls the plain layers,
+    and answers to the bit as ``model`` does. Of a network that cannot be followed, or that somebody watches by hooks,
+    only the chains are run in one call each: ``nn.Sequential`` of two or more convolutions with zeros as padding, none
+    of them parametrised or watched.
 
     Args:
         model: any module; it is left as it was. Fold batch norms first (:func:`polyadic.simplified`).
