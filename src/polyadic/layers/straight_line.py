@@ -13,7 +13,7 @@ from torch import fx, nn
 from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves
 
-from polyadic.layers.onednn import Limits, convolution, convolution_and_sum, is_packable
+from polyadic.layers.onednn import Limits, convolution, convolution_and_sum, is_inference, is_packable
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +63,9 @@ class _Joining:
     def __init__(self, line: fx.GraphModule) -> None:
         self._line, self._graph = line, line.graph
         self._layers = dict(line.named_modules())
+        first = next(node for node in line.graph.nodes if node.op != "placeholder")
+        with line.graph.inserting_before(first):
+            self._inference = line.graph.call_function(is_inference)  # asked once in a pass
 
     def join(self) -> None:
         for node in [*self._graph.nodes]:
@@ -85,10 +88,12 @@ class _Joining:
         with self._graph.inserting_before(end):
             held = self._graph.get_attr(str(node.target))
             if other is None:
-                new = self._graph.call_function(convolution, (node.args[0], held, limits))
+                new = self._graph.call_function(convolution, (node.args[0], held, limits, self._inference))
             else:
                 overwrite = self._is_done_with(other, total)
-                new = self._graph.call_function(convolution_and_sum, (node.args[0], held, other, limits, overwrite))
+                new = self._graph.call_function(
+                    convolution_and_sum, (node.args[0], held, other, limits, overwrite, self._inference)
+                )
         end.replace_all_uses_with(new)
         for old in dict.fromkeys((end, total, node)):
             self._graph.erase_node(old)
