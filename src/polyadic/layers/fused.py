@@ -16,9 +16,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar, final
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
-from polyadic.layers.straight_line import straight_line
+from polyadic.layers.straight_line import run_straight
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -44,7 +44,7 @@ class FusedChain(nn.Sequential):
         return x
 
 
-def fused(model: Network, example_input: Tensor | tuple[Tensor, ...] | None = None) -> Network | fx.GraphModule:
+def fused(model: Network, example_input: Tensor | tuple[Tensor, ...] | None = None) -> Network:
     """A copy of ``model`` in evaluation mode that runs in fewer and better calls; for PyTorch itself.
 
     A network that a symbolic trace can follow becomes one straight line. On the processor, for float32 images in
@@ -61,9 +61,8 @@ def fused(model: Network, example_input: Tensor | tuple[Tensor, ...] | None = No
             not used: a symbolic trace takes ``y += 1`` for ``y = y + 1``, which differs where ``y`` has another name.
     """
     network = copy.deepcopy(model)
-    line = straight_line(network, (example_input,) if isinstance(example_input, Tensor) else example_input)
-    if line is not None:
-        return line
+    if run_straight(network, (example_input,) if isinstance(example_input, Tensor) else example_input):
+        return network
     for module in network.modules():
         if _is_chain(module):
             module.__class__ = FusedChain  # the same layers, hooks and mode, another forward

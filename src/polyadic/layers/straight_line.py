@@ -6,6 +6,7 @@ import copy
 import logging
 import math
 import operator
+from collections.abc import Callable
 from typing import Any, final
 
 import torch
@@ -17,36 +18,43 @@ from polyadic.layers.onednn import Limits, convolution, convolution_and_sum, is_
 
 _log = logging.getLogger(__name__)
 
+_LAYERS = "_polyadic_layers"  # in a list at hand: their names are long ways through modules, taken in every pass
+
 _SUMS = {operator.add, operator.iadd, torch.add, "add", "add_"}
 _IN_PLACE = {operator.iadd, "add_"}
 _RELUS = {F.relu, torch.relu, torch.relu_, "relu", "relu_"}
 
 
-def straight_line(model: nn.Module, example: tuple[Any, ...] | None = None) -> fx.GraphModule | None:
-    """``model`` in evaluation mode as a straight line, with the same layers under the same names.
+def run_straight(model: nn.Module, example: tuple[Any, ...] | None = None) -> bool:
+    """Put ``model`` into evaluation mode and give it another ``forward``: a straight line through the same layers.
 
     Args:
-        model: is put into evaluation mode.
-        example: its arguments, on which the line has to answer as ``model`` does.
+        model: is changed in place; its layers, their names and its class, of which it becomes an heir, stay.
+        example: its arguments, on which the line has to answer as ``model`` did.
 
     Returns:
-        None where it cannot be followed by a symbolic trace (its way depends on its input), answers otherwise, or
-        somebody watches one of its modules by a hook, who would see nothing any more.
+        Whether it was done. Not where a symbolic trace cannot follow (the way depends on the input) or answers
+        otherwise, or where somebody watches one of the modules by a hook, and would see nothing any more.
     """
     model.eval()
     if any(_is_watched(module) for module in model.modules()):
-        return None
+        return False
     try:
-        graph = _ThroughSequences().trace(model)
-        line = fx.GraphModule(model, graph)
+        line = fx.GraphModule(model, _ThroughSequences().trace(model))
+        forward = _Joining(line).joined()
     except Exception as error:  # whatever a stranger's forward raises when it is traced
         _log.info("no straight line: %s: %s", type(error).__name__, error)
-        return None
-    _Joining(line).join()
-    if example is not None and not _alike(line.eval(), model, example):
-        _log.info("no straight line: it answers otherwise than the network")
-        return None
-    return line.eval()
+        return False
+    answer = None if example is None else _answer(model, example)
+    bent, layers = type(model), line.__dict__[_LAYERS]
+    model.__class__ = type(f"StraightLine{bent.__name__}", (bent,), {"forward": forward, "graph_of_line": line.graph})
+    model.__dict__[_LAYERS] = layers
+    if example is None or _alike(_answer(model, example), answer):
+        return True
+    _log.info("no straight line: it answers otherwise than the network")
+    model.__class__ = bent
+    del model.__dict__[_LAYERS]
+    return False
 
 
 class _ThroughSequences(fx.Tracer):
@@ -62,31 +70,38 @@ class _Joining:
 
     def __init__(self, line: fx.GraphModule) -> None:
         self._line, self._graph = line, line.graph
-        self._layers = dict(line.named_modules())
+        self._modules = dict(line.named_modules())
+        self._layers: list[nn.Module] = []
         first = next(node for node in line.graph.nodes if node.op != "placeholder")
+        line.__dict__[_LAYERS] = self._layers
         with line.graph.inserting_before(first):
             self._inference = line.graph.call_function(is_inference)  # asked once in a pass
+            self._held = line.graph.create_node("get_attr", _LAYERS)
 
-    def join(self) -> None:
+    def joined(self) -> Callable[..., Any]:
+        """The ``forward`` of the graph that is left."""
         for node in [*self._graph.nodes]:
-            node.type = None  # annotations as text, which cannot be saved
+            node.type = None  # annotations as text, which the code could not name
             if isinstance(self._layer(node), (nn.Identity, nn.Dropout)):
                 node.replace_all_uses_with(node.args[0])
                 self._graph.erase_node(node)
         for node in [*self._graph.nodes]:
             if is_packable(layer := self._layer(node)) and len(node.args) == 1 and not node.kwargs:
                 self._join(node, layer)
-        self._graph.lint()
-        self._line.recompile()
+        code = self._graph.python_code("self")
+        exec(code.src, code.globals)  # what the trace has written, as fx itself does
+        forward: Callable[..., Any] = code.globals["forward"]
+        return forward
 
     def _layer(self, node: fx.Node) -> nn.Module:
-        return self._layers[str(node.target)] if node.op == "call_module" else nn.Module()
+        return self._modules[str(node.target)] if node.op == "call_module" else nn.Module()
 
     def _join(self, node: fx.Node, layer: nn.Module) -> None:
         total, other = self._sum_after(node)
         end, limits = self._activation_after(total)
         with self._graph.inserting_before(end):
-            held = self._graph.get_attr(str(node.target))
+            self._layers.append(layer)
+            held = self._graph.call_function(operator.getitem, (self._held, len(self._layers) - 1))
             if other is None:
                 new = self._graph.call_function(convolution, (node.args[0], held, limits, self._inference))
             else:
@@ -129,11 +144,14 @@ class _Joining:
         return node.target in (convolution, convolution_and_sum) or is_packable(self._layer(node))
 
 
-def _alike(line: nn.Module, model: nn.Module, example: tuple[Any, ...]) -> bool:
+def _answer(model: nn.Module, example: tuple[Any, ...]) -> list[Any]:
     with torch.no_grad():
-        answers = [tree_leaves(network(*copy.deepcopy(example))) for network in (line, model)]
+        return tree_leaves(model(*copy.deepcopy(example)))
+
+
+def _alike(one: list[Any], other: list[Any] | None) -> bool:
     try:
-        torch.testing.assert_close(*answers, rtol=1e-3, atol=1e-4, equal_nan=True)
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4, equal_nan=True)
     except AssertionError:
         return False
     return True
