@@ -103,4 +103,8 @@ def _replace(graph: Any, pad: Any, slices: list[Any], convolution: Any) -> None:
     import onnx_ir
 
     old, new = pad.outputs[0], convolution.outputs[0]
+    read = [value for node in (pad, *slices) for value in node.inputs if value is not None]
     onnx_ir.convenience.replace_nodes_and_values(graph, pad, [pad, *slices], [convolution], [old], [new])
+    for value in read:
+        if value.is_initializer() and not value.uses() and not value.is_graph_output():
+            graph.initializers.pop(value.name, None)
