@@ -91,12 +91,16 @@ def test_sums_and_activations_are_joined_with_the_convolution_before_them(
     same(line, plain, images())
 
 
-class Later(nn.Module):
-    """Reads an image after the sum that could be written over it, and adds its own input."""
+class Two(nn.Module):
+    """Two pointwise convolutions."""
 
     def __init__(self) -> None:
         super().__init__()
         self.a, self.b = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+
+
+class Later(Two):
+    """Reads an image after the sum that could be written over it, and adds its own input."""
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.a(x)
@@ -113,12 +117,8 @@ def test_what_somebody_else_may_read_is_not_written_over() -> None:
     same(line, plain, images())
 
 
-class Growing(nn.Module):
+class Growing(Two):
     """Adds to the image itself, which the next convolution reads."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.a(x)

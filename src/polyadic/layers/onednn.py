@@ -1,7 +1,7 @@
 """A convolution on the processor with what comes after it, in the faster of two forms, as measured for its input.
 
-Eager PyTorch hands a kernel to oneDNN as it lies in memory, and oneDNN lays it out anew in every pass; at small batches
-that takes a fifth of the time. The other form is one call of oneDNN for the convolution, the sum and the activation,
+Eager PyTorch hands a kernel to oneDNN as it lies in memory, and oneDNN lays it out anew in every pass, which counts at
+small batches. The other form is one call of oneDNN for the convolution, the sum and the activation,
 with a kernel laid out once. It is not always faster: of small 1 x 1 kernels torch makes a product, at less cost than
 that of any call of oneDNN. So both are timed where a layer first meets an input of a shape, and again where the shape
 or the kernel has changed. The plain kernel stays what is trained, saved and exchanged.

@@ -69,7 +69,7 @@ class _Joining:
     """Rewrites a graph in place."""
 
     def __init__(self, line: fx.GraphModule) -> None:
-        self._line, self._graph = line, line.graph
+        self._graph = line.graph
         self._modules = dict(line.named_modules())
         self._layers: list[nn.Module] = []
         first = next(node for node in line.graph.nodes if node.op != "placeholder")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from polyadic.reporting.chart import BarChart, Bars, Chart, Line, PanelChart, Table
+from polyadic.reporting.chart import BarChart, Bars, Chart, Colour, Line, PanelChart, Table
 from polyadic.reporting.panels import distinct, panel, percent, points, present, scaled
 from polyadic.reporting.study_folder import RetrainedRow, Truncation, TruncationRow
 
@@ -194,12 +194,12 @@ def _retrained(study: Truncation) -> BarChart | None:
     if not rows:
         return None
     dense = study.setting("dense_test_accuracy")
-    stages = (
+    stages: tuple[tuple[str, Colour, str], ...] = (
         ("truncated", "dense", "accuracy_before"),
         ("trained again", "c0", "accuracy_after"),
         ("trained again, test images", "c2", "test_accuracy"),
     )
-    series = (Bars(label, colour, tuple(scaled(getattr(row, name)) for row in rows)) for label, colour, name in stages)  # type: ignore[arg-type]
+    series = (Bars(label, colour, tuple(scaled(getattr(row, name)) for row in rows)) for label, colour, name in stages)
     epochs = max((row.epochs or 0 for row in rows), default=0)
     return BarChart(
         "retrained",
