@@ -25,26 +25,26 @@ import torch
 from record import record
 from tensorly.decomposition import parafac
 
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition.alternation import UnitTensors, sweep
 from polyadic.decomposition.cp_als import least_squares
 
 tensorly.set_backend("pytorch")
 
 
-def ours(X: torch.Tensor, cp: CP) -> Callable[[int], None]:
+def ours(X: torch.Tensor, cp: CPTensor) -> Callable[[int], None]:
     """Polyadic's sweeps (its own loop, without the set-up)."""
     unit = UnitTensors.of(X[None].double(), X.dtype)
 
     def run(sweeps: int) -> None:
-        point = CP(tuple(U[None] for U in cp.factors))
+        point = CPTensor(tuple(U[None] for U in cp.factors))
         for _ in range(sweeps):
             point, _ = sweep(unit, point, least_squares)
 
     return run
 
 
-def theirs(X: torch.Tensor, cp: CP) -> Callable[[int], None]:
+def theirs(X: torch.Tensor, cp: CPTensor) -> Callable[[int], None]:
     """TensorLy's parafac on its torch backend."""
     weights = torch.ones(cp.rank, dtype=X.dtype)
 
@@ -55,7 +55,7 @@ def theirs(X: torch.Tensor, cp: CP) -> Callable[[int], None]:
     return run
 
 
-def toolbox(X: torch.Tensor, cp: CP) -> Callable[[int], None]:
+def toolbox(X: torch.Tensor, cp: CPTensor) -> Callable[[int], None]:
     """The cp_als of pyttb, which knows float64 only."""
     tensor = pyttb.tensor(X.double().numpy())
 
@@ -83,7 +83,7 @@ def compare(
     """The three, interleaved."""
     generator = torch.Generator().manual_seed(0)
     X = torch.randn(*shape, generator=generator, dtype=dtype)
-    cp = CP(tuple(torch.randn(size, rank, generator=generator, dtype=dtype) for size in shape))
+    cp = CPTensor(tuple(torch.randn(size, rank, generator=generator, dtype=dtype) for size in shape))
     runs = {"polyadic": ours(X, cp), "tensorly": theirs(X, cp), "pyttb": toolbox(X, cp)}
     times: dict[str, list[float]] = {name: [] for name in runs}
     rows, C, out = X.reshape(-1, shape[-1]), cp.factors[-1], X.new_empty(X.numel() // shape[-1], rank)

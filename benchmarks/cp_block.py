@@ -34,12 +34,11 @@ from record import record
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from polyadic import fused, simplified
-from polyadic.costing import with_random_weights
-from polyadic.engines import interleaved
+from polyadic import fold_and_merge, fused
+from polyadic.engines import draw_weights, time_interleaved
 from polyadic.models import load_model
-from polyadic.pipeline import forecast
-from polyadic.surgery import copied, rebuild
+from polyadic.pipeline import estimate_cost
+from polyadic.surgery import copy_model, rebuild
 
 SHAPES = {
     "resnet20/56": ((16, 32), (32, 16), (64, 8)),  # channels, side of the images
@@ -122,7 +121,7 @@ def measured(case: Case, rounds: int, seconds: float) -> dict[str, Any]:
         error = float((found - wanted).abs().max() / wanted.abs().max())
         assert error < 1e-5, (name, error)
     passes = {name: (lambda run=run, example=example: run(example)) for name, (run, example) in forms.items()}
-    times = interleaved(passes, rounds=rounds, seconds=seconds, clock=time.process_time)
+    times = time_interleaved(passes, rounds=rounds, seconds=seconds, clock=time.process_time)
     return {
         "family": case.family,
         "channels": C,
@@ -138,17 +137,17 @@ def network_measured(name: str, batch: int, given: argparse.Namespace) -> dict[s
     """Milliseconds of a network of CP chains with random weights, every chain in one form."""
     images = torch.randn(batch, 3, 32, 32)
     dense = load_model(name).model.eval()
-    found = forecast(dense, images[:1], budget=["macs=3x"], formats=("cp-epc",))
-    network = with_random_weights(rebuild(copied(dense), found.plan)).eval()
+    found = estimate_cost(dense, images[:1], budget=["macs=3x"], formats=("cp-epc",))
+    network = draw_weights(rebuild(copy_model(dense), found.plan)).eval()
     last = {"memory_format": torch.channels_last}
-    plain = simplified(network, images[:1]).model.to(**last)
-    whole = simplified(with_random_weights(dense), images[:1]).model.to(**last)
+    plain = fold_and_merge(network, images[:1]).model.to(**last)
+    whole = fold_and_merge(draw_weights(dense), images[:1]).model.to(**last)
     forms = {MEASURE: plain, "fused": fused(plain), "linear": _with_products(plain)}
     forms |= {"dense": whole, "dense fused": fused(whole)}
     images = images.to(**last)
     with torch.inference_mode():
         passes = {form: (lambda model=model: model(images)) for form, model in forms.items()}
-        times = interleaved(passes, rounds=2 * given.rounds, seconds=2 * given.seconds, clock=time.process_time)
+        times = time_interleaved(passes, rounds=2 * given.rounds, seconds=2 * given.seconds, clock=time.process_time)
     ratios = {form: times[form].times_faster_than(times[MEASURE]) for form in (MEASURE, "fused", "linear")}
     ratios["dense fused"] = times["dense fused"].times_faster_than(times["dense"])
     return {
@@ -206,7 +205,7 @@ def stage_measured(channels: int, height: int, rounds: int) -> dict[str, Any]:
         "convolution": lambda: layer(x),
         "product": lambda: F.linear(x.permute(0, 2, 3, 1), layer.weight.flatten(1)).permute(0, 3, 1, 2),
     }
-    times = interleaved(passes, rounds=rounds, seconds=0.05, clock=time.process_time)
+    times = time_interleaved(passes, rounds=rounds, seconds=0.05, clock=time.process_time)
     return {
         "channels": channels,
         "positions": height * 32,

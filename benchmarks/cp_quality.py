@@ -35,7 +35,7 @@ from record import record
 from tensorly.decomposition import parafac
 from torch import Tensor
 
-from polyadic.algebra import CP, kernel_to_order3
+from polyadic.algebra import CPTensor, kernel_to_order3
 from polyadic.decomposition import (
     ALSOptions,
     EPCOptions,
@@ -57,7 +57,7 @@ tensorly.set_backend("pytorch")
 RIVALS = ("als-epc", "ridge", "klm", "homotopy")
 
 
-def timed(solve: Callable[[], Solution[CP]]) -> tuple[Solution[CP], dict[str, Any]]:
+def timed(solve: Callable[[], Solution[CPTensor]]) -> tuple[Solution[CPTensor], dict[str, Any]]:
     """A solution and its row."""
     began = time.perf_counter()
     solution = solve()

@@ -26,7 +26,6 @@ import torch
 from record import RESULTS, command, record, rows_in
 from torch import Tensor, nn
 
-from polyadic.costing import network_cost
 from polyadic.data import ImageData, load_data
 from polyadic.decomposition import BoundedOptions, RidgeOptions, StableOptions
 from polyadic.formats import CPFormat
@@ -34,11 +33,12 @@ from polyadic.models import load_model
 from polyadic.schema import Choice, LayerSite, Plan
 from polyadic.surgery import (
     SequentialOptions,
-    compress_apart,
-    compress_in_sequence,
-    find_sites,
+    find_layers,
     layer_at,
+    network_cost,
     recalibrate_if_better,
+    replace_in_sequence,
+    replace_one_by_one,
 )
 from polyadic.training import evaluate
 
@@ -138,7 +138,7 @@ class Bench:
         """One row."""
         calibration = self.data.normalise(self.data.train.images(torch.arange(row.images)))
         example, fmt = calibration[:1], METHODS[row.method]
-        sites = find_sites(self.dense, example)
+        sites = find_layers(self.dense, example)
         kernels_of = [site for site in sites if site.spec and site.spec.taps > 1 and site.spec.in_channels > 3]
         plan = uniform_plan(self.dense, kernels_of, row.ratio, example)
 
@@ -148,9 +148,9 @@ class Bench:
         options, score = USES[row.use], divergence(self.dense, self.held_out)
         began = time.perf_counter()
         if options is None:
-            network, kernels = compress_apart(self.dense, sites, plan, factorise)
+            network, kernels = replace_one_by_one(self.dense, sites, plan, factorise)
         else:
-            network, kernels = compress_in_sequence(self.dense, sites, plan, calibration, factorise, options)
+            network, kernels = replace_in_sequence(self.dense, sites, plan, calibration, factorise, options)
         walked = time.perf_counter() - began
         kept, before, after = recalibrate_if_better(network, calibration.split(250), score)
         seconds = time.perf_counter() - began

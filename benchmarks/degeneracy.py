@@ -16,7 +16,7 @@ import torch
 from record import record
 from torch import Tensor
 
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition import (
     ALSOptions,
     LMOptions,
@@ -46,10 +46,10 @@ def swamp(rank: int = 3) -> Tensor:
     for size in (9, 10, 11):
         common = torch.randn(size, 1, generator=generator, dtype=torch.float64)
         factors.append(common + 0.2 * torch.randn(size, rank, generator=generator, dtype=torch.float64))
-    return CP(tuple(factors)).full()
+    return CPTensor(tuple(factors)).full()
 
 
-def state(solution: Solution[CP]) -> dict[str, Any]:
+def state(solution: Solution[CPTensor]) -> dict[str, Any]:
     """What is compared."""
     assert solution.stability is not None
     return {
@@ -67,13 +67,13 @@ def sweeps_to_exact(history: tuple[float, ...]) -> int | None:
     return next((number for number, error in enumerate(history, 1) if error**2 <= 1e-12), None)
 
 
-def simulated(cp: CP, draws: int = 20000, sigma: float = 1e-4) -> tuple[float, float]:
+def simulated(cp: CPTensor, draws: int = 20000, sigma: float = 1e-4) -> tuple[float, float]:
     """Mean and standard error of ``||K^ - K^~||^2 / sigma^2``."""
     generator, full = torch.Generator().manual_seed(0), cp.full()
     values = []
     for _ in range(draws):
         noisy = tuple(U + sigma * torch.randn(U.shape, generator=generator, dtype=U.dtype) for U in cp.factors)
-        values.append(float((CP(noisy).full() - full).square().sum()) / sigma**2)
+        values.append(float((CPTensor(noisy).full() - full).square().sum()) / sigma**2)
     sample = torch.tensor(values, dtype=torch.float64)
     return float(sample.mean()), float(sample.std() / draws**0.5)
 
@@ -95,7 +95,7 @@ def main() -> None:
     }
     swamped = {name: {**state(run), "to_exact": sweeps_to_exact(run.history)} for name, run in runs.items()}
     generator = torch.Generator().manual_seed(2)
-    cp = CP(tuple(torch.randn(size, 12, generator=generator, dtype=torch.float64) for size in (9, 20, 24)))
+    cp = CPTensor(tuple(torch.randn(size, 12, generator=generator, dtype=torch.float64) for size in (9, 20, 24)))
     mean, deviation = simulated(cp)
     figures = {
         "border_rank": border,

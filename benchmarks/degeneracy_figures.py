@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from polyadic.analysis.degeneracy import METHODS
 from polyadic.reporting import svg_file
 from polyadic.reporting.chart import Chart, Line, PanelChart, PointChart, Table
 from polyadic.reporting.panels import panel, points, present
+from polyadic.studies.degeneracy import METHODS
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "studies" / "figures"
 STAGES = ("layer1", "layer2", "layer3")

@@ -26,9 +26,9 @@ from degeneracy_figures import draw
 from record import RESULTS, command, environment, record
 from zoo.libraries import torchvision_models
 
-from polyadic.analysis import DegeneracyOptions, degeneracy_study
 from polyadic.models import load_model
-from polyadic.surgery import find_sites
+from polyadic.studies import DegeneracyOptions, degeneracy_study
+from polyadic.surgery import find_layers
 
 NAME = "degeneracy_study"
 WORK = Path("build") / NAME
@@ -111,7 +111,7 @@ def studied(network: Network, weights: Path, folder: Path, only: int | None) -> 
     if network.model.startswith("torchvision"):
         torchvision_models()  # defines the schemas that some builds of it lack
     model, example = load_model(network.model, weights).model, torch.zeros(network.example)
-    windows = [site.name for site in find_sites(model, example) if site.spec is not None and site.spec.taps > 1]
+    windows = [site.name for site in find_layers(model, example) if site.spec is not None and site.spec.taps > 1]
     for number, run in enumerate(network.runs):
         if only not in (None, number):
             continue

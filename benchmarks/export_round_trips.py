@@ -37,12 +37,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from zoo.measure import factorise_in, plan_within
 from zoo.networks import NETWORKS
 
-from polyadic.costing import network_cost
 from polyadic.data import load_data
 from polyadic.errors import PolyadicError
 from polyadic.export import TARGETS, ExportedFile, export_network
 from polyadic.models import load_model
-from polyadic.surgery import TTMatrix, compress_apart, decompose_, find_sites
+from polyadic.surgery import TTMatrix, decompose_, find_layers, network_cost, replace_one_by_one
 
 NAME = "export_round_trips"
 RATIO = 2.0
@@ -111,10 +110,10 @@ def variant_of(dense: nn.Module, example: Tensor, variant: str) -> nn.Module:
     """The network as it is, as chains, or with tensor trains."""
     if variant == "dense":
         return dense
-    sites = find_sites(dense, example)
+    sites = find_layers(dense, example)
     if variant == "chains":
         plan = plan_within(sites, RATIO, LARGEST).plan
-        return compress_apart(dense, sites, plan, factorise_in(dense))[0]
+        return replace_one_by_one(dense, sites, plan, factorise_in(dense))[0]
     model = copy.deepcopy(dense)
     windows = [site.name for site in sites if site.reason is None and site.spec is not None and site.spec.taps > 1]
     decompose_(model, {name: TTMatrix(ratio=RATIO) for name in windows[1:]}, example)  # not the first, of 3 channels

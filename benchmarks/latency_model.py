@@ -20,17 +20,16 @@ from typing import Any
 import torch
 from scipy.stats import spearmanr
 
-from polyadic.costing import LatencyCache, LatencyModel, network_cost
-from polyadic.engines import Conditions, engine_named
-from polyadic.files import atomic_path
+from polyadic.engines import Conditions, LatencyCache, LatencyModel, engine_named
 from polyadic.models import load_model
 from polyadic.pipeline import CompressOptions, environment
-from polyadic.pipeline.ladders import ladders_of
-from polyadic.pipeline.speed import Speed, Track
+from polyadic.pipeline.all_candidates import find_candidates
+from polyadic.pipeline.speed import LatencyCheck, LatencyResult
 from polyadic.pipeline.timed_ladders import timed, timed_cost
 from polyadic.schema import Choice, Plan
-from polyadic.search import Ladder, Problem
-from polyadic.surgery import find_sites
+from polyadic.search import RankCandidates, SearchSpace
+from polyadic.storage import atomic_path
+from polyadic.surgery import find_layers, network_cost
 
 FORMATS = ("cp-epc", "tucker2", "spatial-svd", "svd")
 WINDOWED = FORMATS[:3]  # svd alone would leave all layers with a window dense
@@ -67,17 +66,17 @@ def study(network: str, model: LatencyModel, given: argparse.Namespace) -> dict[
     loaded = load_model(network)
     dense, shape = loaded.model.eval(), loaded.input_shape or (3, 224, 224)
     example = torch.randn(1, shape[0], *((given.size,) * 2 if given.size else shape[1:]))
-    options, began = CompressOptions(latency=model, rungs=given.points), time.monotonic()
-    sites = find_sites(dense, example)
-    ladders = ladders_of(dense, sites, FORMATS, options)
-    found = timed(ladders, sites, model, given.points, faster_only=False)
+    options, began = CompressOptions(latency=model, candidates_per_layer=given.points), time.monotonic()
+    sites = find_layers(dense, example)
+    all_candidates = find_candidates(dense, sites, FORMATS, options)
+    found = timed(all_candidates, sites, model, given.points, faster_only=False)
     cost = timed_cost(network_cost(dense, example), dense, example, options)
-    problem, seconds = Problem(found.ladders, dense=cost), time.monotonic() - began
+    space, seconds = SearchSpace(found.all_candidates, dense=cost), time.monotonic() - began
     source = random.Random(given.seed)
-    plans = [random_plan(problem, source, number) for number in range(given.plans)]
-    track = Track(model, dense, example, problem)
+    plans = [random_plan(space, source, number) for number in range(given.plans)]
+    track = LatencyCheck(model, dense, example, space)
     speeds = [track.speed(plan) for plan in plans]
-    macs = [problem.cost(plan).macs / cost.macs for plan in plans]
+    macs = [space.cost(plan).macs / cost.macs for plan in plans]
     return {
         "dense_ms": cost.latency,
         "measured_ranks": found.measured,
@@ -90,7 +89,7 @@ def study(network: str, model: LatencyModel, given: argparse.Namespace) -> dict[
     }
 
 
-def errors(speeds: list[Speed], macs: list[float]) -> dict[str, float]:
+def errors(speeds: list[LatencyResult], macs: list[float]) -> dict[str, float]:
     """How far predictions are off, and whether they keep the order; MACs for comparison."""
     measured = [speed.measured for speed in speeds]
     off = [abs(speed.predicted / speed.measured - 1.0) for speed in speeds]
@@ -104,19 +103,21 @@ def errors(speeds: list[Speed], macs: list[float]) -> dict[str, float]:
     }
 
 
-def random_plan(problem: Problem, source: random.Random, number: int) -> Plan:
+def random_plan(space: SearchSpace, source: random.Random, number: int) -> Plan:
     """Four of five layers at a random rank: in one format for the first plans, in any for the others."""
     share, fixed = source.choice(SHARES), WINDOWED[number] if number < len(WINDOWED) else None
     choices = []
-    for ladders in problem.of_layer().values():
-        fitting = [ladder for ladder in ladders if fixed in (None, ladder.format)]
+    for all_candidates in space.by_layer().values():
+        fitting = [candidates for candidates in all_candidates if fixed in (None, candidates.format)]
         if fitting and source.random() < 0.8:
             choices.append(_at(source.choice(fitting), source.uniform(0.5, 1.0) * share))
     return Plan(tuple(choices))
 
 
-def _at(ladder: Ladder, share: float) -> Choice:
-    return Choice(ladder.layer, ladder.format, ladder.ranks[ladder.within(share * ladder.dense_macs)])
+def _at(candidates: RankCandidates, share: float) -> Choice:
+    return Choice(
+        candidates.layer, candidates.format, candidates.ranks[candidates.within(share * candidates.dense_macs)]
+    )
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from polyadic.files import write_together
 from polyadic.reporting.chart import BarChart, Bars, PointChart, Points, Table
 from polyadic.reporting.svg import svg_file
+from polyadic.storage import write_together
 
 
 def write_figures(

@@ -32,26 +32,26 @@ from scipy.stats import kendalltau, spearmanr
 from torch import nn
 
 from polyadic import CompressOptions
-from polyadic.costing import network_cost
 from polyadic.data import ImageData, load_data
 from polyadic.models import load_model
+from polyadic.pipeline.all_candidates import find_candidates
 from polyadic.pipeline.kernels import Kernels
-from polyadic.pipeline.ladders import ladders_of
 from polyadic.schema import Budget, Plan
-from polyadic.search import Ladder, Problem
-from polyadic.search.levels import admitted
+from polyadic.search import RankCandidates, SearchSpace
+from polyadic.search.levels import dearest_within
 from polyadic.search.rank_search import plan_of
 from polyadic.surgery import (
     FactorCache,
     chain_for,
-    copied,
-    find_sites,
+    copy_model,
+    find_layers,
     input_norms,
-    put,
+    keep_statistics,
+    measure_statistics,
+    network_cost,
     recalibrate,
+    replace_layer,
     shift_statistics,
-    statistics_kept,
-    statistics_over,
 )
 from polyadic.training import NETWORK_TUNING, Augmentation, Execution, ImageProxy, evaluate, finetune
 
@@ -77,15 +77,15 @@ class Bench:
     def __init__(self, dense: nn.Module, data: ImageData, budget: str, cache: Path) -> None:
         self.dense, self.data = dense, data
         example = data.example(1)
-        self.sites = {site.name: site for site in find_sites(dense, example)}
+        self.sites = {site.name: site for site in find_layers(dense, example)}
         self.cost = network_cost(dense, example)
         options = CompressOptions(cache=FactorCache(cache))
-        ladders = ladders_of(dense, tuple(self.sites.values()), FORMATS, options)
-        self.problem = Problem(ladders, dense=self.cost, budget=Budget.parse([budget], self.cost))
+        all_candidates = find_candidates(dense, tuple(self.sites.values()), FORMATS, options)
+        self.space = SearchSpace(all_candidates, dense=self.cost, budget=Budget.parse([budget], self.cost))
         self.images = data.normalise(data.train.images(torch.arange(MOMENT_IMAGES)))
         self.kernels = Kernels(dense, options)
-        self.kernels.norms = input_norms(dense, list(self.problem.of_layer()), self.images, options.sequential)
-        self.statistics = statistics_over(dense, self.images.split(BATCH))
+        self.kernels.norms = input_norms(dense, list(self.space.by_layer()), self.images, options.sequential)
+        self.statistics = measure_statistics(dense, self.images.split(BATCH))
         self.execution = Execution.for_evaluation()
         seen = data.held_out.take(torch.arange(PROXY_IMAGES))
         self.proxy = ImageProxy(dense, seen, data.normalise, self.execution, BATCH)
@@ -113,7 +113,7 @@ class Bench:
         }
         found: dict[str, float] = {}
         for suffix, treat in treatments.items():
-            with statistics_kept(network):
+            with keep_statistics(network):
                 treat()
                 said = self.proxy(network)
             found |= {f"drop{suffix}": said.drop, f"divergence{suffix}": said.loss or 0.0}
@@ -122,22 +122,24 @@ class Bench:
     def random_plan(self, seed: int) -> Plan:
         """Formats and shares by lot; the common factor of the shares is the largest that the budget admits."""
         lot = random.Random(seed)
-        chosen: list[tuple[Ladder, float]] = []
-        for ladders in self.problem.of_layer().values():
-            chosen.append((lot.choice(ladders), math.exp(lot.gauss(0.0, SPREAD))))
+        chosen: list[tuple[RankCandidates, float]] = []
+        for all_candidates in self.space.by_layer().values():
+            chosen.append((lot.choice(all_candidates), math.exp(lot.gauss(0.0, SPREAD))))
 
         def at(level: float) -> Plan:
             factor = 4.0 * level
             return plan_of([(one, one.within(min(factor * share, 1.0) * one.dense_macs)) for one, share in chosen])
 
-        return admitted(at, self.problem)
+        return dearest_within(at, self.space)
 
     def untuned(self, plan: Plan) -> tuple[nn.Module, dict[str, float]]:
         """The network with every layer of ``plan`` decomposed for itself, and the errors of its kernels."""
-        network, weighted, plain = copied(self.dense), 0.0, 0.0
+        network, weighted, plain = copy_model(self.dense), 0.0, 0.0
         for choice in plan.choices:
             factored = self.kernels.alone(choice)
-            put(network, self.sites[choice.layer], chain_for(self.dense.get_submodule(choice.layer), factored))
+            replace_layer(
+                network, self.sites[choice.layer], chain_for(self.dense.get_submodule(choice.layer), factored)
+            )
             plain += factored.relative_error
             weighted += factored.relative_error if factored.weighted_error is None else factored.weighted_error
         return network, {"weighted_errors": weighted, "plain_errors": plain}

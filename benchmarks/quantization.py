@@ -27,7 +27,6 @@ from safetensors.torch import save
 from torch import nn
 
 from polyadic import load
-from polyadic.costing import network_cost
 from polyadic.data import ImageData, load_data
 from polyadic.formats import format_named
 from polyadic.models import load_model
@@ -36,14 +35,14 @@ from polyadic.quantization import (
     Quantized,
     QuantizeOptions,
     Quantizer,
-    Trial,
-    measured,
+    RecipeTrial,
+    measure_artefacts,
     quantize,
     quantizer_named,
-    timed,
+    time_artefacts,
 )
 from polyadic.schema import Choice, LayerSite, Plan
-from polyadic.surgery import compress_in_sequence, find_sites, layer_at, recalibrate_if_better
+from polyadic.surgery import find_layers, layer_at, network_cost, recalibrate_if_better, replace_in_sequence
 from polyadic.training import ImageTask
 
 FILES = Path("build/quantization")
@@ -54,14 +53,14 @@ AIMS = {"points_lost_by_8_bits": 0.5, "times_smaller": 12.0, "points_lost": 0.5}
 def compressed(dense: nn.Module, data: ImageData, name: str, ratio: float) -> nn.Module:
     """One ratio for all 3 x 3 kernels, data-aware, untuned."""
     images = data.normalise(data.train.images(torch.arange(1000)))
-    sites = find_sites(dense, images[:1])
+    sites = find_layers(dense, images[:1])
     plan = plan_at(dense, [site for site in sites if site.spec and site.spec.taps > 1], name, ratio, images[:1])
     fmt = format_named(name)
 
     def factorise(choice: Choice, kernel: Any, norm: Any) -> Any:
         return fmt.factorise(kernel, layer_at(dense, choice.layer)[2], choice.rank, 0, norm)
 
-    network, _ = compress_in_sequence(dense, sites, plan, images, factorise)
+    network, _ = replace_in_sequence(dense, sites, plan, images, factorise)
     proxy = ImageTask(data).proxy(dense)
     recalibrate_if_better(network, images.split(250), lambda model: -(proxy(model).loss or 0.0))
     return network.eval()
@@ -107,7 +106,7 @@ def row(
     made: dict[str, Quantized] = {}
     balance = {}
 
-    def said(trial: Trial) -> None:
+    def said(trial: RecipeTrial) -> None:
         print(trial.recipe, trial.bytes, trial.verdict, flush=True)
 
     chosen = QuantizeOptions(images=options.images)
@@ -123,7 +122,7 @@ def row(
         made[name] = min(both.values(), key=lambda each: each.trials[-1].verdict.divergence)
     keep(made, folder)
     batches = () if options.no_times else BATCHES
-    rows = measured(made, data, quantizer, batches=batches, threads=options.threads, seconds=options.seconds)
+    rows = measure_artefacts(made, data, quantizer, batches=batches, threads=options.threads, seconds=options.seconds)
     figures = [{**asdict(each), "times_smaller": rows[0].bytes / each.bytes} for each in rows]
     plain, rounded = rows[-2:]
     return {
@@ -171,7 +170,7 @@ def with_times(
 ) -> dict[str, Any]:
     """A row that was measured before, with the times of its files."""
     networks = kept(folder, figures["rows"])
-    times = timed(networks, data, quantizer, batches=BATCHES, threads=options.threads, seconds=options.seconds)
+    times = time_artefacts(networks, data, quantizer, batches=BATCHES, threads=options.threads, seconds=options.seconds)
     rows = [{**each, "milliseconds": dict(ms)} for each, ms in zip(figures["rows"], times, strict=True)]
     return {**figures, "rows": rows, "times_taken": {"command": command(), **environment()}}
 

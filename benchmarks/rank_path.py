@@ -20,7 +20,7 @@ import torch
 from record import record
 from torch import Tensor
 
-from polyadic.algebra import CP, kernel_to_order3
+from polyadic.algebra import CPTensor, kernel_to_order3
 from polyadic.decomposition import RankPathOptions, RidgeOptions, Solution, cp_rank_path, cp_ridge
 from polyadic.models import read_state_dict
 
@@ -33,7 +33,7 @@ PATHS = {
 }
 
 
-def trade(solution: Solution[CP]) -> float:
+def trade(solution: Solution[CPTensor]) -> float:
     """Error and sensitivity in one figure, at the exchange rate of the end of a path."""
     assert solution.stability is not None
     error = torch.tensor(solution.relative_error).square().log()
@@ -52,7 +52,7 @@ def compare(K: Tensor, ranks: list[int]) -> dict[str, Any]:
     return rows
 
 
-def row(solutions: list[Solution[CP]], cold: list[Solution[CP]], seconds: float) -> dict[str, Any]:
+def row(solutions: list[Solution[CPTensor]], cold: list[Solution[CPTensor]], seconds: float) -> dict[str, Any]:
     """Curves, and the differences from cold starts."""
     differences = [100 * (trade(a) - trade(b)) for a, b in zip(solutions, cold, strict=True)]
     return {

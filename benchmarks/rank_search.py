@@ -28,7 +28,7 @@ from torch import nn
 from polyadic import CompressOptions, compress
 from polyadic.data import ImageData, load_data
 from polyadic.models import load_model
-from polyadic.pipeline import search_plan
+from polyadic.pipeline import find_plan
 from polyadic.schema import Plan
 from polyadic.search import RankSearch, search_named
 from polyadic.surgery import FactorCache
@@ -76,7 +76,7 @@ def search_of(row: Row, dense: nn.Module, data: ImageData, cache: Path, known: M
         return search_named("pars", start=Plan.from_json(plan))
     options = options_of(before, search_named("frontier"), cache)
     formats = FORMATS[row.formats]
-    found = search_plan(dense, task_of(data), budget=[f"macs={row.ratio}x"], formats=formats, options=options)
+    found = find_plan(dense, task_of(data), budget=[f"macs={row.ratio}x"], formats=formats, options=options)
     return search_named("pars", start=found.plan)
 
 

@@ -27,16 +27,23 @@ from record import RESULTS, command, record, rows_in
 from torch import Tensor, nn
 from zoo.libraries import torchvision_models
 
-from polyadic import CompressionResult, CompressOptions, compress, simplified
-from polyadic.costing import LatencyCache, LatencyModel, with_random_weights
+from polyadic import CompressionResult, CompressOptions, compress, fold_and_merge
 from polyadic.data import ImageData, load_data
-from polyadic.engines import Conditions, Prepared, engine_named, interleaved
+from polyadic.engines import (
+    Conditions,
+    LatencyCache,
+    LatencyModel,
+    Prepared,
+    draw_weights,
+    engine_named,
+    time_interleaved,
+)
 from polyadic.errors import BudgetError
 from polyadic.models import load_model
-from polyadic.pipeline import Forecast, forecast
+from polyadic.pipeline import CostEstimate, estimate_cost
 from polyadic.schema import Plan
 from polyadic.search import search_named
-from polyadic.surgery import FactorCache, copied, rebuild
+from polyadic.surgery import FactorCache, copy_model, rebuild
 from polyadic.training import ImageTask
 
 SINGLE = ("cp-epc", "tucker2", "tkd-cpd-epc", "spatial-svd")
@@ -55,7 +62,7 @@ def searched(name: str, dense: nn.Module, data: ImageData, given: argparse.Names
     options = CompressOptions(
         search=search_named(given.search),
         latency=model,
-        rungs=given.rungs,
+        candidates_per_layer=given.candidates_per_layer,
         round_to=given.round_to,
         cache=FactorCache(given.cache),
         moment_batches=given.moment_batches,
@@ -64,7 +71,7 @@ def searched(name: str, dense: nn.Module, data: ImageData, given: argparse.Names
     task, began = ImageTask(data, layer=None, network=None), time.perf_counter()
     try:
         if given.forecast:
-            row = forecast_row(forecast(dense, data.example(1), **asked, options=options))
+            row = forecast_row(estimate_cost(dense, data.example(1), **asked, options=options))
         else:
             row = carried_out_row(compress(dense, task, **asked, options=options))
     except BudgetError as error:
@@ -90,7 +97,7 @@ def carried_out_row(result: CompressionResult) -> dict[str, Any]:
     }
 
 
-def forecast_row(found: Forecast) -> dict[str, Any]:
+def forecast_row(found: CostEstimate) -> dict[str, Any]:
     """What a plan costs that was never carried out."""
     return {
         "macs_ratio": found.dense.macs / found.cost.macs,
@@ -106,17 +113,17 @@ def timed(rows: dict[str, Any], dense: nn.Module, example: Tensor, given: argpar
     batch = example[:1].expand(given.batch, *example.shape[1:]).contiguous()
 
     def made_ready(network: nn.Module) -> Prepared:
-        return engine.prepare(simplified(network, example).model if given.folded else network, batch, conditions)
+        return engine.prepare(fold_and_merge(network, example).model if given.folded else network, batch, conditions)
 
     prepared = {"dense": made_ready(dense)}
     for name, row in rows.items():
         if "plan" in row:
-            network = rebuild(copied(dense), Plan.from_json(row["plan"])).eval()
+            network = rebuild(copy_model(dense), Plan.from_json(row["plan"])).eval()
             for choice in row["plan"]:
-                with_random_weights(network.get_submodule(choice["layer"]))  # weights do not change times
+                draw_weights(network.get_submodule(choice["layer"]))  # weights do not change times
             prepared[name] = made_ready(network)
     with engine.at_work():
-        times = interleaved(
+        times = time_interleaved(
             {name: network.once for name, network in prepared.items()}, rounds=given.rounds, seconds=given.seconds
         )
     for name, row in rows.items():

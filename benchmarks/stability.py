@@ -29,8 +29,8 @@ from polyadic.data import ImageData, ImageSet, load_data
 from polyadic.formats import format_named
 from polyadic.models import load_model
 from polyadic.schema import LayerSite
-from polyadic.surgery import FactorCache, chain_for, default_cache_directory, find_sites, layer_at, swapped
-from polyadic.training import Execution, evaluate, placed
+from polyadic.surgery import FactorCache, chain_for, default_cache_directory, find_layers, layer_at, swap_layer
+from polyadic.training import Execution, evaluate, place_model
 
 LAYERS = ("layer1.1.conv1", "layer2.1.conv1", "layer3.1.conv1")
 KEPT = (0.5, 0.3, 0.15)  # share of the layer's multiply-accumulates that the rank leaves
@@ -62,7 +62,7 @@ class Bench:
         start, after = 0.0, {}
         for rate in (0.0, *RATES):
             chain = chain_for(layer, factored)
-            with swapped(self.dense, site, chain):
+            with swap_layer(self.dense, site, chain):
                 if rate == 0.0:
                     start = self.score()
                 else:
@@ -89,7 +89,7 @@ class Bench:
         self.dense.requires_grad_(False)
         chain.requires_grad_(True)
         optimizer = torch.optim.SGD(chain.parameters(), lr=rate, momentum=0.9, weight_decay=1e-4)
-        with placed(self.dense, self.execution):
+        with place_model(self.dense, self.execution):
             for _ in range(self.steps):
                 index = torch.randint(len(self.data.train), (128,), generator=generator)
                 x = self.execution.place(self.data.normalise(self.data.train.images(index)))
@@ -121,7 +121,7 @@ def main() -> None:
     judge = data.held_out.take(torch.arange(options.images))
     cache = FactorCache(default_cache_directory())
     bench = Bench(dense, data, judge, Execution.for_training(), options.steps, cache)
-    sites = {site.name: site for site in find_sites(dense, data.example(1))}
+    sites = {site.name: site for site in find_layers(dense, data.example(1))}
     dense_score = bench.score()
     for layer in options.layers:
         spec = sites[layer].spec

@@ -20,11 +20,17 @@ from data_aware import uniform_plan
 from record import RESULTS, command, record, rows_in
 from torch import nn
 
-from polyadic.costing import network_cost
 from polyadic.data import ImageData, ImageSet, load_data
 from polyadic.formats import format_named
 from polyadic.models import load_model
-from polyadic.surgery import FactorCache, compress_apart, default_cache_directory, find_sites, layer_at
+from polyadic.surgery import (
+    FactorCache,
+    default_cache_directory,
+    find_layers,
+    layer_at,
+    network_cost,
+    replace_one_by_one,
+)
 from polyadic.training import Execution, FinetuneOptions, evaluate, finetune
 
 NAME = "stability_network_resnet20"
@@ -35,11 +41,11 @@ RATES = (0.01, 0.001, 0.1, 0.03, 0.003)
 def decomposed(dense: nn.Module, method: str, ratio: float, data: ImageData) -> tuple[nn.Module, dict[str, Any]]:
     """The network with all its kernels factorised, and how well they were."""
     example, fmt, cache = data.example(1), format_named(method), FactorCache(default_cache_directory())
-    sites = find_sites(dense, example)
+    sites = find_layers(dense, example)
     plan = uniform_plan(
         dense, [s for s in sites if s.spec and s.spec.taps > 1 and s.spec.in_channels > 3], ratio, example
     )
-    network, kernels = compress_apart(
+    network, kernels = replace_one_by_one(
         dense,
         sites,
         plan,

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from polyadic.algebra import TensorTrain, balanced_modes, kernel_to_order3, largest_tt_ranks
 from polyadic.decomposition import TTALSOptions, tt_als, tt_svd, tt_svd_bounded
-from polyadic.decomposition.tt_matrix import rearranged
+from polyadic.decomposition.tt_matrix import rearrange
 from polyadic.decomposition.tt_rank_plan import smallest_rank
 from polyadic.decomposition.tt_rounding import truncate
 from polyadic.models import read_state_dict
@@ -40,7 +40,7 @@ def as_train_tensor(weight: Tensor) -> Tensor:
     K = kernel_to_order3(weight).double()
     D2, S, T = K.shape
     rows, columns = (D2, *balanced_modes(T, 3)), (1, *balanced_modes(S, 3))
-    return rearranged(K.permute(0, 2, 1).reshape(D2 * T, S), rows, columns).contiguous()
+    return rearrange(K.permute(0, 2, 1).reshape(D2 * T, S), rows, columns).contiguous()
 
 
 def equal_shares(X: Tensor, error: float, passed_on: bool) -> TensorTrain:

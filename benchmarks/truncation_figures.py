@@ -8,10 +8,10 @@ from typing import Any
 
 from truncation_summary import BEARABLE, HALVES
 
-from polyadic.files import write_together
 from polyadic.reporting.chart import Line, Panel, PanelChart, Points, Table
 from polyadic.reporting.panels import panel, points, present
 from polyadic.reporting.svg import svg_file
+from polyadic.storage import write_together
 
 Networks = Mapping[str, Mapping[str, Any]]
 

@@ -31,11 +31,11 @@ from torch import nn
 from truncation_figures import write_figures
 from truncation_summary import summary
 
-from polyadic.analysis import TruncationOptions, truncation_study, write_truncation
-from polyadic.analysis.scoring import Scorer, kernels_replaced
 from polyadic.data import ImageData, load_data
-from polyadic.files import write_together
 from polyadic.models import ZOO, load_weights
+from polyadic.storage import write_together
+from polyadic.studies import TruncationOptions, truncation_study, write_truncation
+from polyadic.studies.scoring import Scorer, kernels_replaced
 from polyadic.training import Execution, FinetuneOptions, evaluate, finetune
 
 NAME = "truncation_study"

@@ -34,7 +34,7 @@ from polyadic.decomposition import (
     tucker2_rank_frontier,
     tucker2_weights,
 )
-from polyadic.decomposition.tkd_split import calibrated, likely_ranks
+from polyadic.decomposition.tkd_split import calibrate, likely_ranks
 from polyadic.decomposition.tucker2 import mode_gram, spectrum
 from polyadic.decomposition.tucker2_frontier import truncation_table
 from polyadic.models import read_state_dict
@@ -139,7 +139,7 @@ def split(K: Tensor, share: float) -> dict[str, Any]:
                 "squared_share_of_tucker": (outer / solution.relative_error) ** 2,
             }
         )
-    forecast = calibrated(K, rank)
+    forecast = calibrate(K, rank)
     return {
         "share": share,
         "plain CP": {"rank": rank, "weights": int(weights), "relative_error": plain.relative_error},

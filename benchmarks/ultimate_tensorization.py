@@ -28,13 +28,12 @@ import torch
 from record import RESULTS, command, record, rows_in
 from torch import Generator, Tensor, nn
 
-from polyadic.costing import network_cost
 from polyadic.data import ImageData, ImageSet, load_data
 from polyadic.formats import TTMatrixFormat
 from polyadic.layers import TTConv2d, TTLayer, TTLinear
 from polyadic.models import ZOO
 from polyadic.schema import Rank, TTSpec
-from polyadic.surgery import recalibrate
+from polyadic.surgery import network_cost, recalibrate
 from polyadic.training import Execution, FinetuneOptions, evaluate, finetune
 
 NAME = "ultimate_tensorization_cifar10"

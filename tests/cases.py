@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 
 SHAPE = (4, 5, 6)
 
@@ -17,14 +17,14 @@ def gaussian(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def gaussian_cp(shape: tuple[int, ...], rank: int, seed: int = 0) -> CP:
+def gaussian_cp(shape: tuple[int, ...], rank: int, seed: int = 0) -> CPTensor:
     """A CP with independent N(0, 1) entries in its factors."""
-    return CP(tuple(gaussian(size, rank, seed=seed + 101 * mode) for mode, size in enumerate(shape)))
+    return CPTensor(tuple(gaussian(size, rank, seed=seed + 101 * mode) for mode, size in enumerate(shape)))
 
 
-def batch_of(*members: CP) -> CP:
+def batch_of(*members: CPTensor) -> CPTensor:
     """Decompositions of one shape and rank as one batch."""
-    return CP(tuple(torch.stack(matrices) for matrices in zip(*(cp.factors for cp in members), strict=True)))
+    return CPTensor(tuple(torch.stack(matrices) for matrices in zip(*(cp.factors for cp in members), strict=True)))
 
 
 def unit(K: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ def rank_plus_noise() -> Tensor:
 def collinear_swamp() -> Tensor:
     """Rank 3 whose columns meet under angles of about six degrees: plain ALS crawls."""
     base = [gaussian(size, 1, seed=7 + size) for size in SHAPE]
-    return CP(tuple(U + 0.1 * gaussian(U.shape[0], 3, seed=8) for U in base)).full()
+    return CPTensor(tuple(U + 0.1 * gaussian(U.shape[0], 3, seed=8) for U in base)).full()
 
 
 def border_rank(noise: float = 0.0) -> Tensor:

@@ -8,8 +8,7 @@ from typing import final
 
 from torch import Tensor, nn
 
-from polyadic.costing import LatencyCache, LatencyModel
-from polyadic.engines import Conditions, Engine, Prepared, Timing
+from polyadic.engines import Conditions, Engine, LatencyCache, LatencyModel, Prepared, Timing
 
 CALL = 0.5
 """Milliseconds of any call of the fake engine, whatever the network."""

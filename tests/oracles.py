@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor, nn
 
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition.alternation import Block
 from polyadic.layers import plain_layer
 from polyadic.schema import ConvSpec
@@ -38,7 +38,7 @@ def partner_product(factors: Sequence[Tensor], mode: int) -> Tensor:
     return first
 
 
-def cp_full(cp: CP) -> Tensor:
+def cp_full(cp: CPTensor) -> Tensor:
     """Every entry as the sum over r of the product of one number from each factor."""
     X = torch.zeros(cp.shape, dtype=torch.float64)
     for index in itertools.product(*(range(size) for size in cp.shape)):
@@ -55,13 +55,13 @@ def tucker2_full(G: Tensor, U: Tensor, V: Tensor) -> Tensor:
     return X
 
 
-def simulated_sensitivity(cp: CP, draws: int, sigma: float = 1e-6) -> float:
+def simulated_sensitivity(cp: CPTensor, draws: int, sigma: float = 1e-6) -> float:
     """Mean of ``||X - X~||^2 / sigma^2`` over perturbations of every factor entry by N(0, sigma^2)."""
     generator = torch.Generator().manual_seed(0)
     X, total = cp.full(), 0.0
     for _ in range(draws):
         moved = [U + sigma * torch.randn(U.shape, generator=generator, dtype=U.dtype) for U in cp.factors]
-        total += float((CP(tuple(moved)).full() - X).square().sum()) / sigma**2
+        total += float((CPTensor(tuple(moved)).full() - X).square().sum()) / sigma**2
     return total / draws
 
 
@@ -73,7 +73,7 @@ def einsum_mttkrp(X: Tensor, factors: Sequence[Tensor], mode: int) -> Tensor:
     return torch.einsum(f"{operands}->{letters[mode]}r", X, *(factors[m] for m in others))
 
 
-def sensitivity(cp: CP) -> float:
+def sensitivity(cp: CPTensor) -> float:
     """``sum_n I_n sum_r prod_(m != n) ||u_mr||^2``, term by term."""
     total = 0.0
     for n, r in itertools.product(range(len(cp.factors)), range(cp.rank)):
@@ -82,7 +82,7 @@ def sensitivity(cp: CP) -> float:
     return total
 
 
-def sensitivity_weight(cp: CP, mode: int) -> Tensor:
+def sensitivity_weight(cp: CPTensor, mode: int) -> Tensor:
     """``w^2`` (R): what one more unit in ``||column r||^2`` of that factor adds to the sensitivity."""
     weight = torch.zeros(cp.rank, dtype=torch.float64)
     for n, r in itertools.product(range(len(cp.factors)), range(cp.rank)):
@@ -92,7 +92,7 @@ def sensitivity_weight(cp: CP, mode: int) -> Tensor:
     return weight
 
 
-def block_of(X: Tensor, cp: CP, mode: int) -> Block:
+def block_of(X: Tensor, cp: CPTensor, mode: int) -> Block:
     """The sub-problem of one factor (a batch of one) from the unfolding and the Khatri-Rao product themselves."""
     Z = partner_product(cp.factors, mode)
     others = [m for m in range(len(cp.factors)) if m != mode]
@@ -102,7 +102,7 @@ def block_of(X: Tensor, cp: CP, mode: int) -> Block:
     return Block(mode, cp.factors[mode][None], G[None], (Z.mT @ Z)[None], grams, sizes)
 
 
-def least_weighted_norm(X: Tensor, cp: CP, mode: int, bound: float) -> float:
+def least_weighted_norm(X: Tensor, cp: CPTensor, mode: int, bound: float) -> float:
     """``min ||A diag(w)||^2`` subject to ``||X_(mode) - A Z'||^2 <= bound``, by SLSQP on the entries of A."""
     Xn, Z, w2, start = _sub_problem(X, cp, mode)
 
@@ -124,7 +124,7 @@ def least_weighted_norm(X: Tensor, cp: CP, mode: int, bound: float) -> float:
     return float(found.fun)
 
 
-def least_residual(X: Tensor, cp: CP, mode: int, size: float) -> float:
+def least_residual(X: Tensor, cp: CPTensor, mode: int, size: float) -> float:
     """``min ||X_(mode) - A Z'||^2`` subject to ``||A diag(w)||^2 <= size``, by SLSQP on the entries of A."""
     Xn, Z, w2, least = _sub_problem(X, cp, mode)
     start = least * min(1.0, 0.5 * np.sqrt(size / (least**2 * w2).sum()))
@@ -147,7 +147,7 @@ def least_residual(X: Tensor, cp: CP, mode: int, size: float) -> float:
     return float(found.fun)
 
 
-def _sub_problem(X: Tensor, cp: CP, mode: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _sub_problem(X: Tensor, cp: CPTensor, mode: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Unfolding, Khatri-Rao product, weights and the least-squares factor."""
     Xn, Z = unfolded(X, mode).numpy(), partner_product(cp.factors, mode).numpy()
     return Xn, Z, sensitivity_weight(cp, mode).numpy(), np.linalg.lstsq(Z, Xn.T, rcond=None)[0].T
@@ -158,7 +158,7 @@ def weighted_norm(A: Tensor, weight: Tensor) -> float:
     return float((A.square() * weight).sum())
 
 
-def squared_residual(X: Tensor, cp: CP, mode: int, A: Tensor) -> float:
+def squared_residual(X: Tensor, cp: CPTensor, mode: int, A: Tensor) -> float:
     """``||X_(mode) - A Z'||^2``."""
     return float((unfolded(X, mode) - A @ partner_product(cp.factors, mode).mT).square().sum())
 

@@ -8,7 +8,7 @@ import pytest
 
 from disks import files_in, refuse_syncs, tiny_disk
 from polyadic.errors import StorageError
-from polyadic.files import atomic_path, remove_partial, storage_error, write_together
+from polyadic.storage import atomic_path, remove_partial, storage_error, write_together
 
 
 def test_a_new_file_stands_in_folders_that_did_not_exist(tmp_path: Path) -> None:

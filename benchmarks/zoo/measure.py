@@ -14,11 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from polyadic.costing import network_cost
 from polyadic.decomposition import InputNorm, Tucker2Options
 from polyadic.formats import FactoredKernel, Format, Tucker2Format, format_named
 from polyadic.schema import Choice, ConvSpec, LayerSite, Plan, Rank, chain_params
-from polyadic.surgery import compress_apart, find_sites, layer_at
+from polyadic.surgery import find_layers, layer_at, network_cost, replace_one_by_one
 from zoo.networks import Network
 
 # Random kernels have no structure that further sweeps could find.
@@ -50,7 +49,7 @@ def measured(network: Network, ratio: float, largest: float) -> dict[str, Any]:
     began = time.perf_counter()
     dense, example = network.build(), example_of(network.shape)
     built = time.perf_counter()
-    sites = find_sites(dense, example)
+    sites = find_layers(dense, example)
     found = time.perf_counter()
     at_ratio = reduced(dense, sites, example, ratio, largest)
     compressed = time.perf_counter()
@@ -104,7 +103,7 @@ def reduced(
     What that saves, by count and by the geometry of the layers, and whether the network runs.
     """
     chosen = plan_within(sites, ratio, largest)
-    network, _ = compress_apart(dense, sites, chosen.plan, factorise_in(dense))
+    network, _ = replace_one_by_one(dense, sites, chosen.plan, factorise_in(dense))
     before, after = network_cost(dense, example), network_cost(network, example)
     wanted, got = answer(dense, example), answer(network, example)
     return {
@@ -137,7 +136,7 @@ def at_full_rank(
     """Every layer of at most ``largest`` parameters at the rank that loses nothing, in float64."""
     chosen = plan_exact(sites, largest)
     dense, example = copy.deepcopy(dense).double(), example.double()
-    network, _ = compress_apart(dense, sites, chosen.plan, factorise_in(dense))
+    network, _ = replace_one_by_one(dense, sites, chosen.plan, factorise_in(dense))
     return {
         "layers": len(chosen.plan.choices),
         "difference": difference(answer(dense, example), answer(network, example)),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import oracles
 from cases import batch_of, gaussian, gaussian_cp
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
 SHAPES = st.lists(st.integers(1, 4), min_size=3, max_size=5).map(tuple)
@@ -21,11 +21,11 @@ RANKS = st.integers(1, 5)
 SEEDS = st.integers(0, 1000)
 
 
-def randomly_rescaled(cp: CP, seed: int) -> CP:
+def randomly_rescaled(cp: CPTensor, seed: int) -> CPTensor:
     """The same tensor, norms moved at random between the modes of every term."""
     scales = [gaussian(cp.rank, seed=seed + mode).exp() for mode in range(len(cp.factors) - 1)]
     scales.append(1.0 / torch.stack(scales).prod(0))
-    return CP(tuple(U * s for U, s in zip(cp.factors, scales, strict=True)))
+    return CPTensor(tuple(U * s for U, s in zip(cp.factors, scales, strict=True)))
 
 
 @given(SHAPES, RANKS, SEEDS)
@@ -41,7 +41,7 @@ def test_permuting_components_leaves_the_tensor_and_the_figures_alone(
 ) -> None:
     cp = gaussian_cp(shape, R, seed)
     order = torch.randperm(R, generator=torch.Generator().manual_seed(seed))
-    shuffled = CP(tuple(U[:, order] for U in cp.factors))
+    shuffled = CPTensor(tuple(U[:, order] for U in cp.factors))
     torch.testing.assert_close(shuffled.full(), cp.full(), **CLOSE)
     torch.testing.assert_close(shuffled.intensities(), cp.intensities()[order], **CLOSE)
     assert float(shuffled.sensitivity()) == pytest.approx(float(cp.sensitivity()), rel=1e-12)
@@ -61,7 +61,7 @@ def test_rescaling_components_leaves_the_tensor_and_the_intensities_alone(
 def test_norms_come_from_the_grams(shape: tuple[int, ...], R: int, seed: int) -> None:
     cp = gaussian_cp(shape, R, seed)
     assert float(cp.squared_norm()) == pytest.approx(float(cp.full().square().sum()), rel=1e-10, abs=1e-10)
-    terms = [CP(tuple(U[:, [r]] for U in cp.factors)).full().norm() for r in range(R)]
+    terms = [CPTensor(tuple(U[:, [r]] for U in cp.factors)).full().norm() for r in range(R)]
     torch.testing.assert_close(cp.intensities(), torch.stack(terms), **CLOSE)
     assert float(cp.sum_squared_intensity()) == pytest.approx(float(torch.stack(terms).square().sum()), rel=1e-10)
 
@@ -124,12 +124,12 @@ def test_a_batch_is_its_members_one_by_one(shape: tuple[int, ...], R: int, membe
     batch, factors = batch_of(*singles), gaussian(members, seed=seed).exp()
     assert (batch.shape, batch.rank, batch.parameters) == (shape, R, singles[0].parameters)
     for figure in (
-        CP.full,
-        CP.squared_norm,
-        CP.intensities,
-        CP.sum_squared_intensity,
-        CP.sensitivity,
-        CP.sensitivity_lemma,
+        CPTensor.full,
+        CPTensor.squared_norm,
+        CPTensor.intensities,
+        CPTensor.sum_squared_intensity,
+        CPTensor.sensitivity,
+        CPTensor.sensitivity_lemma,
     ):
         torch.testing.assert_close(figure(batch), torch.stack([figure(cp) for cp in singles]), **CLOSE)
     for equal in (False, True):
@@ -166,29 +166,29 @@ def test_rescaled_columns_have_norms_in_proportion_to_the_sizes(shape: tuple[int
 def test_a_term_with_a_zero_column_becomes_a_zero_term_and_not_nan() -> None:
     A, B, C = gaussian_cp((3, 4, 5), 2).factors
     A[:, 0] = 0.0
-    rescaled = CP((A, B, C)).rescaled()
+    rescaled = CPTensor((A, B, C)).rescaled()
     assert all(bool((U[:, 0] == 0).all()) for U in rescaled.factors)
-    torch.testing.assert_close(rescaled.full(), CP((A, B, C)).full(), **CLOSE)
+    torch.testing.assert_close(rescaled.full(), CPTensor((A, B, C)).full(), **CLOSE)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 30.0])
 def test_short_types_keep_their_tensor_type_and_intensities(dtype: torch.dtype, scale: float) -> None:
     """Products of squared norms leave the range of float16 long before the tensor does."""
-    cp = CP(tuple((scale * U).to(dtype) for U in gaussian_cp((3, 4, 5), 2).factors))
-    exact = CP(tuple(U.double() for U in cp.factors))
+    cp = CPTensor(tuple((scale * U).to(dtype) for U in gaussian_cp((3, 4, 5), 2).factors))
+    exact = CPTensor(tuple(U.double() for U in cp.factors))
     rescaled = cp.rescaled()
     assert all(U.dtype == dtype for U in rescaled.factors)
     torch.testing.assert_close(cp.intensities().double(), exact.intensities())
     # float16 below 6e-5 has fewer digits, hence an absolute tolerance in units of the factors
     step = torch.finfo(dtype).eps
-    error = CP(tuple(U.double() for U in rescaled.factors)).full() - exact.full()
+    error = CPTensor(tuple(U.double() for U in rescaled.factors)).full() - exact.full()
     assert float(error.norm() / exact.full().norm()) < 10 * step
 
 
 @pytest.mark.parametrize("scale", [1e-13, 1e13])
 def test_intensities_far_from_one_survive_in_float32(scale: float) -> None:
-    cp = CP(tuple((scale * U).float() for U in gaussian_cp((3, 4, 5), 2).factors))
+    cp = CPTensor(tuple((scale * U).float() for U in gaussian_cp((3, 4, 5), 2).factors))
     assert bool((cp.intensities() > 0).all())
     assert bool(torch.isfinite(cp.intensities()).all())
     assert all(bool(torch.isfinite(U).all()) and float(U.abs().max()) > 0 for U in cp.rescaled().factors)

@@ -13,26 +13,26 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cases import gaussian
-from polyadic.algebra import TensorTrain, TTMatrix, balanced_modes, covering_modes
+from polyadic.algebra import TensorTrain, TTMatrixTensor, balanced_modes, covering_modes
 from polyadic.errors import DecompositionError
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
 
 
-def gaussian_tt_matrix(rows: tuple[int, ...], columns: tuple[int, ...], rank: int, seed: int = 0) -> TTMatrix:
+def gaussian_tt_matrix(rows: tuple[int, ...], columns: tuple[int, ...], rank: int, seed: int = 0) -> TTMatrixTensor:
     bonds = (1, *(rank for _ in rows[1:]), 1)
     sizes = enumerate(zip(rows, columns, strict=True))
-    return TTMatrix(tuple(gaussian(bonds[k], m, n, bonds[k + 1], seed=seed + 17 * k) for k, (m, n) in sizes))
+    return TTMatrixTensor(tuple(gaussian(bonds[k], m, n, bonds[k + 1], seed=seed + 17 * k) for k, (m, n) in sizes))
 
 
 @st.composite
-def tt_matrices(draw: st.DrawFn) -> TTMatrix:
+def tt_matrices(draw: st.DrawFn) -> TTMatrixTensor:
     d = draw(st.integers(1, 3))
     rows, columns = (tuple(draw(st.integers(1, 3)) for _ in range(d)) for _ in range(2))
     return gaussian_tt_matrix(rows, columns, draw(st.integers(1, 3)), draw(st.integers(0, 1000)))
 
 
-def entries(W: TTMatrix) -> Tensor:
+def entries(W: TTMatrixTensor) -> Tensor:
     """Row and column from their digits, the first one slowest; each entry a product of d matrices."""
     result = torch.zeros(W.shape, dtype=torch.float64)
     digits = [range(size) for size in (*W.row_modes, *W.column_modes)]
@@ -49,21 +49,21 @@ def entries(W: TTMatrix) -> Tensor:
 
 
 @given(tt_matrices())
-def test_every_entry_is_a_product_of_matrices(W: TTMatrix) -> None:
+def test_every_entry_is_a_product_of_matrices(W: TTMatrixTensor) -> None:
     torch.testing.assert_close(W.full(), entries(W), **CLOSE)
     assert W.full().shape == W.shape
 
 
 def test_a_kronecker_product_is_a_train_of_rank_one() -> None:
     A, B, C = gaussian(2, 3), gaussian(4, 2), gaussian(3, 5)
-    W = TTMatrix((A[None, :, :, None], B[None, :, :, None], C[None, :, :, None]))
+    W = TTMatrixTensor((A[None, :, :, None], B[None, :, :, None], C[None, :, :, None]))
     torch.testing.assert_close(W.full(), torch.kron(torch.kron(A, B), C), **CLOSE)
     assert W.parameters == A.numel() + B.numel() + C.numel()
     assert (W.ranks, W.row_modes, W.column_modes) == ((1, 1), (2, 4, 3), (3, 2, 5))
 
 
 @given(tt_matrices(), st.lists(st.integers(1, 3), max_size=2))
-def test_times_is_the_product_with_the_matrix(W: TTMatrix, lead: list[int]) -> None:
+def test_times_is_the_product_with_the_matrix(W: TTMatrixTensor, lead: list[int]) -> None:
     x = gaussian(*lead, W.shape[1], seed=2)
     torch.testing.assert_close(W.times(x), x @ W.full().mT, **CLOSE)
 
@@ -85,7 +85,7 @@ def test_times_is_cheap_for_a_matrix_that_could_not_be_formed() -> None:
 
 
 @given(tt_matrices())
-def test_transpose_sum_multiple_and_norm_are_those_of_the_matrix(W: TTMatrix) -> None:
+def test_transpose_sum_multiple_and_norm_are_those_of_the_matrix(W: TTMatrixTensor) -> None:
     torch.testing.assert_close(W.transposed().full(), W.full().mT, **CLOSE)
     other = gaussian_tt_matrix(W.row_modes, W.column_modes, 2, seed=9)
     torch.testing.assert_close((W + other).full(), W.full() + other.full(), **CLOSE)
@@ -94,8 +94,8 @@ def test_transpose_sum_multiple_and_norm_are_those_of_the_matrix(W: TTMatrix) ->
 
 
 @given(tt_matrices())
-def test_train_and_back_is_the_same_matrix(W: TTMatrix) -> None:
-    again = TTMatrix.of(W.train(), W.row_modes, W.column_modes)
+def test_train_and_back_is_the_same_matrix(W: TTMatrixTensor) -> None:
+    again = TTMatrixTensor.of(W.train(), W.row_modes, W.column_modes)
     assert all(torch.equal(G, H) for G, H in zip(again.cores, W.cores, strict=True))
 
 
@@ -105,11 +105,11 @@ def test_cores_go_to_the_type_of_another_tensor() -> None:
 
 W = gaussian_tt_matrix((2, 3), (3, 2), 2)
 WRONG = {
-    "order 3": (lambda: TTMatrix((torch.ones(1, 2, 1),)), "m_k x n_k"),
-    "uncoupled": (lambda: TTMatrix((torch.ones(1, 2, 2, 2), torch.ones(3, 2, 2, 1))), "neighbours of equal rank"),
-    "none": (lambda: TTMatrix(()), "tensor train"),
-    "modes": (lambda: TTMatrix.of(TensorTrain((torch.ones(1, 6, 1),)), (2,), (2,)), r"\(6,\)"),
-    "fewer modes": (lambda: TTMatrix.of(W.train(), (6,), (6,)), r"\(6, 6\)"),
+    "order 3": (lambda: TTMatrixTensor((torch.ones(1, 2, 1),)), "m_k x n_k"),
+    "uncoupled": (lambda: TTMatrixTensor((torch.ones(1, 2, 2, 2), torch.ones(3, 2, 2, 1))), "neighbours of equal rank"),
+    "none": (lambda: TTMatrixTensor(()), "tensor train"),
+    "modes": (lambda: TTMatrixTensor.of(TensorTrain((torch.ones(1, 6, 1),)), (2,), (2,)), r"\(6,\)"),
+    "fewer modes": (lambda: TTMatrixTensor.of(W.train(), (6,), (6,)), r"\(6, 6\)"),
     "vector": (lambda: W.times(torch.ones(5, dtype=torch.float64)), r"length 6; got shape \(5,\)"),
     "number": (lambda: W.times(torch.tensor(1.0)), "length 6"),
     "sum": (lambda: W + W.transposed(), "equal modes"),

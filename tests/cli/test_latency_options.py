@@ -8,7 +8,7 @@ from typing import Any
 
 from stage import World, assert_refused, last_json, run
 
-from polyadic.costing.latency_cache import FILE
+from polyadic.engines.latency_cache import FILE
 
 COMMON = ("--input-shape", "3,8,8", "--formats", "tucker2,svd", "--json")
 ENGINE = ("--engine", "pytorch", "--batch", "2", "--threads", "1")

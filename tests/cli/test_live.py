@@ -22,9 +22,9 @@ class Clock:
         return self.now
 
 
-def plan(macs: int, drop: float, loss: float | None = None, name: str = "conv") -> TriedPlan:
+def plan(macs: int, drop: float, divergence: float | None = None, name: str = "conv") -> TriedPlan:
     choices = tuple(Choice(f"{name}{at}", "svd", (macs,)) for at in (1, 2))
-    return TriedPlan(Plan(choices), Cost(params=macs // 10, macs=macs, bytes=macs), drop, loss)
+    return TriedPlan(Plan(choices), Cost(params=macs // 10, macs=macs, bytes=macs), drop, divergence)
 
 
 def step(done: int, tried: TriedPlan, whole: bool = True) -> Progress:

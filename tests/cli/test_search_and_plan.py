@@ -11,12 +11,11 @@ from stage import World, assert_refused, last_json, run
 
 from disks import files_in
 from polyadic.cli.arguments import command_line
-from polyadic.costing import network_cost
 from polyadic.data import load_data
 from polyadic.export import load
 from polyadic.models import load_model
 from polyadic.schema import Plan
-from polyadic.surgery import rebuild
+from polyadic.surgery import network_cost, rebuild
 
 QUICK: dict[str, Any] = {"formats": "tucker2,svd"}
 

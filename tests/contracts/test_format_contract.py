@@ -139,13 +139,13 @@ def random_chain(fmt: Format, stages: tuple[Stage, ...], rank: Rank) -> Factored
 def test_rank_after_rank_the_ladder_costs_more_and_errs_less(name: str, layer: str) -> None:
     fmt, spec = CONTRACT[name], SMALL_LAYERS[layer]
     kernel = kernel_of(spec)
-    ladder = fmt.ladder(kernel, spec)
-    costs = [chain_params(fmt.stages(spec, rank)) for rank in ladder]
+    candidates = fmt.candidates(kernel, spec)
+    costs = [chain_params(fmt.stages(spec, rank)) for rank in candidates]
     assert costs == sorted(costs)
-    for rank in ladder:
+    for rank in candidates:
         fmt.check(spec, rank)
-    rungs = ladder[:: max(1, len(ladder) // 4)] + ladder[-1:]
-    errors = [fmt.factorise(kernel, spec, rank).relative_error for rank in rungs]
+    group_ranks = candidates[:: max(1, len(candidates) // 4)] + candidates[-1:]
+    errors = [fmt.factorise(kernel, spec, rank).relative_error for rank in group_ranks]
     assert all(later <= earlier + 1e-7 for earlier, later in pairwise(errors))
     assert errors[-1] < errors[0]
 
@@ -154,9 +154,9 @@ def test_rank_after_rank_the_ladder_costs_more_and_errs_less(name: str, layer: s
 def test_a_zero_kernel_has_a_ladder_and_is_met_exactly(name: str, layer: str) -> None:
     fmt, spec = CONTRACT[name], SMALL_LAYERS[layer]
     zero = torch.zeros(spec.weight_shape, dtype=torch.float64)
-    ladder = fmt.ladder(zero, spec)
-    assert ladder
-    factored = fmt.factorise(zero, spec, ladder[0])
+    candidates = fmt.candidates(zero, spec)
+    assert candidates
+    factored = fmt.factorise(zero, spec, candidates[0])
     assert factored.relative_error == 0.0
     assert not factored.dense_kernel().any()
 

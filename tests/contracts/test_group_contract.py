@@ -12,7 +12,7 @@ from specs import CONTRACT, grouped, kernel_of
 from torch import Tensor
 
 from cases import gaussian
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition import InputNorm
 from polyadic.errors import LayerError
 from polyadic.formats import Format
@@ -69,9 +69,9 @@ def test_the_chain_of_groups_is_that_of_one_with_as_many_channels_for_each(fmt: 
 def test_the_largest_group_decides_which_ranks_are_climbed(fmt: Format) -> None:
     one = one_group(fmt)
     small, large = kernel_of(one), 10 * kernel_of(one, seed=1)
-    expected = fmt.ladder(large, one)
-    assert fmt.ladder(torch.cat([small, large, small]), one.repeated(3)) == expected
-    assert fmt.ladder(torch.cat([large, small]), one.repeated(2)) == expected
+    expected = fmt.candidates(large, one)
+    assert fmt.candidates(torch.cat([small, large, small]), one.repeated(3)) == expected
+    assert fmt.candidates(torch.cat([large, small]), one.repeated(2)) == expected
 
 
 @every_repeatable
@@ -95,7 +95,7 @@ def test_the_sensitivity_is_how_much_the_kernel_moves_when_its_factors_do(name: 
     factored = fmt.factorise(kernel, spec, (4,))
     columns: list[Tensor] = []
     for *inner, outer in zip(*(weight.chunk(groups) for weight in factored.weights), strict=True):
-        cp = CP((*(weight.flatten(1).mT for weight in inner), outer.flatten(1)))
+        cp = CPTensor((*(weight.flatten(1).mT for weight in inner), outer.flatten(1)))
         columns += cp.scaled(1 / float(kernel.norm())).rescaled().factors
     order = len(factored.weights)
 

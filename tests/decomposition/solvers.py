@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from torch import Tensor
 
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition import (
     ALSOptions,
     BoundedOptions,
@@ -46,12 +46,14 @@ def within(K: Tensor, rank: int) -> tuple[int, int]:
     return (min(rank, K.shape[1]), min(rank, K.shape[2])) if K.ndim == 3 else (rank, rank)
 
 
-def als_then_epc(K: Tensor, rank: int, seed: int) -> Solution[CP]:
+def als_then_epc(K: Tensor, rank: int, seed: int) -> Solution[CPTensor]:
     """The procedure of the ECCV paper."""
     return cp_epc(K, cp_als(K, rank, SHORT_ALS, seed=seed).factors, SHORT_EPC)
 
 
-def continued(K: Tensor, rank: int, seed: int, solve: Callable[[Tensor, CP], Solution[CP]]) -> Solution[CP]:
+def continued(
+    K: Tensor, rank: int, seed: int, solve: Callable[[Tensor, CPTensor], Solution[CPTensor]]
+) -> Solution[CPTensor]:
     """From the factors of a few sweeps of plain ALS."""
     return solve(K, cp_als(K, rank, SHORT_START, seed=seed).factors)
 

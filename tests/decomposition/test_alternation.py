@@ -10,7 +10,7 @@ from torch import Tensor
 
 import oracles
 from cases import batch_of, gaussian, gaussian_cp, unit
-from polyadic.algebra import CP, contraction
+from polyadic.algebra import CPTensor, contraction
 from polyadic.decomposition.alternation import Block, UnitTensors, mttkrps, solve_gram, sweep
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
@@ -45,11 +45,11 @@ def test_a_sweep_poses_the_sub_problems_of_the_definition_one_after_the_other(
     for number, start in enumerate(starts):
         factors = list(start.factors)
         for mode, block in enumerate(seen):
-            expected = oracles.block_of(X[number], CP(tuple(factors)), mode)
+            expected = oracles.block_of(X[number], CPTensor(tuple(factors)), mode)
             assert block.sizes == expected.sizes
             for name in ("factor", "G", "Gamma", "norms"):
                 torch.testing.assert_close(getattr(block, name)[number], getattr(expected, name)[0], **CLOSE)
-            weight = oracles.sensitivity_weight(CP(tuple(factors)), mode)
+            weight = oracles.sensitivity_weight(CPTensor(tuple(factors)), mode)
             torch.testing.assert_close(block.weight[number], weight, **CLOSE)
             factors[mode] = after.factors[mode][number]
 

@@ -10,7 +10,7 @@ from solvers import CP_SOLVERS, KLM
 from torch import Tensor
 
 from cases import gaussian, gaussian_cp
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition import Solution, StopReason, exact_cp, full_rank, stable_cp
 from polyadic.errors import DecompositionError
 
@@ -32,7 +32,7 @@ CASES = {
 }
 
 
-def measured(K: Tensor, solution: Solution[CP]) -> float:
+def measured(K: Tensor, solution: Solution[CPTensor]) -> float:
     """The relative error of the factors as they came back, by one sum over all indices."""
     letters = "ijklm"[: K.ndim]
     formula = ",".join(f"{letter}r" for letter in letters) + "->" + letters

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cases import batch_of, exact_rank, gaussian, gaussian_cp, rank_plus_noise, unit
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition import (
     ALSOptions,
     BoundedOptions,
@@ -42,7 +42,7 @@ ORDER_3 = [exact_rank(2), 5.0 * gaussian(4, 5, 6), torch.zeros(4, 5, 6).double()
 every_batch = pytest.mark.parametrize("tensors", [ORDER_3, ORDER_4], ids=["order 3", "order 4"])
 
 
-def assert_same(one: Solution[CP], other: Solution[CP]) -> None:
+def assert_same(one: Solution[CPTensor], other: Solution[CPTensor]) -> None:
     assert one.sweeps == other.sweeps
     assert one.stop is other.stop
     for U, V in zip(one.factors.factors, other.factors.factors, strict=True):
@@ -89,7 +89,7 @@ def test_stable_cp_of_a_batch_is_that_of_its_members(tensors: list[Tensor], star
 
 
 def runs_alike(
-    solve: Callable[[UnitTensors, CP, slice], list[Finished]], tensors: list[Tensor], tolerance: float = 1e-9
+    solve: Callable[[UnitTensors, CPTensor, slice], list[Finished]], tensors: list[Tensor], tolerance: float = 1e-9
 ) -> list[Finished]:
     """Run from equal starts together and one by one; returns the runs together."""
     K = torch.stack(tensors)

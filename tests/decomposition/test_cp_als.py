@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cases import CASES, border_rank, exact_rank, gaussian, rank_plus_noise
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition import ALSOptions, Solution, StopReason, cp_als
 from polyadic.decomposition.alternation import UnitTensors
 from polyadic.decomposition.cp_init import initial_cp
@@ -26,7 +26,7 @@ SHAPES = st.tuples(st.integers(1, 6), st.integers(1, 6), st.integers(1, 6))
 ANY_ORDER = st.lists(st.integers(1, 4), min_size=3, max_size=5).map(tuple)
 
 
-def rises(solution: Solution[CP]) -> bool:
+def rises(solution: Solution[CPTensor]) -> bool:
     """Whether the squared error grows from one sweep to the next by more than the rounding of its largest term."""
     growth = np.diff(np.square(solution.history)).max(initial=-np.inf)
     return bool(growth > 1e-14 * max(1.0, solution.stability.sum_squared_intensity))

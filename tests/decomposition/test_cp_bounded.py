@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cases import CASES, gaussian, gaussian_cp
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition import (
     ALSOptions,
     BoundedOptions,
@@ -26,13 +26,13 @@ SHAPES = st.lists(st.integers(1, 5), min_size=3, max_size=4).map(tuple)
 every_objective = pytest.mark.parametrize("objective", Objective)
 
 
-def value(objective: Objective, cp: CP, K: torch.Tensor) -> float:
+def value(objective: Objective, cp: CPTensor, K: torch.Tensor) -> float:
     """The objective of the factors of ``K / ||K||`` with the column norms that suit it."""
     norm = float(K.norm())
     return float(objective.of(objective.balanced(cp.scaled(1.0 / norm if norm > 0 else 0.0))))
 
 
-def rises(solution: Solution[CP]) -> bool:
+def rises(solution: Solution[CPTensor]) -> bool:
     growth = np.diff(np.square(solution.history)).max(initial=-np.inf)
     return bool(growth > 1e-13 * max(1.0, solution.stability.sum_squared_intensity))
 

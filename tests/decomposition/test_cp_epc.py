@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cases import CASES, border_rank, gaussian, gaussian_cp, one_entry
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition import (
     ALSOptions,
     EPCOptions,
@@ -54,7 +54,7 @@ def test_badly_scaled_columns_of_the_given_factors_do_no_harm() -> None:
     K = gaussian(4, 5, 6)
     start = cp_als(K, 3)
     A, B, C = start.factors.factors
-    skewed = cp_epc(K, CP((A * 1e6, B * 1e-3, C * 1e-3)), EPCOptions(max_sweeps=30))
+    skewed = cp_epc(K, CPTensor((A * 1e6, B * 1e-3, C * 1e-3)), EPCOptions(max_sweeps=30))
     assert skewed.relative_error <= start.relative_error + ROUNDING
     assert skewed.stability.sensitivity <= start.stability.sensitivity * (1 + 1e-9)
 
@@ -84,19 +84,19 @@ def test_a_slack_beyond_the_tensor_ends_at_zero(slack: float) -> None:
 
 
 def test_a_dead_term_and_one_that_dies_in_the_first_sweep_are_dropped() -> None:
-    eye = CP(tuple(torch.eye(size, 3, dtype=torch.float64) for size in (4, 5, 6)))
+    eye = CPTensor(tuple(torch.eye(size, 3, dtype=torch.float64) for size in (4, 5, 6)))
     dying = cp_epc(one_entry() + 1e-3 * gaussian(4, 5, 6), eye, EPCOptions(error_slack=1.0))
     assert dying.relative_error <= 1.0
     for K in (one_entry(), gaussian(4, 5, 6)):
         A, B, C = eye.factors
-        dead = CP((A, B * torch.tensor([1.0, 0.0, 1.0]), C))
+        dead = CPTensor((A, B * torch.tensor([1.0, 0.0, 1.0]), C))
         before = float((K - dead.full()).norm() / K.norm())
         solution = cp_epc(K, dead)
         assert solution.relative_error <= before + ROUNDING
 
 
 def test_factors_of_zero_are_given_back_as_zero() -> None:
-    zero = CP(tuple(torch.zeros(size, 2, dtype=torch.float64) for size in (4, 5, 6)))
+    zero = CPTensor(tuple(torch.zeros(size, 2, dtype=torch.float64) for size in (4, 5, 6)))
     solution = cp_epc(gaussian(4, 5, 6), zero)
     assert (solution.relative_error, solution.stability.sensitivity) == (1.0, 0.0)
 
@@ -110,13 +110,13 @@ def test_a_zero_tensor_has_zero_factors() -> None:
 
 def test_factors_in_another_type_are_taken() -> None:
     K = gaussian(4, 5, 6)
-    single = CP(tuple(U.float() for U in cp_als(K, 2).factors.factors))
+    single = CPTensor(tuple(U.float() for U in cp_als(K, 2).factors.factors))
     solution = cp_epc(K, single)
     assert solution.factors.factors[0].dtype == torch.float64
     assert solution.stability.sensitivity <= Stability.of(single, float(K.norm())).sensitivity * (1 + 1e-6)
 
 
-def value(objective: Objective, cp: CP, K: torch.Tensor) -> float:
+def value(objective: Objective, cp: CPTensor, K: torch.Tensor) -> float:
     """The objective of the factors of ``K / ||K||`` with the column norms that suit it."""
     return float(objective.of(objective.balanced(cp.scaled(1.0 / float(K.norm())))))
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cases import CASES, gaussian, gaussian_cp
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition import ALSOptions, BoundedOptions, KLMOptions, StopReason, cp_als, cp_bounded, cp_klm
 from polyadic.decomposition.alternation import UnitTensors
 from polyadic.decomposition.cp_klm import _krylov
@@ -51,7 +51,7 @@ def test_it_ends_no_worse_than_alternating_sweeps_under_the_same_bound(shape: tu
 
 
 def test_factors_that_meet_the_tensor_are_left_where_they_are() -> None:
-    cp = CP(tuple(torch.full((1, 1), 2.0, dtype=torch.float64) for _ in range(3)))
+    cp = CPTensor(tuple(torch.full((1, 1), 2.0, dtype=torch.float64) for _ in range(3)))
     solution = cp_klm(cp.full(), cp)
     assert (solution.stop, solution.sweeps) == (StopReason.CONVERGED, 1)
     assert solution.relative_error < 1e-15
@@ -61,7 +61,7 @@ def test_factors_that_meet_the_tensor_are_left_where_they_are() -> None:
 def test_a_krylov_space_is_spanned_by_powers_and_solves_within_itself(dimension: int) -> None:
     """Against the matrix formed column by column; a space as large as the matrix solves exactly."""
     unit = UnitTensors.of(gaussian(1, 2, 3, 4))
-    at = NormalEquations.at(unit, CP(tuple(U[None] for U in gaussian_cp((2, 3, 4), 2).factors)))
+    at = NormalEquations.at(unit, CPTensor(tuple(U[None] for U in gaussian_cp((2, 3, 4), 2).factors)))
     size = at.gradient.numel()
     columns = [at.apply(e.reshape(at.gradient.shape)).flatten() for e in torch.eye(size, dtype=torch.float64)]
     H = torch.stack(columns, 1)

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 import oracles
 from cases import CASES, SHAPE, collinear_swamp, exact_rank, gaussian, gaussian_cp
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition import ALSOptions, LMOptions, RidgeOptions, StopReason, cp_als, cp_lm, cp_ridge
 
 SHAPES = st.lists(st.integers(1, 4), min_size=3, max_size=5).map(tuple)
 
 
-def objective(K: torch.Tensor, cp: CP, mu: float) -> float:
+def objective(K: torch.Tensor, cp: CPTensor, mu: float) -> float:
     """``||X - X^||^2 + mu * sensitivity`` of the factors of ``K / ||K||``, with the tensor formed."""
     norm = float(K.norm())
     unit = cp.scaled(1.0 / norm) if norm > 0 else cp

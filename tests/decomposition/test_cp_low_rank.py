@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cases import CASES, gaussian, gaussian_cp
 from oracles import partner_product, unfolded
-from polyadic.algebra import CP, mode_product
+from polyadic.algebra import CPTensor, mode_product
 from polyadic.decomposition import (
     BoundedOptions,
     EPCOptions,
@@ -45,7 +45,7 @@ def low_rank_factors(shape: tuple[int, ...], R: int, ranks: tuple[int, ...], see
         gaussian(size, r, seed=seed + mode) @ gaussian(r, R, seed=seed + 7 * mode)
         for mode, (size, r) in enumerate(zip(shape, ranks, strict=True))
     ]
-    return CP(tuple(factors)).full()
+    return CPTensor(tuple(factors)).full()
 
 
 def penalised(X: Tensor, factors: list[Tensor], mode: int, A: Tensor, mu: float) -> float:

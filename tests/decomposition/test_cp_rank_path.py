@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cases import CASES, exact_rank, gaussian
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition import (
     RankPathOptions,
     RidgeOptions,
@@ -100,7 +100,7 @@ def test_a_tensor_of_order_4_in_single_precision_is_served() -> None:
 
 
 def test_progress_is_shown_in_the_order_of_the_work() -> None:
-    seen: list[Solution[CP]] = []
+    seen: list[Solution[CPTensor]] = []
     cp_rank_path(gaussian(4, 5, 6), [2, 3], path_options("deflate"), progress=seen.append)
     assert [solution.factors.rank for solution in seen] == [3, 2]
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import oracles
 from cases import CASES, gaussian
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition import RidgeOptions, StopReason, cp_ridge, cp_ridge_curve
 from polyadic.decomposition.alternation import UnitTensors
 from polyadic.decomposition.batch import Finished
@@ -23,26 +23,26 @@ ANY_ORDER = st.lists(st.integers(1, 4), min_size=3, max_size=5).map(tuple)
 PENALTIES = st.sampled_from([1e-1, 1e-3, 1e-6])
 
 
-def unit_start(K: torch.Tensor, rank: int, seed: int = 0) -> tuple[UnitTensors, CP]:
+def unit_start(K: torch.Tensor, rank: int, seed: int = 0) -> tuple[UnitTensors, CPTensor]:
     unit = UnitTensors.of(K[None])
     return unit, initial_cp(unit, rank, "random", [seed])
 
 
-def objective(unit: UnitTensors, cp: CP, mu: float) -> float:
+def objective(unit: UnitTensors, cp: CPTensor, mu: float) -> float:
     """``||X - X^||^2 + mu * sensitivity``, with the tensor formed, for a batch of one."""
     return float((unit.X - cp.full()).square().sum()) + mu * oracles.sensitivity(cp[0])
 
 
-def descend(unit: UnitTensors, start: CP, mu: float, sweeps: int, tolerance: float = -1.0) -> Finished:
+def descend(unit: UnitTensors, start: CPTensor, mu: float, sweeps: int, tolerance: float = -1.0) -> Finished:
     """Hold one penalty."""
     options = RidgeOptions(strongest=mu, weakest=mu, max_sweeps=sweeps, tolerance=tolerance)
     return follow(unit, start, options)[0]
 
 
-def after(unit: UnitTensors, start: CP, mu: float, sweeps: int) -> float:
+def after(unit: UnitTensors, start: CPTensor, mu: float, sweeps: int) -> float:
     """The objective after so many sweeps."""
     cp = descend(unit, start, mu, sweeps).cp
-    return objective(unit, CP(tuple(U[None] for U in cp.factors)), mu)
+    return objective(unit, CPTensor(tuple(U[None] for U in cp.factors)), mu)
 
 
 @given(SHAPES | ANY_ORDER, st.integers(1, 6), PENALTIES, st.integers(0, 1000))
@@ -66,7 +66,7 @@ def test_a_descent_ends_at_a_stationary_point(shape: tuple[int, ...], mu: float)
     factors = [U.clone().requires_grad_() for U in run.cp.factors]
     norms = [U.square().sum(0) for U in factors]
     parts = [size * torch.stack(norms[:n] + norms[n + 1 :]).prod(0).sum() for n, size in enumerate(shape)]
-    loss = (unit.X[0] - CP(tuple(factors)).full()).square().sum() + mu * torch.stack(parts).sum()
+    loss = (unit.X[0] - CPTensor(tuple(factors)).full()).square().sum() + mu * torch.stack(parts).sum()
     gradients = torch.autograd.grad(loss, factors)
     assert run.stop is StopReason.CONVERGED
     assert max(float(g.abs().max()) for g in gradients) < 1e-6

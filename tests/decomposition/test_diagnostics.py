@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cases import batch_of, border_rank, gaussian, gaussian_cp
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition import ALSOptions, Stability, cp_als, diagnose, is_monotone, stable_cp
 from polyadic.errors import DecompositionError
 
 SHAPES = st.lists(st.integers(1, 4), min_size=3, max_size=4).map(tuple)
 
 
-def terms(cp: CP) -> torch.Tensor:
+def terms(cp: CPTensor) -> torch.Tensor:
     """Every rank-one term as a vector (R x entries)."""
-    return torch.stack([CP(tuple(U[:, [r]] for U in cp.factors)).full().flatten() for r in range(cp.rank)])
+    return torch.stack([CPTensor(tuple(U[:, [r]] for U in cp.factors)).full().flatten() for r in range(cp.rank)])
 
 
 @given(SHAPES, st.integers(1, 4), st.integers(0, 1000))
@@ -64,13 +64,13 @@ def test_an_ordinary_decomposition_is_not_degenerate() -> None:
     assert diagnosis.gram_condition < 20
 
 
-def opposite(size: float) -> CP:
+def opposite(size: float) -> CPTensor:
     """Two terms under a cosine of almost -1, and a third of norm 1 that is orthogonal to both."""
     e = torch.eye(3, dtype=torch.float64)
     tilted = e[0] + 0.01 * e[1]
     A = torch.stack([size * e[0], -size * tilted, e[2]], 1)
     plain = torch.stack([e[0], e[0], e[2]], 1)
-    return CP((A, plain, plain))
+    return CPTensor((A, plain, plain))
 
 
 def test_either_sign_alone_is_not_degeneracy() -> None:
@@ -82,7 +82,7 @@ def test_either_sign_alone_is_not_degeneracy() -> None:
     angles = 2.0 * math.pi / 3.0 * torch.arange(3, dtype=torch.float64)
     fan = torch.stack([angles.cos(), angles.sin(), 0.1 * torch.ones(3).double()])
     alike = torch.eye(3, dtype=torch.float64)[:, [0, 0, 0]]
-    spread = diagnose(CP((fan, alike, alike)))
+    spread = diagnose(CPTensor((fan, alike, alike)))
     assert spread.stability.sum_squared_intensity > 30
     assert -0.6 < spread.opposition < -0.4
     assert not spread.degenerate
@@ -90,7 +90,7 @@ def test_either_sign_alone_is_not_degeneracy() -> None:
 
 
 def test_dependent_terms_have_an_infinite_condition_and_zero_terms_none() -> None:
-    equal = CP(tuple(U[:, [0, 1, 0]] for U in gaussian_cp((3, 4, 5), 2).factors))
+    equal = CPTensor(tuple(U[:, [0, 1, 0]] for U in gaussian_cp((3, 4, 5), 2).factors))
     diagnosis = diagnose(equal)
     assert diagnosis.gram_condition == math.inf
     assert (diagnosis.pair, diagnosis.congruence) == ((0, 2), pytest.approx(1.0))
@@ -111,14 +111,14 @@ def test_without_the_tensor_figures_are_relative_to_the_factors_own() -> None:
 def test_a_single_term_and_a_zero_one_have_a_diagnosis() -> None:
     one = diagnose(gaussian_cp((3, 4, 5), 1))
     assert (one.pair, one.congruence, one.opposition, one.gram_condition) == (None, 0.0, 0.0, pytest.approx(1.0))
-    zero = diagnose(CP(tuple(torch.zeros(size, 2).double() for size in (3, 4, 5))), torch.zeros(3, 4, 5))
+    zero = diagnose(CPTensor(tuple(torch.zeros(size, 2).double() for size in (3, 4, 5))), torch.zeros(3, 4, 5))
     assert (zero.degenerate, zero.intensities, zero.gram_condition) == (False, (0.0, 0.0), 1.0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
 def test_short_types_are_examined_in_float64(dtype: torch.dtype) -> None:
-    cp = CP(tuple(U.to(dtype) for U in gaussian_cp((3, 4, 5), 2).factors))
-    double = CP(tuple(U.double() for U in cp.factors))
+    cp = CPTensor(tuple(U.to(dtype) for U in gaussian_cp((3, 4, 5), 2).factors))
+    double = CPTensor(tuple(U.double() for U in cp.factors))
     assert diagnose(cp) == diagnose(double)
 
 

@@ -11,7 +11,7 @@ from solvers import CP_SOLVERS, KLM, SOLVERS
 from torch import Tensor
 
 from cases import CASES, batch_of, gaussian
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition import (
     ALSOptions,
     BoundedOptions,
@@ -243,12 +243,14 @@ WRONG = {
 }
 
 
-def ragged(*ranks: int) -> CP:
-    return CP(tuple(torch.ones(size, rank, dtype=torch.float64) for size, rank in zip(K.shape, ranks, strict=True)))
+def ragged(*ranks: int) -> CPTensor:
+    return CPTensor(
+        tuple(torch.ones(size, rank, dtype=torch.float64) for size, rank in zip(K.shape, ranks, strict=True))
+    )
 
 
-def ones(*shape: int) -> CP:
-    return CP(tuple(torch.ones(size, 2, dtype=torch.float64) for size in shape))
+def ones(*shape: int) -> CPTensor:
+    return CPTensor(tuple(torch.ones(size, 2, dtype=torch.float64) for size in shape))
 
 
 @pytest.mark.parametrize("wrong", WRONG)

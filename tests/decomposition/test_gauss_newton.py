@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.func import grad, jacrev
 
 from cases import batch_of, gaussian, gaussian_cp
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition.alternation import UnitTensors
 from polyadic.decomposition.gauss_newton import NormalEquations, conjugate_gradients, dot
 
@@ -19,7 +19,7 @@ MEMBERS = 2
 R = 2
 
 
-def points(shape: tuple[int, ...]) -> tuple[UnitTensors, CP, NormalEquations]:
+def points(shape: tuple[int, ...]) -> tuple[UnitTensors, CPTensor, NormalEquations]:
     unit = UnitTensors.of(gaussian(MEMBERS, *shape))
     cp = batch_of(*(gaussian_cp(shape, R, seed=member) for member in range(MEMBERS)))
     return unit, cp, NormalEquations.at(unit, cp)
@@ -32,11 +32,11 @@ def tensor_of(theta: Tensor, shape: tuple[int, ...]) -> Tensor:
     return torch.einsum(formula, *torch.split(theta, list(shape)))
 
 
-def stacked(cp: CP, member: int) -> Tensor:
+def stacked(cp: CPTensor, member: int) -> Tensor:
     return torch.cat([U[member] for U in cp.factors])
 
 
-def jacobian(cp: CP, member: int) -> Tensor:
+def jacobian(cp: CPTensor, member: int) -> Tensor:
     """``d vec(X^) / d theta`` by automatic differentiation."""
     theta = stacked(cp, member)
     J: Tensor = jacrev(lambda t: tensor_of(t, cp.shape).flatten())(theta)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from cases import gaussian, gaussian_cp
-from polyadic.algebra import LowRank, Tucker2, order3_to_kernel
+from polyadic.algebra import LowRank, Tucker2Tensor, order3_to_kernel
 from polyadic.decomposition import InputNorm, ModeWeight, PatchMoments, tkd_cpd
 from polyadic.errors import DecompositionError
 
@@ -34,7 +34,7 @@ def norms() -> dict[str, InputNorm]:
 
 FACTORS: dict[str, Any] = {
     "cp": gaussian_cp((D, S, T), 3),
-    "tucker2": Tucker2(gaussian(D, 2, 2), gaussian(S, 2, seed=1), gaussian(T, 2, seed=2)),
+    "tucker2": Tucker2Tensor(gaussian(D, 2, 2), gaussian(S, 2, seed=1), gaussian(T, 2, seed=2)),
     "tkd": tkd_cpd(gaussian(D, S, T), 2, ranks=(3, 2)).factors,
 }
 

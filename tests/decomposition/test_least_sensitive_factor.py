@@ -16,7 +16,7 @@ from oracles import (
     unfolded,
     weighted_norm,
 )
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition.alternation import Block
 from polyadic.decomposition.cp_epc import least_sensitive
 
@@ -27,7 +27,7 @@ modes = pytest.mark.parametrize("mode", [0, 1, 2])
 
 def problem(
     shape: tuple[int, ...], R: int, mode: int, seed: int = 0
-) -> tuple[torch.Tensor, CP, Block, torch.Tensor, float]:
+) -> tuple[torch.Tensor, CPTensor, Block, torch.Tensor, float]:
     """A unit tensor, factors, the sub-problem of one of them, its weights, and its least squared residual."""
     X, cp = unit(gaussian(*shape, seed=seed)), gaussian_cp(shape, R, seed=seed + 1)
     block = block_of(X, cp, mode)
@@ -43,7 +43,7 @@ def corrected_factor(block: Block, bound: float) -> torch.Tensor:
 @given(SHAPES | ANY_ORDER, st.integers(1, 4), st.integers(0, 2))
 def test_the_weights_are_what_a_factor_adds_to_the_sensitivity(shape: tuple[int, ...], R: int, mode: int) -> None:
     cp = gaussian_cp(shape, R)
-    without = CP(tuple(torch.zeros_like(U) if m == mode else U for m, U in enumerate(cp.factors)))
+    without = CPTensor(tuple(torch.zeros_like(U) if m == mode else U for m, U in enumerate(cp.factors)))
     added = float(cp.sensitivity() - without.sensitivity())
     weight = block_of(cp.full(), cp, mode).weight[0]
     assert added == pytest.approx(weighted_norm(cp.factors[mode], weight), rel=1e-10)
@@ -97,7 +97,7 @@ def test_a_bound_that_zero_meets_gives_zero(mode: int, bound: float) -> None:
 def test_a_singular_gram_is_served_with_the_minimum_norm(mode: int) -> None:
     """Two equal terms: the one direction that Z does not see stays empty."""
     X = unit(gaussian(3, 4, 5))
-    cp = CP(tuple(U[:, [0, 0, 1]] for U in gaussian_cp((3, 4, 5), 2).factors))
+    cp = CPTensor(tuple(U[:, [0, 0, 1]] for U in gaussian_cp((3, 4, 5), 2).factors))
     block, weight = block_of(X, cp, mode), sensitivity_weight(cp, mode)
     bound = squared_residual(X, cp, mode, block.G[0] @ torch.linalg.pinv(block.Gamma[0])) + 0.05
     A = corrected_factor(block, bound)

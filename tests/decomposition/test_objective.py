@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 import oracles
 from cases import batch_of, gaussian, gaussian_cp
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition import Objective
 
 SHAPES = st.lists(st.integers(1, 4), min_size=3, max_size=5).map(tuple)
 every_objective = pytest.mark.parametrize("objective", Objective)
 
 
-def literal(objective: Objective, cp: CP) -> float:
+def literal(objective: Objective, cp: CPTensor) -> float:
     """The objective term by term."""
     norms = np.array([[float(U[:, r] @ U[:, r]) for U in cp.factors] for r in range(cp.rank)])
     if objective is Objective.INTENSITY:
@@ -48,7 +48,7 @@ def test_the_weights_and_the_rest_make_the_value_for_every_factor(
         block = oracles.block_of(cp.full(), cp, mode)
         moved = (objective.weight(block)[0] * U.square().sum(0)).sum()
         assert float(moved + objective.untouched(block)) == pytest.approx(literal(objective, cp), rel=1e-10)
-        without = CP(tuple(torch.zeros_like(V) if m == mode else V for m, V in enumerate(cp.factors)))
+        without = CPTensor(tuple(torch.zeros_like(V) if m == mode else V for m, V in enumerate(cp.factors)))
         assert float(objective.untouched(block)) == pytest.approx(literal(objective, without), rel=1e-10)
 
 
@@ -66,4 +66,4 @@ def test_balanced_columns_have_the_least_value_of_all_scalings(
         s = 1.0 + 0.1 * gaussian(R, seed=m + 10 * n).tanh()
         factors = list(balanced.factors)
         factors[m], factors[n] = factors[m] * s, factors[n] / s
-        assert literal(objective, CP(tuple(factors))) >= least * (1 - 1e-12)
+        assert literal(objective, CPTensor(tuple(factors))) >= least * (1 - 1e-12)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cases import CASES, border_rank, exact_rank, gaussian
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition import (
     ALSOptions,
     BoundedOptions,
@@ -124,7 +124,7 @@ def test_terms_are_never_more_than_asked_for() -> None:
         assert stable_cp(K, 3, StableOptions(RidgeOptions(max_sweeps=5))).factors.rank <= 3
 
 
-def traded(solution: Solution[CP], share: float) -> float:
+def traded(solution: Solution[CPTensor], share: float) -> float:
     """``log(squared error) + share * log(sensitivity)``, which the best of several starts has lowest."""
     return 2.0 * math.log(solution.relative_error) + share * math.log(solution.stability.sensitivity)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cases import gaussian
-from polyadic.algebra import TTMatrix, largest_tt_ranks
+from polyadic.algebra import TTMatrixTensor, largest_tt_ranks
 from polyadic.decomposition import (
     StopReason,
     TTALSOptions,
@@ -50,7 +50,7 @@ def decaying_root(size: int, seed: int = 0) -> Tensor:
     return (Q / torch.arange(1, size + 1).sqrt()) @ Q.mT
 
 
-def weighted_error(W: Tensor, approximation: TTMatrix, root: Tensor) -> float:
+def weighted_error(W: Tensor, approximation: TTMatrixTensor, root: Tensor) -> float:
     return float(((W - approximation.full()) @ root).norm() / (W @ root).norm())
 
 
@@ -150,7 +150,7 @@ def test_refinement_in_the_norm_of_the_inputs_ends_where_no_core_can_be_improved
         for entry in torch.eye(G.numel(), dtype=torch.float64):
             cores = list(solution.factors.cores)
             cores[k] = entry.reshape(G.shape)
-            columns.append((TTMatrix(tuple(cores)).full() @ root).flatten())
+            columns.append((TTMatrixTensor(tuple(cores)).full() @ root).flatten())
         design, target = torch.stack(columns, dim=1), (W @ root).flatten()[:, None]
         best = design @ torch.linalg.lstsq(design, target, driver="gelsd").solution
         assert solution.history[-1] == pytest.approx(float((target - best).norm() / target.norm()), abs=1e-6)

@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 
 from cases import gaussian, gaussian_cp, unit
 from oracles import block_of, least_residual, sensitivity_weight, squared_residual, unfolded, weighted_norm
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition.alternation import Block
 from polyadic.decomposition.cp_bounded import best_within
 from polyadic.decomposition.objective import Objective
@@ -21,7 +21,7 @@ SHARES = st.floats(1e-6, 0.999)
 SEEDS = st.integers(0, 1000)
 
 
-def problem(shape: tuple[int, ...], R: int, mode: int, seed: int) -> tuple[torch.Tensor, CP, Block, torch.Tensor]:
+def problem(shape: tuple[int, ...], R: int, mode: int, seed: int) -> tuple[torch.Tensor, CPTensor, Block, torch.Tensor]:
     X, cp = unit(gaussian(*shape, seed=seed)), gaussian_cp(shape, R, seed=seed + 1)
     return X, cp, block_of(X, cp, mode), sensitivity_weight(cp, mode)
 
@@ -86,7 +86,7 @@ def test_the_bounded_fit_of_a_factor_is_the_one_that_a_general_solver_finds(
     A = best_within(block, bound, Objective.SENSITIVITY)[0]
     assert weighted_norm(A, weight) <= size * (1 + 1e-9)
     assert squared_residual(X, cp, mode, A) == pytest.approx(least_residual(X, cp, mode, size), abs=1e-7)
-    moved = CP(tuple(A if m == mode else U for m, U in enumerate(cp.factors)))
+    moved = CPTensor(tuple(A if m == mode else U for m, U in enumerate(cp.factors)))
     assert float(moved.sensitivity()) == pytest.approx(float(bound), rel=1e-8)
 
 
@@ -104,7 +104,7 @@ def test_a_bound_that_least_squares_obeys_gives_least_squares(mode: int) -> None
 
 def test_equal_terms_are_served_with_the_least_size() -> None:
     X = unit(gaussian(3, 4, 5))
-    cp = CP(tuple(U[:, [0, 0, 1]] for U in gaussian_cp((3, 4, 5), 2).factors))
+    cp = CPTensor(tuple(U[:, [0, 0, 1]] for U in gaussian_cp((3, 4, 5), 2).factors))
     spectrum = WeightedSpectrum.of(block_of(X, cp, 0), sensitivity_weight(cp, 0)[None])
     assert int((spectrum.e > 0).sum()) == 2
     A = spectrum.ridge(torch.zeros(1).double())[0]
@@ -113,14 +113,14 @@ def test_equal_terms_are_served_with_the_least_size() -> None:
     assert squared_residual(X, cp, 0, A) == pytest.approx(squared_residual(X, cp, 0, best), abs=1e-10)
 
 
-def block_partner(cp: CP) -> torch.Tensor:
+def block_partner(cp: CPTensor) -> torch.Tensor:
     B, C = cp.factors[1:]
     return torch.einsum("jr,kr->jkr", B, C).reshape(-1, cp.rank)
 
 
 def test_a_dead_term_has_no_weight_and_stays_dead() -> None:
     X, (A, B, C) = unit(gaussian(3, 4, 5)), gaussian_cp((3, 4, 5), 2).factors
-    dead = CP((A, B * torch.tensor([0.0, 1.0]), C * torch.tensor([0.0, 1.0])))
+    dead = CPTensor((A, B * torch.tensor([0.0, 1.0]), C * torch.tensor([0.0, 1.0])))
     block = block_of(X, dead, 0)
     spectrum = WeightedSpectrum.of(block, sensitivity_weight(dead, 0)[None])
     assert not spectrum.ridge(torch.tensor([1e-3], dtype=torch.float64))[0, :, 0].any()

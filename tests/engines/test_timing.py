@@ -4,7 +4,7 @@ import statistics
 
 import pytest
 
-from polyadic.engines import Timing, interleaved
+from polyadic.engines import Timing, time_interleaved
 
 
 class Clock:
@@ -35,14 +35,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def test_medians_are_the_milliseconds_of_one_pass(clock: Clock) -> None:
     passes = {"a": clock.takes("a", 10.0), "b": clock.takes("b", 40.0)}
-    found = interleaved(passes, rounds=4, seconds=0.0, clock=clock)  # type: ignore[arg-type]
+    found = time_interleaved(passes, rounds=4, seconds=0.0, clock=clock)  # type: ignore[arg-type]
     assert found["a"].median == pytest.approx(10.0)
     assert found["b"].median == pytest.approx(40.0)
     assert list(found) == ["a", "b"]
 
 
 def test_short_passes_are_repeated_within_a_sample(clock: Clock) -> None:
-    found = interleaved({"a": clock.takes("a", 0.1)}, rounds=3, seconds=0.0, clock=clock)  # type: ignore[dict-item]
+    found = time_interleaved({"a": clock.takes("a", 0.1)}, rounds=3, seconds=0.0, clock=clock)  # type: ignore[dict-item]
     assert found["a"].median == pytest.approx(0.1)
     warm_up, probe, lead, each = 2000, 1, 40, 20  # 0.2 s, one pass to learn its length, 4 ms untimed, 2 ms
     assert len(clock.log) == pytest.approx(warm_up + probe + 3 * (lead + each), abs=2)
@@ -51,13 +51,13 @@ def test_short_passes_are_repeated_within_a_sample(clock: Clock) -> None:
 @pytest.mark.parametrize(("rounds", "seconds", "expected"), [(5, 0.0, 5), (1, 1.0, 20)])
 def test_rounds_and_seconds_are_both_lower_bounds(clock: Clock, rounds: int, seconds: float, expected: int) -> None:
     passes = {"a": clock.takes("a", 25.0), "b": clock.takes("b", 75.0)}
-    found = interleaved(passes, rounds=rounds, seconds=seconds, clock=clock)  # type: ignore[arg-type]
+    found = time_interleaved(passes, rounds=rounds, seconds=seconds, clock=clock)  # type: ignore[arg-type]
     assert len(found["a"].samples) == len(found["b"].samples) == pytest.approx(expected, abs=1)
 
 
 def test_passes_take_turns_and_every_other_round_is_backwards(clock: Clock) -> None:
     passes = {name: clock.takes(name, 300.0) for name in "abc"}
-    interleaved(passes, rounds=4, seconds=0.0, clock=clock)  # type: ignore[arg-type]
+    time_interleaved(passes, rounds=4, seconds=0.0, clock=clock)  # type: ignore[arg-type]
     assert "".join(clock.log[-12:]) == "abccbaabccba"
 
 
@@ -71,7 +71,7 @@ def test_ratios_within_a_round_do_not_feel_the_drift_of_the_machine(clock: Clock
         clock.slow = 1.0 + turns // 2  # slower and slower, pair by pair
         fast()  # type: ignore[operator]
 
-    found = interleaved({"slow": slow, "fast": drifting}, rounds=21, seconds=0.0, clock=clock)  # type: ignore[dict-item]
+    found = time_interleaved({"slow": slow, "fast": drifting}, rounds=21, seconds=0.0, clock=clock)  # type: ignore[dict-item]
     assert max(found["slow"].samples) > 2 * min(found["slow"].samples)
     ratio = found["fast"].times_faster_than(found["slow"])
     assert ratio.median == pytest.approx(3.0, rel=0.1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cases import gaussian
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition import Stability
 from polyadic.formats import format_named
 from polyadic.schema import ConvSpec, Rank
@@ -43,7 +43,7 @@ def test_the_columns_of_a_refitted_cp_are_balanced_and_its_stability_is_its_own(
     factored = fmt.factorise(kernel, WINDOW, (4,))
     refitted = fmt.refitted(factored, torch.arange(1.0, 5.0).reshape(1, 4, 1, 1) * factored.weights[-1], kernel)
     *inner, C = (weight.flatten(1) for weight in refitted.weights)
-    cp = CP((*(weight.mT for weight in inner), C))
-    torch.testing.assert_close(CP(cp.rescaled().factors).squared_column_norms(), cp.squared_column_norms())
+    cp = CPTensor((*(weight.mT for weight in inner), C))
+    torch.testing.assert_close(CPTensor(cp.rescaled().factors).squared_column_norms(), cp.squared_column_norms())
     assert refitted.sensitivity == pytest.approx(Stability.of(cp, float(kernel.norm())).sensitivity, rel=1e-9)
     assert refitted.sensitivity != pytest.approx(factored.sensitivity, rel=1e-3)

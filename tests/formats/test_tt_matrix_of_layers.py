@@ -14,8 +14,8 @@ from torch import Tensor
 from cases import gaussian
 from polyadic.algebra import TensorTrain, covering_modes, largest_tt_ranks
 from polyadic.errors import LayerError
-from polyadic.formats import FactoredKernel, TTMatrixFormat, contracted, format_named, split_cores
-from polyadic.formats.train_ranks import train_ladder, usable_ranks, widened
+from polyadic.formats import FactoredKernel, TTMatrixFormat, contract_train, format_named, split_cores
+from polyadic.formats.train_ranks import train_ladder, usable_ranks, widen_ranks
 from polyadic.schema import ConvSpec, TTSpec
 
 
@@ -60,7 +60,7 @@ SPECS = [
 def test_cores_in_a_row_are_the_kernel_digit_by_digit(spec: TTSpec) -> None:
     row = gaussian(*spec.weight_shape)
     expected = kernel_by_digits(spec, row)
-    torch.testing.assert_close(contracted(spec, split_cores(spec, row)), expected, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(contract_train(spec, split_cores(spec, row)), expected, rtol=1e-10, atol=1e-10)
     whole = FactoredKernel("tt-matrix", spec.ranks, (spec,), (row,), 0.0, "").dense_kernel()
     torch.testing.assert_close(whole, expected, rtol=1e-10, atol=1e-10)
 
@@ -123,18 +123,18 @@ def test_a_widened_train_is_the_same_tensor(shape: tuple[int, ...], data: st.Dat
     bonds = (1, *ranks, 1)
     train = TensorTrain(tuple(gaussian(bonds[k], n, bonds[k + 1], seed=k) for k, n in enumerate(shape)))
     wider = tuple(r + data.draw(st.integers(0, 3)) for r in ranks)
-    grown = widened(train, wider)
+    grown = widen_ranks(train, wider)
     assert grown.ranks == wider
     torch.testing.assert_close(grown.full(), train.full(), rtol=1e-12, atol=1e-12)
 
 
 @given(sizes)
 def test_a_ladder_rises_in_numbers_to_the_largest_ranks(shape: tuple[int, ...]) -> None:
-    ladder = train_ladder(gaussian(*shape))
-    assert ladder[-1] == largest_tt_ranks(shape)
+    candidates = train_ladder(gaussian(*shape))
+    assert candidates[-1] == largest_tt_ranks(shape)
     numbers = [
         sum(left * size * right for left, size, right in zip((1, *ranks), shape, (*ranks, 1), strict=True))
-        for ranks in ladder
+        for ranks in candidates
     ]
     assert all(lower < higher for lower, higher in itertools.pairwise(numbers))
 
@@ -142,6 +142,6 @@ def test_a_ladder_rises_in_numbers_to_the_largest_ranks(shape: tuple[int, ...]) 
 def test_a_ladder_leaves_out_ranks_that_cheaper_ones_beat() -> None:
     # the first cut is of rank 2 and the second one falls off slowly: a third row there would only cost numbers
     left, right = gaussian(9, 2, seed=1), gaussian(2, 30, 40, seed=2)
-    ladder = train_ladder(torch.einsum("ir,rjk->ijk", left, right))
-    assert all(ranks[0] <= 2 for ranks in ladder[:-1])
-    assert len(ladder) > 10
+    candidates = train_ladder(torch.einsum("ir,rjk->ijk", left, right))
+    assert all(ranks[0] <= 2 for ranks in candidates[:-1])
+    assert len(candidates) > 10

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from polyadic.pipeline.space import Asked
 from subjects import corner_data, corner_task, nearly_low_rank
 from torch import Tensor, nn
 
 from polyadic.pipeline.options import CompressOptions
-from polyadic.pipeline.problem import Asked
 from polyadic.pipeline.rounds import Round
 from polyadic.pipeline.run import Run
 from polyadic.pipeline.whole_plans import Prover
@@ -50,8 +50,8 @@ def test_layers_and_statistics_come_back(broken: bool, monkeypatch: pytest.Monke
             bench.prove(PLAN)
     else:
         trial, _ = bench.prove(PLAN)
-        assert trial.loss is not None
-        assert trial.loss > 0
+        assert trial.divergence is not None
+        assert trial.divergence > 0
     assert [id(module) for module in network.modules()] == modules
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
 
@@ -81,7 +81,7 @@ def test_a_proof_is_the_divergence_of_the_network_with_chains_and_moved_statisti
     with torch.no_grad():
         p, q = (F.log_softmax(model(x).double(), dim=1) for model in (dense, network))
     divergence = float((p.exp() * (p - q)).sum(dim=1).mean())
-    assert trial.loss == pytest.approx(divergence, rel=1e-3)
+    assert trial.divergence == pytest.approx(divergence, rel=1e-3)
     labels = images.held_out.labels
     assert trial.drop == pytest.approx(
         100 * float((p.argmax(1) == labels).double().mean() - (q.argmax(1) == labels).double().mean())
@@ -108,7 +108,7 @@ def test_a_plan_that_is_hopeless_beside_the_best_is_not_looked_at_to_the_end() -
     bench = prover()
     mild, harsh = (Plan((Choice("stem", "tucker2", (3, rank)), Choice("mix", "svd", (rank,)))) for rank in (9, 1))
     best, _ = bench.prove(mild)
-    assert best.loss is not None
+    assert best.divergence is not None
     seen: list[float] = []
     shares: list[float] = []
     proxy = bench._proxy
@@ -121,5 +121,5 @@ def test_a_plan_that_is_hopeless_beside_the_best_is_not_looked_at_to_the_end() -
     bench.__dict__["_proxy"] = noted
     bench.prove(harsh, [best])
     bench.prove(Plan(harsh.choices[:1]), [best])
-    assert seen == [best.loss, math.inf]  # single layers are rows of a table: their harms have to be numbers
+    assert seen == [best.divergence, math.inf]  # single layers are rows of a table: their harms have to be numbers
     assert shares == [1.0, 0.5]

@@ -12,12 +12,12 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from polyadic import CompressionResult, CompressOptions, compress
-from polyadic.costing import network_cost
 from polyadic.errors import BudgetError
-from polyadic.pipeline import search_plan
-from polyadic.pipeline.reach import topped_up
+from polyadic.pipeline import find_plan
+from polyadic.pipeline.reach import fill_budget
 from polyadic.schema import Budget, Choice, Cost, Plan
-from polyadic.search import Ladder, Problem, search_named
+from polyadic.search import RankCandidates, SearchSpace, search_named
+from polyadic.surgery import network_cost
 
 FORMATS = ("tucker2", "svd")
 LARGEST = {"stem": (3, 10), "mix": (10,), "deep.1": (10, 10), "head": (3,)}
@@ -32,7 +32,7 @@ LIMITS = {
 
 def within(net: nn.Module, budget: list[str], search: str | None = None, **options: object) -> CompressionResult:
     chosen = search_named(search) if search is not None else None
-    known = CompressOptions(search=chosen, rungs=4, **options)  # type: ignore[arg-type]
+    known = CompressOptions(search=chosen, candidates_per_layer=4, **options)  # type: ignore[arg-type]
     return compress(net, faithful(net), images(2), budget=budget, formats=FORMATS, options=known)
 
 
@@ -50,7 +50,7 @@ def test_every_search_keeps_every_budget_and_uses_it(net: nn.Module, search: str
 
 @pytest.mark.parametrize("search", ["error-bound", "vbmf"])
 def test_errors_and_suggestions_are_those_of_a_trained_network_with_its_images(net: nn.Module, search: str) -> None:
-    options = CompressOptions(search=search_named(search), rungs=4)
+    options = CompressOptions(search=search_named(search), candidates_per_layer=4)
     result = compress(net, corner_task(), budget=["macs=60%"], formats=FORMATS, options=options)
     assert 0.9 < use(["macs=60%"], result) <= 1.0
     assert all(layer.weighted_error is not None for layer in result.summary.layers if layer.status == "factorised")
@@ -65,7 +65,7 @@ def test_the_forecast_of_the_cost_is_exact_whatever_the_numbers(dtype: torch.dty
         return float(model(images(1).to(dtype)).sum() * 0)
 
     common = {"budget": ["bytes=60%"], "formats": FORMATS, "options": options}
-    found = search_plan(net, score, images(1).to(dtype), **common)
+    found = find_plan(net, score, images(1).to(dtype), **common)
     result = compress(net, score, images(1).to(dtype), **common)
     assert found.tried.cost == network_cost(result.model, images(1).to(dtype))
     assert found.plan == result.plan
@@ -77,43 +77,43 @@ def test_parameters_behind_a_parametrisation_count_as_what_they_are(net: nn.Modu
     assert network_cost(net, images(1)).params == network_cost(Net(), images(1)).params + 10
     options = CompressOptions(search=search_named("uniform"))
     common = {"max_drop": None, "budget": ["params=60%"], "formats": FORMATS, "options": options}
-    found = search_plan(net, faithful(net), images(1), **common)
+    found = find_plan(net, faithful(net), images(1), **common)
     result = compress(net, faithful(net), images(1), **common)
     assert found.plan.of("mix") is not None
     assert found.tried.cost == network_cost(result.model, images(1))
 
 
-def ladder(layer: str, costs: list[int], dense: int) -> Ladder:
+def candidates(layer: str, costs: list[int], dense: int) -> RankCandidates:
     ranks = tuple((rank,) for rank in range(1, len(costs) + 1))
-    return Ladder(layer, "svd", ranks, tuple(costs), dense, tuple(costs), dense)
+    return RankCandidates(layer, "svd", ranks, tuple(costs), dense, tuple(costs), dense)
 
 
 def test_topping_up_leaves_no_room_for_one_rank_more() -> None:
-    ladders = (ladder("a", [*range(10, 100, 10)], 100), ladder("b", [*range(7, 300, 7)], 301))
-    problem = Problem(ladders, dense=Cost(401, 401, 1604), budget=Budget(macs=200))
+    all_candidates = (candidates("a", [*range(10, 100, 10)], 100), candidates("b", [*range(7, 300, 7)], 301))
+    space = SearchSpace(all_candidates, dense=Cost(401, 401, 1604), budget=Budget(macs=200))
     plan = Plan((Choice("a", "svd", (2,)), Choice("b", "svd", (3,))))
-    topped = topped_up(problem, plan)
-    assert problem.cost(plan).macs == 41
-    assert problem.cost(topped).macs <= 200
+    topped = fill_budget(space, plan)
+    assert space.cost(plan).macs == 41
+    assert space.cost(topped).macs <= 200
     for choice in topped.choices:
         (rank,) = choice.rank
         higher = Plan(tuple(replace(c, rank=(rank + 1,)) if c is choice else c for c in topped.choices))
-        assert problem.cost(higher).macs > 200
+        assert space.cost(higher).macs > 200
     ranks = [choice.rank[0] for choice in topped.choices]
     assert ranks[0] > 2
     assert ranks[1] > 3
-    assert topped_up(replace(problem, budget=None), plan) == plan
+    assert fill_budget(replace(space, budget=None), plan) == plan
 
 
 def test_topping_up_uses_what_the_few_ranks_of_the_search_left(net: nn.Module) -> None:
     budget = ["macs=55%"]
-    found = search_plan(
+    found = find_plan(
         net,
         faithful(net),
         images(2),
         budget=budget,
         formats=FORMATS,
-        options=CompressOptions(search=search_named("pars", evaluations=6, initial=4), rungs=3),
+        options=CompressOptions(search=search_named("pars", evaluations=6, initial=4), candidates_per_layer=3),
     )
     tried = max(one.cost.macs for one in found.front if one.plan != found.plan)
     limit = Budget.parse(budget, found.dense).macs

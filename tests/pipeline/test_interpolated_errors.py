@@ -8,26 +8,26 @@ import pytest
 from subjects import images
 from torch import nn
 
-from polyadic import CompressOptions, Progress
+from polyadic import CompressOptions, TrainingState
+from polyadic.pipeline.all_candidates import find_candidates, prepared
 from polyadic.pipeline.kernels import Kernels
-from polyadic.pipeline.ladders import ladders_of, prepared
 from polyadic.schema import Choice
 from polyadic.search import anchors, search_named
-from polyadic.surgery import find_sites
+from polyadic.surgery import find_layers
 
 
 @pytest.mark.parametrize("fmt", ["tucker2", "svd"])
 def test_errors_are_measured_at_a_few_ranks_and_fall_from_rank_to_rank(net: nn.Module, fmt: str) -> None:
-    options, steps = CompressOptions(), list[Progress]()
+    options, steps = CompressOptions(), list[TrainingState]()
     kernels = Kernels(net, options)
-    ladders = ladders_of(net, find_sites(net, images(1)), (fmt,), options)
-    found = prepared(search_named("frontier"), ladders, kernels, 4, steps.append)
+    all_candidates = find_candidates(net, find_layers(net, images(1)), (fmt,), options)
+    found = prepared(search_named("frontier"), all_candidates, kernels, 4, steps.append)
     assert 1 <= len(steps) <= 3 * len(found)
-    assert max(len(ladder.ranks) for ladder in found) > 3
-    for ladder in found:
-        assert ladder.errors is not None
-        assert all(one >= other > 0 for one, other in itertools.pairwise(ladder.errors))
-        for number, at in enumerate(anchors(ladder)):
-            exact = kernels.alone(Choice(ladder.layer, ladder.format, ladder.ranks[at])).relative_error
+    assert max(len(candidates.ranks) for candidates in found) > 3
+    for candidates in found:
+        assert candidates.errors is not None
+        assert all(one >= other > 0 for one, other in itertools.pairwise(candidates.errors))
+        for number, at in enumerate(anchors(candidates)):
+            exact = kernels.alone(Choice(candidates.layer, candidates.format, candidates.ranks[at])).relative_error
             if number == 0 or exact > 0.1:
-                assert ladder.errors[at] == exact
+                assert candidates.errors[at] == exact

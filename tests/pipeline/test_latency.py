@@ -13,10 +13,9 @@ from torch import Tensor, nn
 
 from fake_engine import CALL, FakeEngine, fake_model, known_times
 from polyadic import CompressionResult, CompressOptions, compress
-from polyadic.costing import LatencyCache
-from polyadic.engines import Conditions
+from polyadic.engines import Conditions, LatencyCache
 from polyadic.errors import BudgetError, EngineError
-from polyadic.pipeline import forecast, search_plan
+from polyadic.pipeline import estimate_cost, find_plan
 from polyadic.schema import Budget, Choice, Plan
 from polyadic.search import search_named
 
@@ -27,7 +26,7 @@ SEARCHES = ["uniform", "error-bound", "vbmf", "greedy", "frontier", "pars"]
 def options(engine: FakeEngine | None = None, search: str = "uniform", **known: object) -> CompressOptions:
     strategy = search_named("pars", evaluations=12, initial=5) if search == "pars" else search_named(search)
     model = known.pop("latency", None) or fake_model(engine)
-    return CompressOptions(search=strategy, rungs=4, round_to=1, latency=model, **known)  # type: ignore[arg-type]
+    return CompressOptions(search=strategy, candidates_per_layer=4, round_to=1, latency=model, **known)  # type: ignore[arg-type]
 
 
 def within(net: nn.Module, budget: list[str], known: CompressOptions) -> CompressionResult:
@@ -71,7 +70,7 @@ def test_what_was_predicted_and_measured_is_said_and_each_layer_s_share_of_it(ne
 def test_milliseconds_are_those_of_a_whole_batch(net: nn.Module) -> None:
     engine = FakeEngine()
     one, eight = (
-        forecast(
+        estimate_cost(
             net,
             images(1),
             budget=["latency=50%"],
@@ -82,7 +81,7 @@ def test_milliseconds_are_those_of_a_whole_batch(net: nn.Module) -> None:
     )
     assert eight.dense.latency == pytest.approx(8 * ((one.dense.latency or 0.0) - CALL) + CALL)
     assert {shape[0] for shape in engine.prepared} == {1, 8}
-    absolute = forecast(
+    absolute = estimate_cost(
         net,
         images(1),
         budget=[f"latency={(one.dense.latency or 0) * 500:.3f}us"],
@@ -145,15 +144,15 @@ def test_ranks_that_are_as_slow_as_a_larger_one_are_not_offered(net: nn.Module) 
         weight = layer.get_parameter("weight")
         return (-(-weight.shape[0] // 4)) * (-(-weight.shape[1] // 4)) * weight[0, 0].numel() / 10.0
 
-    known = replace(options(FakeEngine(blocked), "error-bound"), rungs=20)
-    found = search_plan(net, faithful(net), images(2), budget=["latency=75%"], formats=("spatial-svd",), options=known)
+    known = replace(options(FakeEngine(blocked), "error-bound"), candidates_per_layer=20)
+    found = find_plan(net, faithful(net), images(2), budget=["latency=75%"], formats=("spatial-svd",), options=known)
     assert found.plan.choices
     assert all(choice.rank[0] % 4 == 0 for choice in found.plan.choices)
 
 
 def test_a_network_that_is_slower_than_its_blocks_said_is_concluded_anew_until_it_is_in_time(net: nn.Module) -> None:
     found, alone = (
-        search_plan(
+        find_plan(
             net,
             faithful(net),
             images(2),
@@ -271,7 +270,7 @@ def test_a_second_run_measures_no_block_again_and_a_run_goes_on_with_its_trials(
         engine = FakeEngine()
         latency = fake_model(engine, LatencyCache(tmp_path / "times"))
         known = options(latency=latency, search="greedy", work=tmp_path / "work", resume=resume)
-        found = search_plan(net, faithful(net), images(2), budget=["latency=60%"], formats=FORMATS, options=known)
+        found = find_plan(net, faithful(net), images(2), budget=["latency=60%"], formats=FORMATS, options=known)
         runs.append((len(engine.prepared), found))
     (first, found), (second, again) = runs
     assert second == 2, "the dense and the compressed network, against each other"

@@ -13,12 +13,11 @@ from torch import nn
 
 from disks import files_in
 from polyadic import CompressOptions, PolyadicError, compress
-from polyadic.costing import network_cost
 from polyadic.errors import BudgetError, LayerError
-from polyadic.pipeline import forecast, search_plan
+from polyadic.pipeline import estimate_cost, find_plan
 from polyadic.schema import Choice, Plan
 from polyadic.search import search_named
-from polyadic.surgery import FactorCache, rebuild
+from polyadic.surgery import FactorCache, network_cost, rebuild
 
 BY_HAND = Plan((Choice("stem", "tucker2", (2, 4)), Choice("head", "svd", (2,))))
 
@@ -42,8 +41,8 @@ def test_a_plan_by_hand_is_carried_out_and_nothing_is_searched(net: nn.Module, t
 @pytest.mark.parametrize("search", ["frontier", "uniform"])
 def test_the_plan_of_a_search_gives_the_network_of_that_search(net: nn.Module, search: str) -> None:
     known: dict[str, Any] = {"formats": ("tucker2", "svd")}
-    options = CompressOptions(search=search_named(search), rungs=3)
-    plan = search_plan(net, corner_task(), budget=["macs=60%"], **known, options=options).plan
+    options = CompressOptions(search=search_named(search), candidates_per_layer=3)
+    plan = find_plan(net, corner_task(), budget=["macs=60%"], **known, options=options).plan
     searched = compress(net, corner_task(tuned=True), budget=["macs=60%"], **known, options=options)
     by_hand = compress(net, corner_task(tuned=True), plan=Plan.from_json(plan.to_json()))
     assert by_hand.plan == searched.plan == plan
@@ -91,8 +90,8 @@ def test_a_forecast_costs_what_it_says_and_leaves_the_model_alone(
     net: nn.Module, search: str, budget: list[str]
 ) -> None:
     state = copy.deepcopy(net.state_dict())
-    options = CompressOptions(search=search_named(search), rungs=4)
-    planned = forecast(net, images(1), budget=budget, formats=("tucker2", "svd"), options=options)
+    options = CompressOptions(search=search_named(search), candidates_per_layer=4)
+    planned = estimate_cost(net, images(1), budget=budget, formats=("tucker2", "svd"), options=options)
     assert all(torch.equal(state[name], value) for name, value in net.state_dict().items())
     assert planned.dense == network_cost(net, images(1))
     assert planned.cost == network_cost(rebuild(copy.deepcopy(net), planned.plan), images(1))
@@ -100,7 +99,7 @@ def test_a_forecast_costs_what_it_says_and_leaves_the_model_alone(
 
 
 def test_a_uniform_forecast_gives_every_layer_the_same_share(net: nn.Module) -> None:
-    planned = forecast(net, images(1), budget=["macs=50%"], formats=("tucker2", "svd"))
+    planned = estimate_cost(net, images(1), budget=["macs=50%"], formats=("tucker2", "svd"))
     assert 0.95 * planned.dense.macs < 2 * planned.cost.macs <= planned.dense.macs
     shares = {layer.name: layer.macs_after / layer.macs_before for layer in planned.layers}
     assert all(0.35 < shares[name] <= 0.65 for name in ("stem", "mix", "deep.1")), shares  # the head takes 1 % of all
@@ -108,7 +107,7 @@ def test_a_uniform_forecast_gives_every_layer_the_same_share(net: nn.Module) -> 
 
 def test_a_forecast_says_why_a_layer_stays_dense(net: nn.Module) -> None:
     options = CompressOptions(exclude=("ste*",))
-    planned = forecast(net, images(1), budget=["params=85%"], formats=("svd",), options=options)
+    planned = estimate_cost(net, images(1), budget=["params=85%"], formats=("svd",), options=options)
     layers = {layer.name: layer for layer in planned.layers}
     assert layers["stem"].reason == "excluded"
     assert "svd" in str(layers["deep.1"].reason)
@@ -128,4 +127,4 @@ def test_a_forecast_says_why_a_layer_stays_dense(net: nn.Module) -> None:
 def test_what_cannot_be_forecast_is_refused(net: nn.Module, search: str, budget: list[str], words: str) -> None:
     options = CompressOptions(search=search_named(search), cache=FactorCache(None))
     with pytest.raises(BudgetError, match=words):
-        forecast(net, images(1), budget=budget, formats=("tucker2", "svd"), options=options)
+        estimate_cost(net, images(1), budget=budget, formats=("tucker2", "svd"), options=options)

@@ -10,22 +10,21 @@ from typing import Any
 
 import pytest
 import torch
+from polyadic.pipeline.space import Asked
 from subjects import TUNING, corner_task, faithful, images, nearly_low_rank
 from torch import nn
 
 from disks import files_in
-from polyadic import CompressionResult, CompressOptions, Progress, compress
-from polyadic.costing import network_cost
+from polyadic import CompressionResult, CompressOptions, TrainingState, compress
 from polyadic.data import load_data
 from polyadic.errors import BudgetError, PolyadicError
 from polyadic.export import load, save
 from polyadic.models import load_model
-from polyadic.pipeline.problem import Asked
 from polyadic.pipeline.rounds import Round
 from polyadic.pipeline.run import Run
 from polyadic.schema import Budget, Choice, Cost, Plan
 from polyadic.search import search_named
-from polyadic.surgery import rebuild
+from polyadic.surgery import network_cost, rebuild
 from polyadic.training import Execution, ImageTask
 
 FORMATS = ("tucker2", "svd")
@@ -40,7 +39,7 @@ def in_rounds(net: nn.Module, rounds: int, search: str = "uniform", **more: Any)
     show = more.pop("show", lambda _: None)
     task = more.pop("task", corner_task(tuned=True))
     budget = more.pop("budget", TARGET)
-    options = CompressOptions(search=search_named(search), rungs=3, **more)
+    options = CompressOptions(search=search_named(search), candidates_per_layer=3, **more)
     return compress(net, task, budget=budget, formats=FORMATS, rounds=rounds, options=options, on_progress=show)
 
 
@@ -86,17 +85,17 @@ def test_a_layer_that_a_round_leaves_alone_keeps_its_chain_to_the_bit(net: nn.Mo
         for name in ("stem", "head"):
             for key, value in network.get_submodule(name).state_dict().items():
                 assert torch.equal(carried.get_submodule(name).state_dict()[key], value), (name, key)
-    assert run.problem.dense == network_cost(network, images(1))
-    for ladder in run.problem.ladders:
-        assert max(ladder.macs) < ladder.dense_macs
+    assert run.space.dense == network_cost(network, images(1))
+    for candidates in run.space.all_candidates:
+        assert max(candidates.macs) < candidates.dense_macs
     carried, _ = run.workshop.carry_out(Plan((Choice("stem", "tucker2", (1, 2)),)))
     merged = stage.merged(Plan((Choice("stem", "tucker2", (1, 2)),)))
     assert [choice.rank for choice in merged.choices] == [(1, 2), (2,)]
-    assert run.problem.cost(Plan((Choice("stem", "tucker2", (1, 2)),))) == network_cost(carried, images(1))
+    assert run.space.cost(Plan((Choice("stem", "tucker2", (1, 2)),))) == network_cost(carried, images(1))
 
 
 def test_one_round_is_the_ordinary_compression(net: nn.Module) -> None:
-    options = CompressOptions(search=search_named("uniform"), rungs=3)
+    options = CompressOptions(search=search_named("uniform"), candidates_per_layer=3)
     ordinary = compress(net, corner_task(tuned=True), budget=TARGET, formats=FORMATS, options=options)
     one = in_rounds(net, 1)
     assert "rounds" not in one.summary.provenance
@@ -119,7 +118,7 @@ def test_a_run_that_is_killed_in_any_round_ends_like_one_that_was_not(net: nn.Mo
     assert named == [f"{stage} {n}/3" for n in (1, 2, 3) for stage in ("search", "replace", "finetune")]
 
     def kill_at(moment: str) -> Any:
-        def show(progress: Progress) -> None:
+        def show(progress: TrainingState) -> None:
             if progress.stage == moment:
                 raise Killed
 

@@ -9,15 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from polyadic.pipeline.space import Asked
 from subjects import corner_task, faithful, images
 from torch import Tensor, nn
 
 from fake_engine import CALL, FakeEngine, fake_model, known_times, per_mac
-from polyadic import CompressionResult, CompressOptions, Progress, compress
-from polyadic.costing import LatencyCache
-from polyadic.engines import Conditions
+from polyadic import CompressionResult, CompressOptions, TrainingState, compress
+from polyadic.engines import Conditions, LatencyCache
 from polyadic.errors import BudgetError
-from polyadic.pipeline.problem import Asked
 from polyadic.pipeline.rounds import Round
 from polyadic.pipeline.run import Run
 from polyadic.schema import Choice, Plan
@@ -34,7 +33,7 @@ def in_rounds(
     latency = fake_model(engine, more.pop("cache", None))
     show, task = more.pop("show", lambda _: None), more.pop("task", None) or corner_task(tuned=True)
     budget = more.pop("budget", (f"latency={SHARE:.0%}",))
-    options = CompressOptions(search=search_named(search), rungs=4, round_to=1, latency=latency, **more)
+    options = CompressOptions(search=search_named(search), candidates_per_layer=4, round_to=1, latency=latency, **more)
     return compress(
         net, task, images(1), budget=budget, formats=FORMATS, rounds=rounds, options=options, on_progress=show
     )
@@ -51,7 +50,9 @@ def second_of_two(net: nn.Module, plan: Plan, engine: FakeEngine, budget: str) -
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.normal_(generator=torch.Generator().manual_seed(3))
-    options = CompressOptions(search=search_named("frontier"), rungs=4, round_to=1, latency=fake_model(engine))
+    options = CompressOptions(
+        search=search_named("frontier"), candidates_per_layer=4, round_to=1, latency=fake_model(engine)
+    )
     stage = Round(net, 2, 2, network.eval(), plan)
     return Run.begin(stage, faithful(net), images(1), Asked(None, (budget,), FORMATS), options, lambda _: None)
 
@@ -92,14 +93,14 @@ def test_a_factorised_layer_is_timed_as_the_chain_that_stands_in_its_place(net: 
 
     plan = Plan((Choice("deep.1", "tucker2", (6, 6)),))
     run = second_of_two(net, plan, FakeEngine(dear_calls), "latency=80%")
-    (ladder,) = [one for one in run.problem.ladders if (one.layer, one.format) == ("deep.1", "tucker2")]
+    (candidates,) = [one for one in run.space.all_candidates if (one.layer, one.format) == ("deep.1", "tucker2")]
     stages = [10 * 6 * 64, 6 * 6 * 9 * 16, 6 * 10 * 16]
-    assert ladder.dense_macs == sum(stages)
-    assert ladder.dense_time == pytest.approx(CALL + sum(1.0 + macs / 2_000 for macs in stages))
-    assert all(time < ladder.dense_time for time in ladder.times)
-    assert run.problem.dense.latency == pytest.approx(exact(run.round.network, FakeEngine(dear_calls)))
+    assert candidates.dense_macs == sum(stages)
+    assert candidates.dense_time == pytest.approx(CALL + sum(1.0 + macs / 2_000 for macs in stages))
+    assert all(time < candidates.dense_time for time in candidates.times)
+    assert run.space.dense.latency == pytest.approx(exact(run.round.network, FakeEngine(dear_calls)))
     assert run.cost.latency == pytest.approx(exact(net, FakeEngine(dear_calls)))
-    assert "head" not in run.problem.of_layer(), "two calls in the place of a short one are slower here"
+    assert "head" not in run.space.by_layer(), "two calls in the place of a short one are slower here"
 
 
 def test_a_round_that_makes_the_whole_slower_leaves_what_it_found(net: nn.Module) -> None:
@@ -111,7 +112,7 @@ def test_a_round_that_makes_the_whole_slower_leaves_what_it_found(net: nn.Module
     assert reached.plan == Plan()
     assert reached.speed is not None
     assert len(reached.speed.put_back) >= 2
-    assert reached.speed.measured == pytest.approx(standing) == pytest.approx(run.problem.dense.latency)
+    assert reached.speed.measured == pytest.approx(standing) == pytest.approx(run.space.dense.latency)
     assert reached.speed.dense == pytest.approx(exact(net, engine))
     carried, _ = run.workshop.carry_out(reached.plan)
     for key, value in run.round.network.state_dict().items():
@@ -152,7 +153,7 @@ def test_a_killed_run_goes_on_with_the_times_that_it_began_with(net: nn.Module, 
     class Killed(BaseException):
         """As a kill: nothing catches it."""
 
-    def kill(progress: Progress) -> None:
+    def kill(progress: TrainingState) -> None:
         if progress.stage == "finetune 2/3":
             raise Killed
 
@@ -179,7 +180,7 @@ def test_a_killed_run_goes_on_with_the_times_that_it_began_with(net: nn.Module, 
 
 
 def test_a_limit_out_of_reach_and_an_engine_on_which_nothing_is_faster(net: nn.Module) -> None:
-    def never(progress: Progress) -> None:
+    def never(progress: TrainingState) -> None:
         assert progress.stage.startswith("time"), "nothing is tried"
 
     with pytest.raises(BudgetError, match=r"the budget is latency <= [\d.]+ ms; with every layer at its lowest rank"):

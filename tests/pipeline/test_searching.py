@@ -12,21 +12,20 @@ import pytest
 from subjects import TUNING, corner_task, faithful, images
 from torch import nn
 
-from polyadic import CompressOptions, Progress, compress
-from polyadic.costing import network_cost
+from polyadic import CompressOptions, TrainingState, compress
 from polyadic.errors import BudgetError
-from polyadic.pipeline import FoundPlan, search_plan
+from polyadic.pipeline import SearchResult, find_plan
 from polyadic.schema import Budget, Plan
 from polyadic.search import search_named
-from polyadic.surgery import rebuild
+from polyadic.surgery import network_cost, rebuild
 
 FORMATS = ("tucker2", "svd")
 
 
-def found(net: nn.Module, search: str, *, drop: float | None = None, show: Any = None, **options: Any) -> FoundPlan:
+def found(net: nn.Module, search: str, *, drop: float | None = None, show: Any = None, **options: Any) -> SearchResult:
     budget = () if drop is not None else ("macs=55%",)
-    known = CompressOptions(search=search_named(search), rungs=3, **options)
-    return search_plan(
+    known = CompressOptions(search=search_named(search), candidates_per_layer=3, **options)
+    return find_plan(
         net,
         faithful(net),
         images(2),
@@ -46,7 +45,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 def test_a_search_that_is_stopped_before_it_knows_anything_still_keeps_the_budget(net: nn.Module, search: str) -> None:
     stopped = found(net, search, trials=3)
     assert (stopped.trials, stopped.stop) == (3, "the limit of 3 trials was reached")
-    options = CompressOptions(search=search_named(search), rungs=3, trials=3)
+    options = CompressOptions(search=search_named(search), candidates_per_layer=3, trials=3)
     result = compress(net, faithful(net), images(2), budget=["macs=55%"], formats=FORMATS, options=options)
     assert result.plan == stopped.plan
     assert Budget.parse(["macs=55%"], stopped.dense).admits(network_cost(result.model, images(1)))
@@ -104,7 +103,7 @@ def test_a_search_that_is_killed_goes_on_to_the_same_plan(
     drop = 20.0 if search == "bisection" else None
     whole = found(net, search, drop=drop, work=tmp_path / "whole")
 
-    def kill(step: Progress) -> None:
+    def kill(step: TrainingState) -> None:
         if step.stage == "search" and step.done == after:
             raise KeyboardInterrupt
 
@@ -123,17 +122,17 @@ def test_a_search_that_is_killed_goes_on_to_the_same_plan(
 @pytest.mark.parametrize("search", ["frontier", "error-bound"])
 def test_a_compression_takes_over_the_trials_of_a_search(net: nn.Module, tmp_path: Path, search: str) -> None:
     known: dict[str, Any] = {"budget": ["macs=60%"], "formats": FORMATS}
-    options = CompressOptions(search=search_named(search), rungs=3, work=tmp_path)
-    plan = search_plan(net, corner_task(), **known, options=options)
+    options = CompressOptions(search=search_named(search), candidates_per_layer=3, work=tmp_path)
+    plan = find_plan(net, corner_task(), **known, options=options)
     log = (tmp_path / "trials.jsonl").read_bytes()
-    resumed = CompressOptions(search=search_named(search), rungs=3, work=tmp_path, resume=True)
+    resumed = CompressOptions(search=search_named(search), candidates_per_layer=3, work=tmp_path, resume=True)
     result = compress(net, replace(corner_task(), network=TUNING), **known, options=resumed)
     assert result.plan == plan.plan
     assert (tmp_path / "trials.jsonl").read_bytes() == log
 
 
 def test_two_workers_share_their_trials_in_a_study(net: nn.Module, tmp_path: Path) -> None:
-    storage, steps = f"journal:///{tmp_path}/study.log", list[Progress]()
+    storage, steps = f"journal:///{tmp_path}/study.log", list[TrainingState]()
     first = found(net, "greedy", storage=storage)
     second = found(net, "greedy", storage=storage, show=steps.append)
     assert second.tried == first.tried

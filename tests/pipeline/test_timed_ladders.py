@@ -11,7 +11,7 @@ from fake_engine import FakeEngine, fake_model
 from polyadic.formats import format_named
 from polyadic.pipeline.timed_ladders import timed
 from polyadic.schema import ConvSpec, LayerSite
-from polyadic.search import Ladder
+from polyadic.search import RankCandidates
 
 SPEC = ConvSpec(20, 24)
 SVD = format_named("svd")
@@ -21,10 +21,10 @@ def site(*calls: tuple[int, ...]) -> LayerSite:
     return LayerSite("fc", "Linear", SPEC, calls)
 
 
-def ladder_of(layer: LayerSite, most: int = 10) -> Ladder:
+def ladder_of(layer: LayerSite, most: int = 10) -> RankCandidates:
     ranks = tuple((rank,) for rank in range(1, most + 1))
     macs = tuple(layer.chain_macs(SVD.stages(SPEC, rank)) for rank in ranks)
-    return Ladder("fc", "svd", ranks, macs, layer.macs, (), 0)
+    return RankCandidates("fc", "svd", ranks, macs, layer.macs, (), 0)
 
 
 def left(
@@ -33,10 +33,10 @@ def left(
     points: int = 4,
     *,
     faster: bool = True,
-) -> tuple[Ladder | None, dict[str, str], int]:
+) -> tuple[RankCandidates | None, dict[str, str], int]:
     engine = FakeEngine(time_of) if time_of is not None else FakeEngine()
     found = timed([ladder_of(layer)], [layer], fake_model(engine), points, faster_only=faster)
-    return (found.ladders[0] if found.ladders else None), found.refused, found.measured
+    return (found.all_candidates[0] if found.all_candidates else None), found.refused, found.measured
 
 
 def test_ranks_between_measured_ones_take_what_lies_between_and_say_so() -> None:

@@ -11,11 +11,10 @@ from subjects import Net, corner_task, faithful, images
 from torch import nn
 
 from disks import files_in
-from polyadic import CompressionResult, CompressOptions, PolyadicError, Progress, compress
-from polyadic.costing import network_cost
+from polyadic import CompressionResult, CompressOptions, PolyadicError, TrainingState, compress
 from polyadic.errors import BudgetError, LayerError
 from polyadic.schema import Plan
-from polyadic.surgery import FactorCache, find_sites, rebuild
+from polyadic.surgery import FactorCache, find_layers, network_cost, rebuild
 
 
 def compressed(net: nn.Module, drop: float | str = 20.0, **options: object) -> CompressionResult:
@@ -49,7 +48,7 @@ def test_the_result_is_made_of_torch_layers_alone_and_costs_what_it_says(net: nn
     for cost, model in ((result.summary.dense, net), (result.summary.compressed, result.model)):
         assert cost == network_cost(model, images(1))
     layers = result.summary.layers
-    assert [layer.name for layer in layers] == [site.name for site in find_sites(net, images(1))]
+    assert [layer.name for layer in layers] == [site.name for site in find_layers(net, images(1))]
     assert sum(layer.macs_before for layer in layers) == result.summary.dense.macs
     assert sum(layer.macs_after for layer in layers) == result.summary.compressed.macs
     assert all(layer.macs_after < layer.macs_before for layer in layers if layer.status == "factorised")
@@ -103,7 +102,7 @@ def test_double_precision_stays(net: nn.Module) -> None:
 
 
 def test_images_are_all_it_takes(net: nn.Module, tmp_path: Path) -> None:
-    steps: list[Progress] = []
+    steps: list[TrainingState] = []
     result = compress(
         net,
         corner_task(tuned=True),
@@ -154,7 +153,7 @@ def test_it_goes_on_from_its_log_without_a_single_new_trial(net: nn.Module, tmp_
         ({"max_drop": "150%"}, PolyadicError, "or a share of the dense score"),
         ({"max_drop": None}, BudgetError, "takes a drop .* or a budget .*; got neither"),
         ({"options": CompressOptions(trials=0)}, PolyadicError, "trials is a whole number from 1 up"),
-        ({"options": CompressOptions(rungs=0)}, PolyadicError, "rungs is a whole number from 1 up"),
+        ({"options": CompressOptions(candidates_per_layer=0)}, PolyadicError, "rungs is a whole number from 1 up"),
         ({"options": CompressOptions(round_to=0)}, PolyadicError, "round_to is a whole number from 1 up"),
         ({"options": CompressOptions(timeout=0.0)}, PolyadicError, "timeout is a number of seconds above 0"),
         ({"formats": ()}, PolyadicError, "at least one format"),

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from polyadic.pipeline.space import Asked
 from subjects import faithful, images, nearly_low_rank
 
 import polyadic.pipeline.search_loop as loop
 from polyadic import CompressionResult, compress
 from polyadic.errors import ConcludedElsewhereError
 from polyadic.pipeline.options import CompressOptions
-from polyadic.pipeline.problem import Asked
 from polyadic.pipeline.rounds import Round
 from polyadic.pipeline.run import Run
 from polyadic.pipeline.search_loop import searched
@@ -74,9 +74,9 @@ def test_a_plan_that_another_worker_tries_is_waited_for(monkeypatch: pytest.Monk
     prover, run = bench()
     journal = OtherWorker(3, claims_first=claims_first)
     if not claims_first:
-        journal.theirs = Uniform().propose(run.problem, ())
+        journal.theirs = Uniform().propose(run.space, ())
     monkeypatch.setattr(loop.time, "sleep", journal.wait)
-    found = searched(prover, Uniform(), run.problem, journal)
+    found = searched(prover, Uniform(), run.space, journal)
     assert journal.events == (["claim"] if claims_first else [])
     assert [trial.plan for trial in journal.trials] == [found.plan]
     assert found.stop == loop.COMPLETE
@@ -87,7 +87,7 @@ def test_trials_that_others_are_at_count_and_their_end_is_waited_for(monkeypatch
     journal = OtherWorker(2)
     journal.theirs = Plan(())
     monkeypatch.setattr(loop.time, "sleep", journal.wait)
-    found = searched(prover, Uniform(), run.problem, journal)
+    found = searched(prover, Uniform(), run.space, journal)
     assert journal.events == []
     assert found.stop == "the limit of 1 trials was reached"
 
@@ -101,7 +101,7 @@ def test_a_claim_is_given_up_where_its_trial_fails(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(prover, "prove", fails)
     with pytest.raises(MemoryError):
-        searched(prover, Uniform(), run.problem, journal)
+        searched(prover, Uniform(), run.space, journal)
     assert journal.events == ["claim", "release"]
 
 

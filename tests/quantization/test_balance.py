@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from polyadic.layers import TTConv2d
-from polyadic.quantization import balanced
+from polyadic.quantization import balance_chains
 
 R = 6
 
@@ -65,7 +65,7 @@ NETWORKS = {
 def test_the_function_is_the_same(name: str, with_images: bool) -> None:
     network = NETWORKS[name]().double().eval()
     before, x = copy.deepcopy(network.state_dict()), images()
-    result = balanced(network, [images(2)] if with_images else ())
+    result = balance_chains(network, [images(2)] if with_images else ())
     torch.testing.assert_close(result(x), network(x), rtol=1e-10, atol=1e-10)
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
     changed = [not torch.equal(before[key], value) for key, value in result.state_dict().items()]
@@ -73,7 +73,7 @@ def test_the_function_is_the_same(name: str, with_images: bool) -> None:
 
 
 def test_the_stages_of_a_cp_have_equal_entries_in_each_term() -> None:
-    chain = balanced(scaled_badly(cp_chain(), 3))
+    chain = balance_chains(scaled_badly(cp_chain(), 3))
     B, A, C = (layer.weight.detach() for layer in chain)
     rms = torch.stack([B.square().mean((1, 2, 3)), A.square().mean((1, 2, 3)), C.square().mean((0, 2, 3))]).sqrt()
     torch.testing.assert_close(rms, rms[:1].expand(3, R), rtol=1e-3, atol=0)
@@ -91,7 +91,7 @@ def sensitivity(chain: nn.Sequential) -> float:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_no_other_scales_of_a_cp_are_less_sensitive(seed: int) -> None:
-    least = sensitivity(balanced(cp_chain()))
+    least = sensitivity(balance_chains(cp_chain()))
     other = cp_chain()
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -126,8 +126,8 @@ def test_eight_bits_do_less_harm(build: object, seed: int) -> None:
     chain, x = scaled_badly(build(seed), seed), images()
     with torch.no_grad():
         before = error_of_eight_bits(chain, x)
-        blind = error_of_eight_bits(balanced(chain), x)
-        seeing = error_of_eight_bits(balanced(chain, [images(2)]), x)
+        blind = error_of_eight_bits(balance_chains(chain), x)
+        seeing = error_of_eight_bits(balance_chains(chain, [images(2)]), x)
     assert blind < 0.2 * before
     assert seeing < 0.2 * before
     assert seeing < 0.03
@@ -138,7 +138,7 @@ def test_dead_channels_stay_dead_and_finite() -> None:
     with torch.no_grad():
         chain[0].weight[2] = 0
         chain[2].weight[:, 4] = 0
-    result = balanced(chain, [images()])
+    result = balance_chains(chain, [images()])
     torch.testing.assert_close(result(images()), chain(images()), rtol=1e-10, atol=1e-10)
     assert all(value.isfinite().all() for value in result.state_dict().values())
 
@@ -160,12 +160,12 @@ def test_layers_that_others_use_are_left_alone() -> None:
     tied = nn.Sequential(nn.Conv2d(5, 5, 1), nn.Conv2d(5, 5, 1))
     tied[1].weight = tied[0].weight
     for network in (Twice().double().eval(), tied.double(), nn.Sequential(nn.Conv2d(5, 6, 1), nn.ReLU()).double()):
-        result = balanced(network, [images()])
+        result = balance_chains(network, [images()])
         assert all(torch.equal(value, network.state_dict()[key]) for key, value in result.state_dict().items())
 
 
 def test_tensor_train_layers_are_left_alone() -> None:
     network = nn.Sequential(TTConv2d(4, 4, 3, ranks=2), nn.Conv2d(4, 6, 1), nn.Conv2d(6, 2, 1))
     x = torch.randn(2, 4, 6, 6)
-    result = balanced(network)
+    result = balance_chains(network)
     torch.testing.assert_close(result(x), network(x), rtol=1e-4, atol=1e-5)

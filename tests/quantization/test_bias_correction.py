@@ -88,7 +88,7 @@ def test_a_bias_that_two_layers_share_stays(batches: list[Tensor]) -> None:
     onnx = pytest.importorskip("onnx")
     from onnx import TensorProto, helper, numpy_helper
 
-    from polyadic.quantization.bias_correction import with_corrected_biases
+    from polyadic.quantization.bias_correction import correct_biases
 
     def graph(error: float, shared: bool) -> bytes:
         """Two 1 x 1 layers of one channel, the weights of the first of which are off by ``error``."""
@@ -115,7 +115,7 @@ def test_a_bias_that_two_layers_share_stays(batches: list[Tensor]) -> None:
         return {each.name: float(numpy_helper.to_array(each)[0]) for each in tensors if each.name in "bc"}
 
     ones = [torch.ones(2, 3, 4, 4)]
-    found = biases(with_corrected_biases(graph(0.5, shared=False), graph(0.0, shared=False), ones))
+    found = biases(correct_biases(graph(0.5, shared=False), graph(0.0, shared=False), ones))
     assert found == {"b": pytest.approx(-1.5), "c": pytest.approx(0.0)}  # three channels of ones, each off by 0.5
-    found = biases(with_corrected_biases(graph(0.5, shared=True), graph(0.0, shared=True), ones))
+    found = biases(correct_biases(graph(0.5, shared=True), graph(0.0, shared=True), ones))
     assert found == {"b": 0.0, "c": 0.0}

@@ -8,7 +8,7 @@ from torch import nn
 
 from polyadic.data import ImageData
 from polyadic.engines import Conditions, OnnxRuntime, onnx_bytes
-from polyadic.quantization import Bench, OnnxRuntimeQuantizer, OpenVinoQuantizer, Recipe, slimmed
+from polyadic.quantization import Bench, OnnxRuntimeQuantizer, OpenVinoQuantizer, Recipe, slim_graph
 
 X = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(3))
 
@@ -71,7 +71,7 @@ def test_a_slim_graph_computes_the_same_bits(network: nn.Module) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     graph = onnx_bytes(network, (X,))
-    slim = slimmed(graph)
+    slim = slim_graph(graph)
     assert len(slim) < 0.7 * len(graph)
     runs = [OnnxRuntime().prepared_graph(each, (X,), Conditions(batch=4)).answer(X)[0] for each in (graph, slim)]
     assert torch.equal(*runs)
@@ -79,4 +79,4 @@ def test_a_slim_graph_computes_the_same_bits(network: nn.Module) -> None:
     assert [entry.name for entry in after.input] == [entry.name for entry in before.input]
     assert [entry.name for entry in after.output] == [entry.name for entry in before.output]
     assert [node.op_type for node in after.node] == [node.op_type for node in before.node]
-    assert slimmed(slim) == slim
+    assert slim_graph(slim) == slim

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from polyadic.quantization import slimmed_ir
+from polyadic.quantization import slim_ir
 
 GRAPH = b"""<?xml version="1.0"?>
 <net name="Model0" version="11">
@@ -50,5 +50,5 @@ SLIM = (
 
 
 def test_layers_edges_and_outer_names_stay_and_the_rest_goes() -> None:
-    assert slimmed_ir(GRAPH) == SLIM
-    assert slimmed_ir(SLIM) == SLIM
+    assert slim_ir(GRAPH) == SLIM
+    assert slim_ir(SLIM) == SLIM

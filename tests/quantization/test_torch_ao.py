@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from polyadic.data import ImageData
 from polyadic.engines import Conditions
-from polyadic.quantization import QuantizeOptions, Recipe, TorchAOQuantizer, measured, quantize
+from polyadic.quantization import QuantizeOptions, Recipe, TorchAOQuantizer, measure_artefacts, quantize
 
 COUNT = 24  # of all batches, so that a graph is compiled once
 
@@ -59,6 +59,6 @@ def test_as_shipped_it_runs_in_eight_bits_through_to_the_table(data: ImageData) 
     assert text.count("torch.ops.onednn.qlinear_pointwise") == 1
     assert 0 < found.trials[-1].verdict.divergence < 0.01
     assert counters["stats"]["unique_graphs"] == 1
-    plain, rounded = measured({"net": found}, data, made, batches=(), scoring_batch=COUNT)
+    plain, rounded = measure_artefacts({"net": found}, data, made, batches=(), scoring_batch=COUNT)
     assert abs(plain.accuracy - rounded.accuracy) < 0.1
     assert counters["stats"]["unique_graphs"] == 3

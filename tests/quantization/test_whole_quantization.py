@@ -17,7 +17,7 @@ from polyadic.quantization import (
     QuantizeOptions,
     Quantizer,
     Recipe,
-    measured,
+    measure_artefacts,
     quantize,
     quantizer_named,
 )
@@ -122,14 +122,14 @@ def test_test_images_are_read_once_and_ranges_come_from_training_images_alone(
     assert not test.reads.any()
     assert held_out.reads.any()
     torch.testing.assert_close(torch.cat(quantizer.batches), data.normalise(data.train.images(torch.arange(64))))
-    rows = measured({"net": found}, watched, quantizer, batches=(1,), seconds=0.01)
+    rows = measure_artefacts({"net": found}, watched, quantizer, batches=(1,), seconds=0.01)
     assert bool((test.reads == len(rows)).all())
 
 
 def test_rows_hold_what_the_networks_get_right_and_weigh(network: nn.Module, data: ImageData) -> None:
     quantizer = Noisy()
     found = quantize(network, data, quantizer, OPTIONS)
-    plain, rounded = measured({"net": found}, data, quantizer, batches=(1, 4), seconds=0.01, scoring_batch=17)
+    plain, rounded = measure_artefacts({"net": found}, data, quantizer, batches=(1, 4), seconds=0.01, scoring_batch=17)
     with torch.no_grad():
         answers = network(data.normalise(data.test.images(torch.arange(60)))).argmax(1)
     assert plain.accuracy == pytest.approx(float((answers == data.test.labels).float().mean()))

@@ -15,19 +15,19 @@ from summaries import LAYERS, summary
 from test_report_page import HOSTILE, assert_inert, parsed, svg_of, texts
 from torch import nn
 
-from polyadic.analysis import DegeneracyStudy, LayerStudy, TruncationStudy
 from polyadic.errors import PolyadicError
-from polyadic.pipeline import CompressionResult, Forecast, FoundPlan, LayerForecast, TriedPlan
+from polyadic.pipeline import CompressionResult, CostEstimate, LayerEstimate, SearchResult, TriedPlan
 from polyadic.reporting import Rows
 from polyadic.schema import Choice, Cost, Plan
+from polyadic.studies import DegeneracyStudy, LayerStudy, TruncationStudy
 
 
-def found(name: str = "conv") -> FoundPlan:
+def found(name: str = "conv") -> SearchResult:
     tried = [
         TriedPlan(Plan((Choice(f"{name}1", "svd", (rank,)),)), Cost(rank, 100 * rank, 4 * rank), drop, None)
         for rank, drop in ((2, float("nan")), (5, 1.5))
     ]
-    return FoundPlan(
+    return SearchResult(
         tried=tried[1],
         dense=Cost(10, 1000, 40),
         dense_score=0.9,
@@ -36,14 +36,14 @@ def found(name: str = "conv") -> FoundPlan:
         trials=2,
         front=tuple(tried),
         seconds={"search": 1.0},
-        layers=(LayerForecast(f"{name}1", 1000, 500, "svd", 5), LayerForecast(f"{name}2", 0, 0, reason=name)),
+        layers=(LayerEstimate(f"{name}1", 1000, 500, "svd", 5), LayerEstimate(f"{name}2", 0, 0, reason=name)),
         provenance={"model": name, "loss": float("inf")},
     )
 
 
-def planned(name: str = "conv") -> Forecast:
-    told = (LayerForecast(f"{name}1", 900, 300, "svd", 3), LayerForecast(f"{name}2", 100, 100, reason=name))
-    return Forecast(Plan((Choice(f"{name}1", "svd", (3,)),)), Cost(10, 1000, 40), Cost(5, 400, 20), told)
+def planned(name: str = "conv") -> CostEstimate:
+    told = (LayerEstimate(f"{name}1", 900, 300, "svd", 3), LayerEstimate(f"{name}2", 100, 100, reason=name))
+    return CostEstimate(Plan((Choice(f"{name}1", "svd", (3,)),)), Cost(10, 1000, 40), Cost(5, 400, 20), told)
 
 
 def study(kind: type, document: dict[str, Any]) -> Any:

@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 from torch import nn
 
 from neighbours import M, S, T, answered, image, layer_of, layers, pairs
-from polyadic.schema import ConvSpec, composed, is_mixing, keeps_constants, stride_moved, strided_early
+from polyadic.schema import ConvSpec, compose, is_mixing, keeps_constants, move_stride, stride_early
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 @given(pair=st.one_of(pairs(3, 1), pairs(1, 3)))
 def test_a_composed_layer_moves_positions_as_the_two_do(pair: tuple[ConvSpec, ConvSpec]) -> None:
     first, second = pair
-    whole = composed(first, second)
+    whole = compose(first, second)
     assume(isinstance(whole, ConvSpec))
     assert isinstance(whole, ConvSpec)
     assert (whole.in_channels, whole.out_channels) == (S, T)
@@ -28,7 +28,7 @@ def test_a_composed_layer_moves_positions_as_the_two_do(pair: tuple[ConvSpec, Co
 def test_a_mixing_after_anything_is_one_layer_unless_strides_forbid_it(pair: tuple[ConvSpec, ConvSpec]) -> None:
     first, second = pair
     if is_mixing(second) and all(step == 1 for step in second.stride):
-        assert isinstance(composed(first, second), ConvSpec)
+        assert isinstance(compose(first, second), ConvSpec)
 
 
 REFUSED = {
@@ -65,14 +65,14 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_not_one_layer_is_refused_with_the_reason(case: str) -> None:
     first, second, words = REFUSED[case]
-    found = composed(first, second)
+    found = compose(first, second)
     assert isinstance(found, str)
     assert words in found
 
 
 def test_layers_that_do_not_meet_are_an_error() -> None:
     with pytest.raises(ValueError, match="reads what the first one writes"):
-        composed(ConvSpec(2, 3), ConvSpec(4, 5))
+        compose(ConvSpec(2, 3), ConvSpec(4, 5))
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
@@ -81,7 +81,7 @@ def test_layers_with_their_stride_moved_answer_the_same_for_no_more_multiplicati
     pair: tuple[ConvSpec, ConvSpec],
 ) -> None:
     first, second = pair
-    moved = stride_moved(first, second)
+    moved = move_stride(first, second)
     x = image(first)
     expected = answered(nn.Sequential(layer_of(first, 1), layer_of(second, 3)), x)
     assume(expected is not None)
@@ -105,13 +105,13 @@ MOVED = {
 @pytest.mark.parametrize("case", MOVED)
 def test_as_much_of_a_stride_moves_as_no_tap_needs(case: str) -> None:
     second, earlier, later = MOVED[case]
-    first, rest = stride_moved(ConvSpec.pointwise(S, M, 2), second)
+    first, rest = move_stride(ConvSpec.pointwise(S, M, 2), second)
     assert (first.stride, rest.stride) == (earlier, later)
 
 
 def test_a_stride_travels_to_the_front_of_a_chain() -> None:
     chain = (*(ConvSpec.pointwise(3, 3, 1) for _ in range(2)), ConvSpec(3, 5, (1,), (4,), (0,), (1,)))
-    assert [stage.stride for stage in strided_early(chain) if isinstance(stage, ConvSpec)] == [(4,), (1,), (1,)]
+    assert [stage.stride for stage in stride_early(chain) if isinstance(stage, ConvSpec)] == [(4,), (1,), (1,)]
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")

@@ -9,27 +9,27 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 
 from polyadic.schema import Choice, Plan
-from polyadic.search import Bisection, Ladder, Problem, Trial
+from polyadic.search import Bisection, RankCandidates, SearchSpace, Trial
 
 THRESHOLD = 1.0
 Drop = Callable[[Choice], float]
 
 
-def ladder(layer: str, fmt: str, macs: list[int], dense: int) -> Ladder:
+def candidates(layer: str, fmt: str, macs: list[int], dense: int) -> RankCandidates:
     """Ranks 1, 2, ... at the given costs."""
-    return Ladder(layer, fmt, tuple((rank,) for rank in range(1, len(macs) + 1)), tuple(macs), dense)
+    return RankCandidates(layer, fmt, tuple((rank,) for rank in range(1, len(macs) + 1)), tuple(macs), dense)
 
 
 @st.composite
-def problems(draw: st.DrawFn, formats: int = 3) -> Problem:
+def problems(draw: st.DrawFn, formats: int = 3) -> SearchSpace:
     """One to four layers in one to ``formats`` formats each, at any costs below the dense layer's."""
-    ladders = []
+    all_candidates = []
     for number in range(draw(st.integers(1, 4))):
         dense = draw(st.integers(30, 5000))
         costs = st.lists(st.integers(1, dense - 1), min_size=1, max_size=60, unique=True).map(sorted)
         for name in ("cp", "tucker", "svd")[: draw(st.integers(1, formats))]:
-            ladders.append(ladder(f"layer{number}", name, draw(costs), dense))
-    return Problem(tuple(ladders), THRESHOLD)
+            all_candidates.append(candidates(f"layer{number}", name, draw(costs), dense))
+    return SearchSpace(tuple(all_candidates), THRESHOLD)
 
 
 @dataclass(frozen=True)
@@ -64,30 +64,30 @@ MONOTONE = st.builds(World, st.integers(0, 10_000), st.just(True))
 
 
 def searched(
-    search: Bisection, problem: Problem, world: World, trials: list[Trial] | None = None
+    search: Bisection, space: SearchSpace, world: World, trials: list[Trial] | None = None
 ) -> tuple[list[Trial], Plan]:
     """The whole history of a search, and its conclusion."""
     trials = list(trials or [])
-    most = sum(len(ladder.ranks) for ladder in problem.ladders) * 3
-    while (plan := search.propose(problem, trials)) is not None:
+    most = sum(len(candidates.ranks) for candidates in space.all_candidates) * 3
+    while (plan := search.propose(space, trials)) is not None:
         assert len(trials) <= most, "the search does not end"
-        trials.append(world.trial(plan, problem.threshold))
-    return trials, search.conclude(problem, trials)
+        trials.append(world.trial(plan, space.threshold))
+    return trials, search.conclude(space, trials)
 
 
-def cheapest(problem: Problem, world: World, layer: str) -> int | None:
+def cheapest(space: SearchSpace, world: World, layer: str) -> int | None:
     """The cost of the cheapest rank of a layer that passes, in whichever format."""
     costs = [
         macs
-        for ladder in problem.ladders
-        if ladder.layer == layer
-        for rank, macs in zip(ladder.ranks, ladder.macs, strict=True)
-        if world.passes(Choice(layer, ladder.format, rank), problem.threshold)
+        for candidates in space.all_candidates
+        if candidates.layer == layer
+        for rank, macs in zip(candidates.ranks, candidates.macs, strict=True)
+        if world.passes(Choice(layer, candidates.format, rank), space.threshold)
     ]
     return min(costs, default=None)
 
 
-def cost_of(problem: Problem, choice: Choice) -> int:
+def cost_of(space: SearchSpace, choice: Choice) -> int:
     """What a choice costs."""
-    (ladder,) = [one for one in problem.ladders if (one.layer, one.format) == (choice.layer, choice.format)]
-    return ladder.macs[ladder.ranks.index(choice.rank)]
+    (candidates,) = [one for one in space.all_candidates if (one.layer, one.format) == (choice.layer, choice.format)]
+    return candidates.macs[candidates.ranks.index(choice.rank)]

@@ -4,117 +4,117 @@ import math
 from dataclasses import replace
 
 import pytest
+from all_candidates import MONOTONE, THRESHOLD, WORLDS, World, candidates, cheapest, cost_of, problems, searched
 from hypothesis import given
 from hypothesis import strategies as st
-from ladders import MONOTONE, THRESHOLD, WORLDS, World, cheapest, cost_of, ladder, problems, searched
 
 from polyadic.schema import Choice, Plan
-from polyadic.search import Bisection, Problem, Trial
+from polyadic.search import Bisection, SearchSpace, Trial
 
 RESOLUTIONS = st.sampled_from([0.0, 0.04, 0.2])
 
 
-@given(problem=problems(), world=WORLDS, resolution=RESOLUTIONS)
-def test_it_ends_after_no_more_steps_than_bisection_takes(problem: Problem, world: World, resolution: float) -> None:
-    trials, _ = searched(Bisection(resolution), problem, world)
-    assert len(trials) <= sum(math.ceil(math.log2(len(one.ranks) + 1)) for one in problem.ladders)
+@given(space=problems(), world=WORLDS, resolution=RESOLUTIONS)
+def test_it_ends_after_no_more_steps_than_bisection_takes(space: SearchSpace, world: World, resolution: float) -> None:
+    trials, _ = searched(Bisection(resolution), space, world)
+    assert len(trials) <= sum(math.ceil(math.log2(len(one.ranks) + 1)) for one in space.all_candidates)
     assert len({trial.plan for trial in trials}) == len(trials)
-    assert Bisection(resolution or 0.04).expected_trials(problem) >= len(problem.ladders)
+    assert Bisection(resolution or 0.04).expected_trials(space) >= len(space.all_candidates)
 
 
-@given(problem=problems(), world=WORLDS, resolution=RESOLUTIONS)
-def test_it_proposes_one_rank_of_one_ladder_at_a_time(problem: Problem, world: World, resolution: float) -> None:
-    known = {(one.layer, one.format): set(one.ranks) for one in problem.ladders}
-    for trial in searched(Bisection(resolution), problem, world)[0]:
+@given(space=problems(), world=WORLDS, resolution=RESOLUTIONS)
+def test_it_proposes_one_rank_of_one_ladder_at_a_time(space: SearchSpace, world: World, resolution: float) -> None:
+    known = {(one.layer, one.format): set(one.ranks) for one in space.all_candidates}
+    for trial in searched(Bisection(resolution), space, world)[0]:
         (choice,) = trial.plan.choices
         assert choice.rank in known[choice.layer, choice.format]
 
 
-@given(problem=problems(), world=WORLDS, resolution=RESOLUTIONS)
-def test_it_concludes_only_what_was_tried_and_passed(problem: Problem, world: World, resolution: float) -> None:
-    trials, plan = searched(Bisection(resolution), problem, world)
-    passed = {trial.plan for trial in trials if trial.drop <= problem.threshold}
+@given(space=problems(), world=WORLDS, resolution=RESOLUTIONS)
+def test_it_concludes_only_what_was_tried_and_passed(space: SearchSpace, world: World, resolution: float) -> None:
+    trials, plan = searched(Bisection(resolution), space, world)
+    passed = {trial.plan for trial in trials if trial.drop <= space.threshold}
     assert all(Plan((choice,)) in passed for choice in plan.choices)
-    order = list(dict.fromkeys(one.layer for one in problem.ladders))
+    order = list(dict.fromkeys(one.layer for one in space.all_candidates))
     assert [choice.layer for choice in plan.choices] == [name for name in order if plan.of(name)]
 
 
-@given(problem=problems(), world=MONOTONE, resolution=RESOLUTIONS)
+@given(space=problems(), world=MONOTONE, resolution=RESOLUTIONS)
 def test_where_drops_fall_with_the_rank_the_cheapest_is_found_within_the_resolution(
-    problem: Problem, world: World, resolution: float
+    space: SearchSpace, world: World, resolution: float
 ) -> None:
-    _, plan = searched(Bisection(resolution), problem, world)
-    for one in problem.ladders:
-        best, choice = cheapest(problem, world, one.layer), plan.of(one.layer)
+    _, plan = searched(Bisection(resolution), space, world)
+    for one in space.all_candidates:
+        best, choice = cheapest(space, world, one.layer), plan.of(one.layer)
         if best is None:
             assert choice is None
             continue
-        reached = one.dense_macs if choice is None else cost_of(problem, choice)
+        reached = one.dense_macs if choice is None else cost_of(space, choice)
         assert reached == best or reached - best < resolution * one.dense_macs
 
 
-@given(problem=problems(), world=WORLDS, cut=st.integers(0, 40))
-def test_from_any_part_of_its_history_it_goes_on_as_before(problem: Problem, world: World, cut: int) -> None:
+@given(space=problems(), world=WORLDS, cut=st.integers(0, 40))
+def test_from_any_part_of_its_history_it_goes_on_as_before(space: SearchSpace, world: World, cut: int) -> None:
     search = Bisection()
-    trials, plan = searched(search, problem, world)
-    assert searched(search, problem, world, trials[:cut]) == (trials, plan)
-    assert search.propose(problem, trials[:cut]) == search.propose(problem, tuple(trials[:cut]))
-    assert search.conclude(problem, trials[::-1]) == plan
+    trials, plan = searched(search, space, world)
+    assert searched(search, space, world, trials[:cut]) == (trials, plan)
+    assert search.propose(space, trials[:cut]) == search.propose(space, tuple(trials[:cut]))
+    assert search.conclude(space, trials[::-1]) == plan
 
 
-@given(problem=problems(), world=WORLDS)
-def test_trials_of_a_larger_threshold_serve_a_smaller_one_and_change_nothing(problem: Problem, world: World) -> None:
-    search, tight = Bisection(), replace(problem, threshold=problem.threshold / 2)
-    loose_trials, _ = searched(search, problem, world)
+@given(space=problems(), world=WORLDS)
+def test_trials_of_a_larger_threshold_serve_a_smaller_one_and_change_nothing(space: SearchSpace, world: World) -> None:
+    search, tight = Bisection(), replace(space, threshold=space.threshold / 2)
+    loose_trials, _ = searched(search, space, world)
     both, plan = searched(search, tight, world, loose_trials)
     fresh, expected = searched(search, tight, world)
     assert plan == expected
     assert len(both) - len(loose_trials) <= len(fresh)
 
 
-@given(problem=problems(), drop=st.sampled_from([THRESHOLD + 1e-9, math.inf]))
-def test_layers_whose_every_rank_fails_stay_dense(problem: Problem, drop: float) -> None:
+@given(space=problems(), drop=st.sampled_from([THRESHOLD + 1e-9, math.inf]))
+def test_layers_whose_every_rank_fails_stay_dense(space: SearchSpace, drop: float) -> None:
     search, trials = Bisection(), []  # type: ignore[var-annotated]
-    while (plan := search.propose(problem, trials)) is not None:
+    while (plan := search.propose(space, trials)) is not None:
         trials.append(Trial(plan, drop))
-    assert search.conclude(problem, trials) == Plan()
-    assert {trial.plan.choices[0].layer for trial in trials} == {one.layer for one in problem.ladders}
+    assert search.conclude(space, trials) == Plan()
+    assert {trial.plan.choices[0].layer for trial in trials} == {one.layer for one in space.all_candidates}
 
 
-@given(problem=problems(formats=1))
-def test_where_everything_passes_every_layer_is_cut_to_the_bone(problem: Problem) -> None:
+@given(space=problems(formats=1))
+def test_where_everything_passes_every_layer_is_cut_to_the_bone(space: SearchSpace) -> None:
     search, trials = Bisection(0.0), []  # type: ignore[var-annotated]
-    while (plan := search.propose(problem, trials)) is not None:
+    while (plan := search.propose(space, trials)) is not None:
         trials.append(Trial(plan, THRESHOLD))  # a drop of exactly the threshold is allowed
-    assert [choice.rank for choice in search.conclude(problem, trials).choices] == [(1,)] * len(problem.ladders)
+    assert [choice.rank for choice in search.conclude(space, trials).choices] == [(1,)] * len(space.all_candidates)
 
 
 def test_the_cheapest_format_wins_and_costlier_ranks_are_never_tried() -> None:
-    first = ladder("a", "cp", [10, 20, 30, 40], 100)
-    second = ladder("a", "tucker", [5, 15, 25, 50, 60, 70, 80], 100)
-    for ladders in ((first, second), (second, first)):
-        problem = Problem(ladders, THRESHOLD)
+    first = candidates("a", "cp", [10, 20, 30, 40], 100)
+    second = candidates("a", "tucker", [5, 15, 25, 50, 60, 70, 80], 100)
+    for all_candidates in ((first, second), (second, first)):
+        space = SearchSpace(all_candidates, THRESHOLD)
         search, trials = Bisection(0.0), []  # type: ignore[var-annotated]
-        while (plan := search.propose(problem, trials)) is not None:
+        while (plan := search.propose(space, trials)) is not None:
             (choice,) = plan.choices
-            cost = cost_of(problem, choice)
+            cost = cost_of(space, choice)
             trials.append(Trial(plan, 0.0 if cost >= {"cp": 20, "tucker": 15}[choice.format] else 9.0))
-        assert search.conclude(problem, trials) == Plan((Choice("a", "tucker", (2,)),))
-        costs = [cost_of(problem, trial.plan.choices[0]) for trial in trials if trial.plan.choices[0].format == "cp"]
-        assert ladders[0] is first or all(cost < 15 for cost in costs)
+        assert search.conclude(space, trials) == Plan((Choice("a", "tucker", (2,)),))
+        costs = [cost_of(space, trial.plan.choices[0]) for trial in trials if trial.plan.choices[0].format == "cp"]
+        assert all_candidates[0] is first or all(cost < 15 for cost in costs)
 
 
 def test_a_trial_without_fine_tuning_says_nothing_of_a_smaller_threshold() -> None:
     plan = Plan((Choice("a", "cp", (1,)),))
     assert [Trial(plan, 0.8, final=False).verdict(limit) for limit in (1.0, 0.8, 0.5)] == [True, True, None]
     assert [Trial(plan, 0.8).verdict(limit) for limit in (1.0, 0.8, 0.5)] == [True, True, False]
-    problem = Problem((ladder("a", "cp", [10], 100),), 0.5)
-    assert Bisection().propose(problem, [Trial(plan, 0.8, final=False)]) == plan
-    assert Bisection().propose(problem, [Trial(plan, 0.8, final=False), Trial(plan, 0.4)]) is None
+    space = SearchSpace((candidates("a", "cp", [10], 100),), 0.5)
+    assert Bisection().propose(space, [Trial(plan, 0.8, final=False)]) == plan
+    assert Bisection().propose(space, [Trial(plan, 0.8, final=False), Trial(plan, 0.4)]) is None
 
 
-@pytest.mark.parametrize("ladders", [(), (ladder("a", "cp", [99], 100),)])
-def test_the_smallest_problems_are_served(ladders: tuple) -> None:  # type: ignore[type-arg]
-    trials, plan = searched(Bisection(), Problem(ladders, THRESHOLD), World(0, True))
+@pytest.mark.parametrize("ladders", [(), (candidates("a", "cp", [99], 100),)])
+def test_the_smallest_problems_are_served(all_candidates: tuple) -> None:  # type: ignore[type-arg]
+    trials, plan = searched(Bisection(), SearchSpace(all_candidates, THRESHOLD), World(0, True))
     assert len(trials) <= 1
     assert len(plan.choices) <= 1

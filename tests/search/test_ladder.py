@@ -8,35 +8,35 @@ from hypothesis import strategies as st
 from toys import toy, trial_of
 
 from polyadic.schema import Budget, Choice, Cost, Plan
-from polyadic.search import Ladder, Problem, Trial, cheapest_plan, single
-from polyadic.search.levels import concluded_level, next_level
+from polyadic.search import RankCandidates, SearchSpace, Trial, cheapest_plan, single_layer_plan
+from polyadic.search.levels import conclude_level, propose_level
 from polyadic.search.rank_search import cheapest_kept
 from polyadic.search.uniform import uniform_plan
 
 COSTS = st.lists(st.integers(1, 10_000), min_size=1, max_size=200, unique=True).map(sorted)
 
 
-def of(macs: list[int]) -> Ladder:
+def of(macs: list[int]) -> RankCandidates:
     """Ranks (1, 2), (2, 4), ..., with an error and parameters each."""
     ranks = tuple((at, 2 * at) for at in range(1, len(macs) + 1))
     params = tuple(2 * cost for cost in macs)
     errors = tuple(1 / at for at, _ in ranks)
-    return Ladder(
+    return RankCandidates(
         "layer", "tucker2", ranks, tuple(macs), macs[-1] + 1, params, 2 * macs[-1] + 2, errors, len(macs) // 2
     )
 
 
 @given(COSTS, st.integers(2, 12))
-def test_a_thinned_ladder_keeps_its_ends_and_stands_closer_where_it_is_cheap(macs: list[int], rungs: int) -> None:
-    thin = of(macs).thinned(rungs)
-    assert 1 <= len(thin.ranks) <= rungs
+def test_a_thinned_ladder_keeps_its_ends_and_stands_closer_where_it_is_cheap(macs: list[int], ranked: int) -> None:
+    thin = of(macs).thinned(ranked)
+    assert 1 <= len(thin.ranks) <= ranked
     assert (thin.macs[0], thin.macs[-1]) == (macs[0], macs[-1])
     assert set(zip(thin.ranks, thin.macs, thin.params, thin.errors or (), strict=True)) <= set(
         zip(of(macs).ranks, macs, of(macs).params, of(macs).errors or (), strict=True)
     )
     low, high = macs[0] ** 0.5, macs[-1] ** 0.5
-    for step in range(rungs):  # at every even step of the root the dearest rank within it is there
-        target = (low + (high - low) * step / (rungs - 1)) ** 2 * (1 + 1e-9)
+    for step in range(ranked):  # at every even step of the root the dearest rank within it is there
+        target = (low + (high - low) * step / (ranked - 1)) ** 2 * (1 + 1e-9)
         assert max(cost for cost in macs if cost <= target) in thin.macs
 
 
@@ -70,78 +70,78 @@ def test_the_cheapest_plan_is_so_in_what_is_limited() -> None:
     assert all(choice.rank == (1,) for choice in cheapest_plan(by_params).choices)
 
 
-def levels(problem: Problem, allowed_macs: int) -> tuple[list[Plan], Plan]:
+def levels(space: SearchSpace, allowed_macs: int) -> tuple[list[Plan], Plan]:
     """Bisection over uniform shares, where everything of so many MACs or more keeps the drop."""
     trials: list[Trial] = []
-    while (plan := next_level(lambda share: uniform_plan(problem, share), problem, trials)) is not None:
-        trials.append(Trial(plan, 0.0 if problem.cost(plan).macs >= allowed_macs else 9.0, joint=True))
+    while (plan := propose_level(lambda share: uniform_plan(space, share), space, trials)) is not None:
+        trials.append(Trial(plan, 0.0 if space.cost(plan).macs >= allowed_macs else 9.0, joint=True))
         assert len(trials) <= 7
-    return [trial.plan for trial in trials], concluded_level(lambda s: uniform_plan(problem, s), problem, trials)
+    return [trial.plan for trial in trials], conclude_level(lambda s: uniform_plan(space, s), space, trials)
 
 
 @pytest.mark.parametrize("allowed_macs", [0, 1700, 3000, 5000, 8000, 99_999])
 def test_the_cheapest_level_that_keeps_a_drop_is_found_in_seven_trials(allowed_macs: int) -> None:
-    problem = toy()
-    tried, plan = levels(problem, allowed_macs)
-    family = [uniform_plan(problem, step / 64) for step in range(65)]
-    passing = [problem.cost(one).macs for one in family if problem.cost(one).macs >= allowed_macs]
+    space = toy()
+    tried, plan = levels(space, allowed_macs)
+    family = [uniform_plan(space, step / 64) for step in range(65)]
+    passing = [space.cost(one).macs for one in family if space.cost(one).macs >= allowed_macs]
     assert len(tried) <= 7
     if passing:
-        assert problem.cost(plan).macs == min(passing)
+        assert space.cost(plan).macs == min(passing)
     else:
         assert plan == Plan()
 
 
 def test_a_level_under_a_budget_is_tried_once_and_not_while_another_tries_it() -> None:
-    problem = toy(Budget(macs=5000))
+    space = toy(Budget(macs=5000))
 
     def family(share: float) -> Plan:
-        return uniform_plan(problem, share)
+        return uniform_plan(space, share)
 
-    plan = next_level(family, problem, ())
+    plan = propose_level(family, space, ())
     assert plan is not None
-    assert problem.admits(plan)
-    assert next_level(family, problem, (), [plan]) is None
-    assert next_level(family, problem, [trial_of(problem, plan)]) is None
-    assert concluded_level(family, problem, ()) == plan
+    assert space.admits(plan)
+    assert propose_level(family, space, (), [plan]) is None
+    assert propose_level(family, space, [trial_of(space, plan)]) is None
+    assert conclude_level(family, space, ()) == plan
 
 
 def test_the_cheapest_plan_that_kept_the_drop_was_tried_untuned() -> None:
-    problem = toy(allowed=0.5)
-    cheap, dear = uniform_plan(problem, 0.2), uniform_plan(problem, 0.8)
+    space = toy(allowed=0.5)
+    cheap, dear = uniform_plan(space, 0.2), uniform_plan(space, 0.8)
     kept = [Trial(cheap, 0.4), Trial(cheap, 0.6, joint=True), Trial(dear, 0.5, joint=True)]
-    assert cheapest_kept(problem, kept) == dear
-    assert cheapest_kept(problem, kept[:2]) == Plan()
-    assert cheapest_kept(problem, [Trial(cheap, float("nan"), joint=True)]) == Plan()
+    assert cheapest_kept(space, kept) == dear
+    assert cheapest_kept(space, kept[:2]) == Plan()
+    assert cheapest_kept(space, [Trial(cheap, float("nan"), joint=True)]) == Plan()
 
 
 def test_times_go_with_the_ranks_that_are_kept_and_are_a_cost_like_others() -> None:
-    ladder = Ladder(
+    candidates = RankCandidates(
         "a", "svd", ((1,), (2,), (3,)), (10, 20, 30), 100, (1, 2, 3), 10, times=(1.0, 1.5, 4.0), dense_time=5.0
     )
-    assert ladder.only([0, 2]).times == (1.0, 4.0)
-    assert ladder.within(2.0, "latency") == 1
-    assert ladder.within(0.5, "latency") == 0
-    assert [ladder.saved(1, measure) for measure in ("macs", "params", "latency")] == [80, 8, 3.5]
-    problem = Problem((ladder,), dense=Cost(100, 1000, 400, 50.0))
-    assert problem.cost(single(ladder, 1)) == Cost(92, 920, 368, 46.5)
-    assert problem.measure == "latency"
-    assert replace(problem, budget=Budget(macs=500)).measure == "macs"
-    assert replace(problem, budget=Budget(bytes=300)).measure == "params"
-    assert replace(problem, budget=Budget(macs=500, latency=49.0)).measure == "latency"
-    assert problem.limited(0.5).budget == Budget(latency=25.0)
-    untimed = replace(problem, dense=Cost(100, 1000, 400), ladders=(replace(ladder, times=()),))
+    assert candidates.only([0, 2]).times == (1.0, 4.0)
+    assert candidates.within(2.0, "latency") == 1
+    assert candidates.within(0.5, "latency") == 0
+    assert [candidates.saved(1, measure) for measure in ("macs", "params", "latency")] == [80, 8, 3.5]
+    space = SearchSpace((candidates,), dense=Cost(100, 1000, 400, 50.0))
+    assert space.cost(single_layer_plan(candidates, 1)) == Cost(92, 920, 368, 46.5)
+    assert space.measure == "latency"
+    assert replace(space, budget=Budget(macs=500)).measure == "macs"
+    assert replace(space, budget=Budget(bytes=300)).measure == "params"
+    assert replace(space, budget=Budget(macs=500, latency=49.0)).measure == "latency"
+    assert space.limited(0.5).budget == Budget(latency=25.0)
+    untimed = replace(space, dense=Cost(100, 1000, 400), all_candidates=(replace(candidates, times=()),))
     assert untimed.measure == "macs"
-    assert untimed.cost(single(ladder, 1)) == Cost(92, 920, 368)
+    assert untimed.cost(single_layer_plan(candidates, 1)) == Cost(92, 920, 368)
     assert untimed.limited(0.5).budget == Budget(macs=500)
 
 
 def test_cheapest_is_what_takes_least_of_what_counts() -> None:
-    small = Ladder("a", "svd", ((1,),), (10,), 100, (9,), 10, times=(3.0,), dense_time=5.0)
-    fast = Ladder("a", "cp", ((1,),), (20,), 100, (1,), 10, times=(2.0,), dense_time=5.0)
-    problem = Problem((small, fast), dense=Cost(100, 1000, 400, 50.0))
-    assert cheapest_plan(problem) == single(fast, 0)
-    assert cheapest_plan(replace(problem, budget=Budget(macs=1))) == single(small, 0)
-    assert cheapest_plan(replace(problem, budget=Budget(params=1))) == single(fast, 0)
-    kept = [Trial(single(ladder, 0), 0.1, joint=True) for ladder in (small, fast)]
-    assert cheapest_kept(replace(problem, allowed=1.0), kept) == single(fast, 0)
+    small = RankCandidates("a", "svd", ((1,),), (10,), 100, (9,), 10, times=(3.0,), dense_time=5.0)
+    fast = RankCandidates("a", "cp", ((1,),), (20,), 100, (1,), 10, times=(2.0,), dense_time=5.0)
+    space = SearchSpace((small, fast), dense=Cost(100, 1000, 400, 50.0))
+    assert cheapest_plan(space) == single_layer_plan(fast, 0)
+    assert cheapest_plan(replace(space, budget=Budget(macs=1))) == single_layer_plan(small, 0)
+    assert cheapest_plan(replace(space, budget=Budget(params=1))) == single_layer_plan(fast, 0)
+    kept = [Trial(single_layer_plan(candidates, 0), 0.1, joint=True) for candidates in (small, fast)]
+    assert cheapest_kept(replace(space, allowed=1.0), kept) == single_layer_plan(fast, 0)

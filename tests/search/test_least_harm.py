@@ -7,19 +7,19 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import loss, toy
+from toys import divergence, toy
 
 from polyadic.schema import Budget, Measure, Plan
-from polyadic.search import Ladder, Problem, cheapest_plan, search_named
-from polyadic.search.least_harm import Rung, within, worthwhile
+from polyadic.search import RankCandidates, SearchSpace, cheapest_plan, search_named
+from polyadic.search.least_loss import Candidate, least_loss_within, worthwhile_ranks
 from polyadic.search.uniform import uniform_plan, uniform_within
 
 SEARCHES = ("uniform", "vbmf")
 MEASURES: tuple[Measure, ...] = ("macs", "params", "latency")
 
 
-def concluded(name: str, problem: Problem) -> Plan:
-    return search_named(name).conclude(problem, ())
+def concluded(name: str, space: SearchSpace) -> Plan:
+    return search_named(name).conclude(space, ())
 
 
 def formats_of(plan: Plan) -> set[str]:
@@ -30,8 +30,10 @@ def formats_of(plan: Plan) -> set[str]:
 @pytest.mark.parametrize("budget", [Budget(latency=5.5), Budget(macs=5000), Budget(latency=6.5, params=700)])
 def test_where_an_engine_was_asked_the_fastest_format_is_taken(name: str, budget: Budget) -> None:
     """The second format of a toy is the faster one at the same share."""
-    problem = replace(toy(budget, formats=2, timed=True, rungs=12))
-    blind = replace(problem, ladders=tuple(replace(ladder, errors=None) for ladder in problem.ladders))
+    space = replace(toy(budget, formats=2, timed=True, ranked=12))
+    blind = replace(
+        space, all_candidates=tuple(replace(candidates, errors=None) for candidates in space.all_candidates)
+    )
     plan = concluded(name, blind)
     assert formats_of(plan) == {"cp-epc"}
     assert blind.admits(plan)
@@ -47,32 +49,32 @@ def test_without_times_it_is_the_first_format(name: str, budget: Budget) -> None
 @pytest.mark.parametrize("limit", [4.0, 5.5, 7.0])
 def test_a_second_format_that_is_faster_never_harms(name: str, limit: float) -> None:
     """More of every layer is kept in the same time, and the toys lose what is taken away."""
-    one, two = (toy(Budget(latency=limit), formats=formats, timed=True, rungs=20) for formats in (1, 2))
-    blind = replace(two, ladders=tuple(replace(ladder, errors=None) for ladder in two.ladders))
-    assert loss(blind, concluded(name, blind)) < loss(one, concluded(name, one))
+    one, two = (toy(Budget(latency=limit), formats=formats, timed=True, ranked=20) for formats in (1, 2))
+    blind = replace(two, all_candidates=tuple(replace(candidates, errors=None) for candidates in two.all_candidates))
+    assert divergence(blind, concluded(name, blind)) < divergence(one, concluded(name, one))
 
 
 def test_known_errors_decide_between_formats() -> None:
     """Slower at the same rank, but so exact that a lower rank will do."""
-    problem = toy(Budget(latency=5.5), formats=2, timed=True)
+    space = toy(Budget(latency=5.5), formats=2, timed=True)
     exact = tuple(
         replace(one, errors=tuple(0.1 * error for error in one.errors or ())) if one.format == "svd" else one
-        for one in problem.ladders
+        for one in space.all_candidates
     )
-    assert formats_of(uniform_within(replace(problem, ladders=exact))) == {"svd"}
+    assert formats_of(uniform_within(replace(space, all_candidates=exact))) == {"svd"}
 
 
 def test_every_layer_keeps_its_share_of_the_time() -> None:
-    problem = toy(Budget(latency=5.5), formats=2, timed=True, rungs=40)
+    space = toy(Budget(latency=5.5), formats=2, timed=True, ranked=40)
     for share in (0.3, 0.5, 0.7):
-        for choice in uniform_plan(problem, share).choices:
-            ladder = problem.ladder(choice)
-            kept = ladder.times[ladder.position(choice)] / ladder.dense_time
+        for choice in uniform_plan(space, share).choices:
+            candidates = space.candidates(choice)
+            kept = candidates.times[candidates.position(choice)] / candidates.dense_time
             assert share - 0.05 < kept <= share
 
 
 @st.composite
-def timed_ladders(draw: st.DrawFn) -> list[Ladder]:
+def timed_ladders(draw: st.DrawFn) -> list[RankCandidates]:
     """One to three formats of one layer; along each, MACs and milliseconds rise."""
     dense, found = 1000, []
     for name in ("cp", "tucker", "svd")[: draw(st.integers(1, 3))]:
@@ -84,47 +86,52 @@ def timed_ladders(draw: st.DrawFn) -> list[Ladder]:
         ranks = tuple((rank,) for rank in range(1, count + 1))
         milliseconds = tuple(time / 10 for time in times)
         found.append(
-            Ladder("l", name, ranks, tuple(macs), dense, params, 500, errors, times=milliseconds, dense_time=10.0)
+            RankCandidates(
+                "l", name, ranks, tuple(macs), dense, params, 500, errors, times=milliseconds, dense_time=10.0
+            )
         )
     return found
 
 
-def harm(rung: Rung, ladders: list[Ladder]) -> float:
+def loss(candidate: Candidate, all_candidates: list[RankCandidates]) -> float:
     """As the module says it."""
-    ladder, at = rung
-    known = all(one.errors is not None for one in ladders)
-    return (ladder.errors or ())[at] if known else -float(ladder.macs[at])
+    candidates, at = candidate
+    known = all(one.errors is not None for one in all_candidates)
+    return (candidates.errors or ())[at] if known else -float(candidates.macs[at])
 
 
 @settings(max_examples=200)
 @given(timed_ladders())
-def test_what_is_left_out_is_beaten_by_something_that_is_left(ladders: list[Ladder]) -> None:
-    left = worthwhile(ladders)
-    every = [(ladder, at) for ladder in ladders for at in range(len(ladder.ranks))]
-    for ladder, at in every:
+def test_what_is_left_out_is_beaten_by_something_that_is_left(all_candidates: list[RankCandidates]) -> None:
+    left = worthwhile_ranks(all_candidates)
+    every = [(candidates, at) for candidates in all_candidates for at in range(len(candidates.ranks))]
+    for candidates, at in every:
         assert any(
-            other.times[step] <= ladder.times[at] and harm((other, step), ladders) <= harm((ladder, at), ladders)
+            other.times[step] <= candidates.times[at]
+            and loss((other, step), all_candidates) <= loss((candidates, at), all_candidates)
             for other, step in left
         )
-    times = [ladder.times[at] for ladder, at in left]
-    harms = [harm(rung, ladders) for rung in left]
+    times = [candidates.times[at] for candidates, at in left]
+    losses = [loss(candidate, all_candidates) for candidate in left]
     assert times == sorted(set(times))
-    assert harms == sorted(harms, reverse=True)
+    assert losses == sorted(losses, reverse=True)
 
 
 @settings(max_examples=200)
 @given(timed_ladders(), st.sampled_from(MEASURES))
-def test_what_is_taken_costs_no_less_where_more_is_allowed(ladders: list[Ladder], measure: Measure) -> None:
-    left, dense = worthwhile(ladders), ladders[0].dense_cost(measure)
+def test_what_is_taken_costs_no_less_where_more_is_allowed(
+    all_candidates: list[RankCandidates], measure: Measure
+) -> None:
+    left, dense = worthwhile_ranks(all_candidates), all_candidates[0].dense_cost(measure)
     costs = []
     for step in range(41):
-        ladder, at = within(left, dense * step / 40, measure)
-        costs.append(ladder.costs(measure)[at])
+        candidates, at = least_loss_within(left, dense * step / 40, measure)
+        costs.append(candidates.costs(measure)[at])
         assert costs[-1] <= dense * step / 40 or costs[-1] == min(one.costs(measure)[place] for one, place in left)
     assert costs == sorted(costs)
 
 
 @pytest.mark.parametrize("name", SEARCHES)
 def test_the_cheapest_plan_is_that_of_the_fastest_ranks(name: str) -> None:
-    problem = toy(Budget(latency=0.001), formats=2, timed=True)
-    assert concluded(name, problem) == cheapest_plan(problem)
+    space = toy(Budget(latency=0.001), formats=2, timed=True)
+    assert concluded(name, space) == cheapest_plan(space)

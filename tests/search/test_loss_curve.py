@@ -28,9 +28,9 @@ def test_a_single_point_goes_on_quadratically() -> None:
 @given(POINTS, ERRORS)
 def test_it_never_falls_and_is_never_below_nothing(points: list[tuple[float, float]], errors: list[float]) -> None:
     curve = LossCurve.of(points, least=1e-3)
-    harms = [curve(error) for error in errors]
-    assert all(harm >= 0 for harm in harms)
-    assert all(one <= other * (1 + 1e-9) for one, other in itertools.pairwise(harms))
+    losses = [curve(error) for error in errors]
+    assert all(loss >= 0 for loss in losses)
+    assert all(one <= other * (1 + 1e-9) for one, other in itertools.pairwise(losses))
 
 
 def test_noise_that_would_make_it_fall_is_flattened() -> None:

@@ -15,17 +15,17 @@ from pathlib import Path
 import optuna
 import pytest
 from toys import searched, toy, trial_of
-from workers import FORK, PATIENCE, RUN, opened, problem, started
+from workers import FORK, PATIENCE, RUN, open_storage, space, started
 
 from polyadic.errors import PolyadicError, StorageError
 from polyadic.schema import Budget, Choice, Plan
 from polyadic.search import PARS, SEARCHES, Frontier, StudyLog, Trial, TrialLog, search_named
-from polyadic.search.study_storage import closed, shown
-from polyadic.search.study_storage import opened as storage_at
+from polyadic.search.study_storage import close_storage, hide_password
+from polyadic.search.study_storage import open_storage as storage_at
 
 TRIALS = [
     Trial(Plan((Choice("layer0", "svd", (3,)),)), 0.25, final=False),
-    Trial(Plan((Choice("layer1", "svd", (2,)),)), -1.0, joint=True, loss=0.125),
+    Trial(Plan((Choice("layer1", "svd", (2,)),)), -1.0, joint=True, divergence=0.125),
     Trial(Plan((Choice("layer0", "svd", (1,)), Choice("layer2", "svd", (2,)))), math.inf, joint=True),
 ]
 
@@ -35,18 +35,18 @@ def study_at(url: str) -> Iterator[optuna.Study]:
     """The study as Optuna's own tools see it."""
     storage = storage_at(url)
     yield optuna.load_study(study_name="polyadic", storage=storage)
-    closed(storage)
+    close_storage(storage)
 
 
 def test_trials_come_back_as_they_were_with_their_details_and_shares(url: str) -> None:
-    log = opened(url)
+    log = open_storage(url)
     assert (log.trials, log.running) == ([], [])
     for trial in TRIALS:
         assert log.claim(trial.plan)
         assert log.running == [trial.plan]
         log.add(trial, {"seconds": 0.5, "interval": (0.1, 0.2)})
         assert log.running == []
-    assert opened(url).trials == log.trials == TRIALS
+    assert open_storage(url).trials == log.trials == TRIALS
     with study_at(url) as study:
         first, second, third = study.get_trials()
     assert [one.state.name for one in (first, second, third)] == ["COMPLETE"] * 3
@@ -56,7 +56,7 @@ def test_trials_come_back_as_they_were_with_their_details_and_shares(url: str) -
 
 
 def test_a_claim_is_seen_by_the_others_and_the_earlier_one_holds(url: str) -> None:
-    one, two = opened(url), opened(url)
+    one, two = open_storage(url), open_storage(url)
     plan, other = TRIALS[0].plan, TRIALS[1].plan
     assert one.claim(plan)
     assert two.running == [plan]
@@ -74,7 +74,7 @@ def test_a_claim_is_seen_by_the_others_and_the_earlier_one_holds(url: str) -> No
 def test_a_worker_on_another_machine_that_falls_silent_loses_its_claim_and_one_that_lives_does_not(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log, dead, alive = opened(url), opened(url), opened(url)
+    log, dead, alive = open_storage(url), open_storage(url), open_storage(url)
     monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
     assert alive.claim(TRIALS[1].plan)
     assert dead.claim(TRIALS[0].plan)
@@ -102,7 +102,7 @@ def test_a_killed_worker_loses_one_trial_and_the_others_finish(url: str) -> None
     other = started(url, together)
     for _ in ("both are there", "both have opened the study", "one has stalled"):
         together.wait(120)
-    log, until = opened(url), time.monotonic() + 300
+    log, until = open_storage(url), time.monotonic() + 300
     while len(log.trials) < 3 and time.monotonic() < until:
         time.sleep(0.02)
     before = log.trials
@@ -114,10 +114,10 @@ def test_a_killed_worker_loses_one_trial_and_the_others_finish(url: str) -> None
     after = log.trials
     assert [trial for trial in before if trial not in after] == []
     assert log.running == []
-    alone, plan = searched(Frontier(), problem())
+    alone, plan = searched(Frontier(), space())
     assert {trial.plan for trial in after} == {trial.plan for trial in alone}
     assert len(after) <= len(alone) + 1
-    assert Frontier().conclude(problem(), after) == plan
+    assert Frontier().conclude(space(), after) == plan
     with study_at(url) as study:
         states = Counter(one.state.name for one in study.get_trials())
     assert states["FAIL"] >= 1
@@ -125,11 +125,11 @@ def test_a_killed_worker_loses_one_trial_and_the_others_finish(url: str) -> None
 
 
 def test_one_worker_finds_what_a_log_of_lines_finds(url: str) -> None:
-    lines, study = TrialLog(None, RUN), opened(url)
+    lines, study = TrialLog(None, RUN), open_storage(url)
     for log in (lines, study):
-        while (plan := Frontier().propose(problem(), log.trials, log.running)) is not None:
+        while (plan := Frontier().propose(space(), log.trials, log.running)) is not None:
             assert log.claim(plan)
-            log.add(trial_of(problem(), plan), {})
+            log.add(trial_of(space(), plan), {})
         log.release()
     assert study.trials == lines.trials
     assert lines.running == ()
@@ -138,11 +138,11 @@ def test_one_worker_finds_what_a_log_of_lines_finds(url: str) -> None:
 @pytest.mark.parametrize("name", SEARCHES)
 def test_opened_anew_for_every_trial_a_study_leads_to_the_same_sequence(name: str, tmp_path: Path) -> None:
     search = PARS(evaluations=8, initial=4) if name == "pars" else search_named(name)
-    asked = toy(None if search.tunes_layers else Budget(macs=2500), layers=2, rungs=3)
+    asked = toy(None if search.tunes_layers else Budget(macs=2500), layers=2, ranked=3)
     trials, plan = searched(search, asked)
     url = f"journal:///{tmp_path / 'study'}"
     while True:
-        log = opened(url)
+        log = open_storage(url)
         proposed = search.propose(asked, log.trials, log.running)
         if proposed is None:
             break
@@ -155,27 +155,27 @@ def test_opened_anew_for_every_trial_a_study_leads_to_the_same_sequence(name: st
 def test_the_claim_of_a_process_that_is_gone_is_void_at_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
-    log = opened(url)
+    log = open_storage(url)
     with monkeypatch.context() as patched:
         patched.setattr(os, "getpid", lambda: child.pid)
         assert log.claim(TRIALS[0].plan)
     assert log.running == [TRIALS[0].plan]
-    assert opened(url).running == []
+    assert open_storage(url).running == []
     log.add(TRIALS[0], {})
-    assert opened(url).trials == [TRIALS[0]]
+    assert open_storage(url).trials == [TRIALS[0]]
 
 
 def test_a_study_of_another_run_is_refused(url: str) -> None:
-    opened(url).add(TRIALS[0], {})
+    open_storage(url).add(TRIALS[0], {})
     with pytest.raises(PolyadicError, match="belongs to a run with another model, data or options"):
-        opened(url, "other")
+        open_storage(url, "other")
     assert StudyLog(url, "other", name="second").trials == []
-    assert opened(url).trials == TRIALS[:1]
+    assert open_storage(url).trials == TRIALS[:1]
 
 
 def test_trials_of_somebody_else_are_said(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'study.db'}"
-    log = opened(url)
+    log = open_storage(url)
     with study_at(url) as study:
         study.add_trial(optuna.trial.create_trial(value=1.0))
     with pytest.raises(StorageError, match=r"trial 0 of the study at .* is not one of a search"):
@@ -197,7 +197,7 @@ def test_a_storage_that_cannot_be_used_is_said_without_its_password(url: str, me
     with pytest.raises(PolyadicError, match=message) as caught:
         StudyLog(url, RUN)
     assert "secret" not in str(caught.value)
-    assert "secret" not in shown(url)
+    assert "secret" not in hide_password(url)
 
 
 def test_a_damaged_database_is_said(tmp_path: Path) -> None:
@@ -208,22 +208,22 @@ def test_a_damaged_database_is_said(tmp_path: Path) -> None:
 
 def test_a_damaged_journal_is_said(tmp_path: Path) -> None:
     url = f"journal:///{tmp_path / 'study'}"
-    opened(url).add(TRIALS[0], {})
+    open_storage(url).add(TRIALS[0], {})
     content = (tmp_path / "study").read_bytes()
     (tmp_path / "study").write_bytes(content[:-20] + b"\n" + content[-20:])
     with pytest.raises(StorageError, match="cannot be used"):
-        opened(url)
+        open_storage(url)
 
 
 def test_a_path_is_a_sqlite_file(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "study.db"
-    StudyLog(str(path), RUN, toy().ladders).add(TRIALS[0], {})
+    StudyLog(str(path), RUN, toy().all_candidates).add(TRIALS[0], {})
     assert path.read_bytes().startswith(b"SQLite format 3")
     assert StudyLog(f"sqlite:///{path}", RUN).trials == TRIALS[:1]
 
 
 def test_optuna_keeps_its_voice_and_says_nothing_here(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before = optuna.logging.get_verbosity()
-    opened(f"sqlite:///{tmp_path / 'study.db'}").add(TRIALS[0], {})
+    open_storage(f"sqlite:///{tmp_path / 'study.db'}").add(TRIALS[0], {})
     assert optuna.logging.get_verbosity() == before == logging.INFO
     assert capfd.readouterr() == ("", "")

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from polyadic.schema import Budget, Cost, Plan
-from polyadic.search import Ladder, Problem, RankSearch, Trial
-from polyadic.search.journal import Journal
+from polyadic.search import RankCandidates, RankSearch, SearchSpace, Trial
 from polyadic.search.rank_search import plan_of
+from polyadic.search.trial_store import TrialStore
 
 WEIGHTS = (0.2, 5.0, 1.0, 0.05)
 DENSE = (4000, 1000, 2000, 3000)  # MACs of the layers
@@ -25,77 +25,81 @@ def toy(
     allowed: float = 1.0,
     layers: int = 4,
     formats: int = 1,
-    rungs: int = 5,
+    ranked: int = 5,
     timed: bool = False,
-) -> Problem:
+) -> SearchSpace:
     """Up to four layers; the second format is cheaper in parameters, dearer in MACs, and loses a little more.
 
     Where ladders are timed, the layers with the most MACs are not those that take the most time, and the second format
     is the faster one.
     """
-    ladders = []
+    all_candidates = []
     for number in range(layers):
         dense = DENSE[number]
         for fmt in range(formats):
-            macs = tuple(dense * step // (rungs + 1) + 10 * fmt for step in range(1, rungs + 1))
+            macs = tuple(dense * step // (ranked + 1) + 10 * fmt for step in range(1, ranked + 1))
             params = tuple(cost // (10 + 10 * fmt) for cost in macs)
             errors = tuple(1.0 - cost / dense + 0.05 * fmt for cost in macs)
-            ranks = tuple((rank,) for rank in range(1, rungs + 1))
+            ranks = tuple((rank,) for rank in range(1, ranked + 1))
             name = ("svd", "cp-epc")[fmt]
             times = tuple(TIMES[number] * (0.1 + (0.8 - 0.1 * fmt) * cost / dense) for cost in macs) if timed else ()
-            bottom = Ladder(f"layer{number}", name, ranks, macs, dense, params, dense // 10, errors, rungs // 2)
-            ladders.append(replace(bottom, times=times, dense_time=TIMES[number] if timed else 0.0))
+            bottom = RankCandidates(
+                f"layer{number}", name, ranks, macs, dense, params, dense // 10, errors, ranked // 2
+            )
+            all_candidates.append(replace(bottom, times=times, dense_time=TIMES[number] if timed else 0.0))
     total = sum(DENSE[:layers])
     latency = sum(TIMES[:layers]) + 1.0 if timed else None
-    return Problem(tuple(ladders), 0.5, Cost(total // 10, total, 4 * (total // 10), latency), budget, allowed)
+    return SearchSpace(
+        tuple(all_candidates), 0.5, Cost(total // 10, total, 4 * (total // 10), latency), budget, allowed
+    )
 
 
-def loss(problem: Problem, plan: Plan) -> float:
+def divergence(space: SearchSpace, plan: Plan) -> float:
     """The sum over the layers of the plan."""
     total = 0.0
     for choice in plan.choices:
-        ladder = problem.ladder(choice)
+        candidates = space.candidates(choice)
         weight = WEIGHTS[int(choice.layer.removeprefix("layer"))]
-        share = ladder.macs[ladder.position(choice)] / ladder.dense_macs
+        share = candidates.macs[candidates.position(choice)] / candidates.dense_macs
         total += weight * (1.0 - share) ** 2 + 0.01 * (choice.format == "cp-epc")
     return total
 
 
-def trial_of(problem: Problem, plan: Plan, tuned: bool = False) -> Trial:
+def trial_of(space: SearchSpace, plan: Plan, tuned: bool = False) -> Trial:
     """What the plan loses: as points of score, and as a loss."""
-    return Trial(plan, loss(problem, plan), joint=not tuned, loss=None if tuned else loss(problem, plan))
+    return Trial(plan, divergence(space, plan), joint=not tuned, divergence=None if tuned else divergence(space, plan))
 
 
-def every_plan(problem: Problem) -> list[Plan]:
+def every_plan(space: SearchSpace) -> list[Plan]:
     """All plans that there are, with layers left dense."""
     options = [
-        [None, *((ladder, at) for ladder in ladders for at in range(len(ladder.ranks)))]
-        for ladders in problem.of_layer().values()
+        [None, *((candidates, at) for candidates in all_candidates for at in range(len(candidates.ranks)))]
+        for all_candidates in space.by_layer().values()
     ]
     chosen = itertools.product(*options)
     return [plan_of([option for option in options if option is not None]) for options in chosen]
 
 
-def optimum(problem: Problem) -> float:
+def optimum(space: SearchSpace) -> float:
     """The least loss of all plans within the budget, by looking at every one."""
-    return min(loss(problem, plan) for plan in every_plan(problem) if problem.admits(plan))
+    return min(divergence(space, plan) for plan in every_plan(space) if space.admits(plan))
 
 
 def searched(
-    search: RankSearch, problem: Problem, trials: Sequence[Trial] = (), most: int = 10_000
+    search: RankSearch, space: SearchSpace, trials: Sequence[Trial] = (), most: int = 10_000
 ) -> tuple[list[Trial], Plan]:
     """The whole history of a search by one worker, and its conclusion."""
     history = list(trials)
-    while (plan := search.propose(problem, history)) is not None:
+    while (plan := search.propose(space, history)) is not None:
         assert len(history) < most, "the search does not end"
-        history.append(trial_of(problem, plan, search.tunes_layers))
-    return history, search.conclude(problem, history)
+        history.append(trial_of(space, plan, search.tunes_layers))
+    return history, search.conclude(space, history)
 
 
 def work(
     search: RankSearch,
-    problem: Problem,
-    journal: Journal,
+    space: SearchSpace,
+    journal: TrialStore,
     seconds: float = 0.0,
     stall: Callable[[int], None] | None = None,
 ) -> None:
@@ -103,7 +107,7 @@ def work(
     done = 0
     while True:
         running = journal.running
-        plan = search.propose(problem, journal.trials, running)
+        plan = search.propose(space, journal.trials, running)
         if plan is None and not running:
             return
         if plan is None or not journal.claim(plan):
@@ -112,5 +116,5 @@ def work(
         if stall is not None:
             stall(done)
         time.sleep(seconds)
-        journal.add(trial_of(problem, plan, search.tunes_layers), {"seconds": seconds})
+        journal.add(trial_of(space, plan, search.tunes_layers), {"seconds": seconds})
         done += 1

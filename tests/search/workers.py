@@ -11,7 +11,7 @@ from threading import Barrier
 from toys import toy, work
 
 from polyadic.schema import Budget
-from polyadic.search import Frontier, Problem, StudyLog
+from polyadic.search import Frontier, SearchSpace, StudyLog
 
 FORK = multiprocessing.get_context("forkserver")
 FORK.set_forkserver_preload(["polyadic.search", "toys"])
@@ -19,14 +19,14 @@ FORK.set_forkserver_preload(["polyadic.search", "toys"])
 RUN, INTERVAL, PATIENCE = "digest", 0.2, 1.5
 
 
-def problem() -> Problem:
+def space() -> SearchSpace:
     """Twenty rows and ten whole plans, or so."""
     return toy(Budget(macs=5000))
 
 
 def opened(url: str, run: str = RUN) -> StudyLog:
     """The log of all workers here; a worker counts as dead early."""
-    return StudyLog(url, run, problem().ladders, interval=INTERVAL, patience=PATIENCE)
+    return StudyLog(url, run, space().all_candidates, interval=INTERVAL, patience=PATIENCE)
 
 
 def worker(url: str, together: Barrier, stalls: bool, host: str | None) -> None:
@@ -48,7 +48,7 @@ def worker(url: str, together: Barrier, stalls: bool, host: str | None) -> None:
 
     if not stalls:
         together.wait(120)
-    work(Frontier(), problem(), log, 0.02, stall if stalls else None)
+    work(Frontier(), space(), log, 0.02, stall if stalls else None)
 
 
 def started(url: str, together: Barrier, *, stalls: bool = False, host: str | None = None) -> BaseProcess:

@@ -15,7 +15,7 @@ from torch.nn.utils import weight_norm as old_weight_norm
 from torch.nn.utils.parametrizations import orthogonal, spectral_norm, weight_norm
 
 from polyadic.schema import LayerSite
-from polyadic.surgery import find_sites
+from polyadic.surgery import find_layers
 
 
 class Squashed(nn.Module):
@@ -145,4 +145,4 @@ def doubles(count: int = 4, seed: int = 0) -> Tensor:
 
 def sites_of(model: nn.Module) -> dict[str, LayerSite]:
     """The sites by name."""
-    return {site.name: site for site in find_sites(model, doubles())}
+    return {site.name: site for site in find_layers(model, doubles())}

@@ -7,7 +7,7 @@ import torch
 from nets import Net, everything_of, images, net, seeded
 from torch import Tensor, nn
 
-from polyadic.surgery import recalibrate, recalibrate_if_better, shift_statistics, statistics_over
+from polyadic.surgery import measure_statistics, recalibrate, recalibrate_if_better, shift_statistics
 
 
 def first_features(model: nn.Module, x: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ def test_statistics_shift_as_the_features_do_and_stay_where_these_stay() -> None
     model, batches = net(), images(40, seed=3).split(20)
     recalibrate(model, images(64, seed=9).split(32))  # those of its training
     before = everything_of(model)
-    dense = statistics_over(model, batches)
+    dense = measure_statistics(model, batches)
     assert everything_of(model)["state"] == before["state"]
     mean, variance = model.norm.running_mean.clone(), model.norm.running_var.clone()
     shift_statistics(model, batches, dense)
@@ -113,6 +113,6 @@ def test_statistics_shift_as_the_features_do_and_stay_where_these_stay() -> None
 def test_without_batches_statistics_do_not_shift() -> None:
     model = net()
     before = everything_of(model)
-    assert statistics_over(model, []) == {}
+    assert measure_statistics(model, []) == {}
     shift_statistics(model, [], {})
     assert everything_of(model)["state"] == before["state"]

@@ -10,7 +10,7 @@ from torch import nn
 from polyadic.errors import LayerError
 from polyadic.formats import format_named
 from polyadic.schema import Choice, Plan
-from polyadic.surgery import SVD, Tucker2, compress_apart, contracted, decompose_, find_sites, layer_at, rebuild
+from polyadic.surgery import SVD, Tucker2, decompose_, find_layers, layer_at, merge, rebuild, replace_one_by_one
 
 
 class Kinds(nn.Module):
@@ -52,7 +52,7 @@ def test_chains_of_every_kind_become_plain_layers_with_the_same_answers(choices:
     plan = Plan.from_json([{"layer": layer, "format": fmt, "rank": rank} for layer, fmt, rank in choices])
     network = trained(rebuild(seeded(Kinds).double().eval(), plan))
     before = everything_of(network)
-    plain = contracted(network, dense, plan)
+    plain = merge(network, dense, plan)
     x = images(4, dtype=torch.float64)
     torch.testing.assert_close(plain(x), network(x), rtol=0, atol=1e-10)
     assert {n: type(m) for n, m in plain.named_modules()} == {n: type(m) for n, m in dense.named_modules()}
@@ -68,7 +68,7 @@ def test_a_network_of_two_rounds_is_contracted_from_within_and_names_are_kept() 
         x = images(dtype=torch.float64)
         plan = Plan((*decompose_(model, first, x).choices, *decompose_(model, second, x).choices))
         trained(model)
-        plain = contracted(model, dense, plan)
+        plain = merge(model, dense, plan)
         torch.testing.assert_close(plain(x), model(x), rtol=0, atol=1e-10)
         assert [name for name, _ in plain.named_modules(remove_duplicate=False)] == [
             name for name, _ in dense.named_modules(remove_duplicate=False)
@@ -79,7 +79,7 @@ def test_modes_and_gradient_flags_stay() -> None:
     dense, model = net(), net()
     model.body[1].requires_grad_(False)
     plan = decompose_(model, {"body.1": Tucker2((2, 3)), "head": SVD(2)}, images())
-    plain = contracted(model, dense, plan)
+    plain = merge(model, dense, plan)
     assert not any(parameter.requires_grad for parameter in plain.body[1].parameters())
     assert all(parameter.requires_grad for parameter in plain.head.parameters())
     assert not plain.body[1].training
@@ -90,7 +90,7 @@ def test_a_network_that_the_plan_does_not_describe_is_refused() -> None:
     model = net()
     decompose_(model, {"head": SVD(2)}, images())
     with pytest.raises(LayerError, match="layer 'head' is no svd of rank"):
-        contracted(model, net(), Plan((Choice("head", "svd", (3,)),)))
+        merge(model, net(), Plan((Choice("head", "svd", (3,)),)))
 
 
 def test_a_plan_of_two_rounds_is_carried_out_apart() -> None:
@@ -112,7 +112,7 @@ def test_a_plan_of_two_rounds_is_carried_out_apart() -> None:
         specs[choice.layer] = factored.stages
         return factored
 
-    network, kernels = compress_apart(dense, find_sites(dense, x), plan, factorise)
+    network, kernels = replace_one_by_one(dense, find_layers(dense, x), plan, factorise)
     assert set(kernels) == {"body.1", "head", "body.1.1", "head.0"}
     torch.testing.assert_close(network(x), dense(x), rtol=0, atol=1e-10)
     assert [n for n, _ in network.named_modules()] == [n for n, _ in rebuild(net(), plan).named_modules()]

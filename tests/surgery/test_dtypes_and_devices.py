@@ -10,7 +10,6 @@ from nets import images, net
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from polyadic.costing import network_cost
 from polyadic.errors import LayerError, PolyadicError
 from polyadic.formats import FORMATS, format_named
 from polyadic.schema import Choice, Plan
@@ -20,11 +19,12 @@ from polyadic.surgery import (
     Tucker2,
     chain_for,
     check_finite,
-    compress_in_sequence,
     decompose_,
-    find_sites,
+    find_layers,
     layer_at,
+    network_cost,
     rebuild,
+    replace_in_sequence,
 )
 
 FULL = {"stem": CP(18), "body.1": Tucker2((6, 8)), "point": SVD(4), "head": SVD(5)}
@@ -61,7 +61,7 @@ def kinds_of(model: nn.Module) -> set[tuple[torch.dtype, str]]:
 def test_chains_are_of_the_layers_type_and_on_their_device(dtype: torch.dtype, device: str, normed: bool) -> None:
     model, x = moved(dtype, device, normed)
     reference = copy.deepcopy(model).double()(x.double())
-    assert [site.reason for site in find_sites(model, x)] == [None] * 4
+    assert [site.reason for site in find_layers(model, x)] == [None] * 4
     plan = decompose_(model, FULL, x)
     assert len(plan.choices) == 4
     assert kinds_of(model) == {(dtype, device)}
@@ -105,7 +105,7 @@ def test_a_walk_through_the_network_runs_in_any_type(dtype: torch.dtype, device:
         spec = layer_at(model, choice.layer)[2]
         return format_named(choice.format).factorise(kernel, spec, choice.rank, 0, norm)  # type: ignore[arg-type]
 
-    network, kernels = compress_in_sequence(model, find_sites(model, x), PLAN, x, factorised)  # type: ignore[arg-type]
+    network, kernels = replace_in_sequence(model, find_layers(model, x), PLAN, x, factorised)  # type: ignore[arg-type]
     assert kinds_of(network) == {(dtype, device)}
     assert network_cost(network, x).macs < network_cost(model, x).macs
     assert bool(network(x).isfinite().all())
@@ -131,7 +131,7 @@ def test_layers_of_different_types_keep_each_its_own() -> None:
 
 def test_complex_layers_stay() -> None:
     model = nn.Sequential(nn.Linear(3, 3, dtype=torch.complex64))
-    (site,) = find_sites(model, torch.zeros(2, 3, dtype=torch.complex64))
+    (site,) = find_layers(model, torch.zeros(2, 3, dtype=torch.complex64))
     assert site.reason == "a Linear without floating-point weights has nothing to decompose"
 
 
@@ -139,7 +139,7 @@ def test_a_model_without_numbers_is_refused_and_still_rebuilt() -> None:
     with torch.device("meta"):
         model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     with pytest.raises(LayerError, match=r"^'0.weight' is on the meta device and holds no numbers: load"):
-        find_sites(model, images())
+        find_layers(model, images())
     with pytest.raises(LayerError, match="meta device"):
         decompose_(model, {"*": CP(2)}, images())
     with pytest.raises(PolyadicError, match="meta device"):
@@ -155,4 +155,4 @@ def test_a_buffer_on_the_meta_device_is_named_too() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
     model[1].running_mean = torch.empty(4, device="meta")
     with pytest.raises(LayerError, match=r"^'1.running_mean' is on the meta device"):
-        find_sites(model, images())
+        find_layers(model, images())

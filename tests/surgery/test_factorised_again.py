@@ -13,7 +13,7 @@ from torch import nn
 
 from polyadic.errors import LayerError
 from polyadic.schema import Choice, Plan
-from polyadic.surgery import SVD, Tucker2, decompose_, find_sites, plan_stages, rebuild
+from polyadic.surgery import SVD, Tucker2, decompose_, find_layers, plan_stages, rebuild
 
 FIRST = {"body.1": Tucker2((4, 6)), "head": SVD(5)}
 SECOND = {"body.1.1": Tucker2((3, 4)), "head.0": SVD(2), "stem": Tucker2((2, 3))}
@@ -30,7 +30,7 @@ def twice() -> tuple[nn.Module, Plan]:
 def test_the_stages_of_a_chain_are_layers_like_others() -> None:
     model = net().double()
     decompose_(model, FIRST, images(dtype=torch.float64))
-    sites = {site.name: site for site in find_sites(model, images(dtype=torch.float64))}
+    sites = {site.name: site for site in find_layers(model, images(dtype=torch.float64))}
     assert list(sites) == ["stem", "body.1.0", "body.1.1", "body.1.2", "point", "head.0", "head.1"]
     assert {site.reason for site in sites.values()} == {None}
     assert sites["body.1.1"].macs == 4 * 6 * 9 * 36

@@ -5,19 +5,18 @@ import torch
 from nets import READINGS, Functional, Hidden, Net, Own, Tied, Twice, TwoNames, everything_of, images
 from torch import Tensor, nn
 
-from polyadic.costing import network_cost
 from polyadic.errors import LayerError
 from polyadic.models import load_model
 from polyadic.schema import LayerSite
-from polyadic.surgery import find_sites
+from polyadic.surgery import find_layers, network_cost
 
 
 def sites_of(model: nn.Module, example: object = None) -> dict[str, LayerSite]:
-    return {site.name: site for site in find_sites(model, images() if example is None else example)}  # type: ignore[arg-type]
+    return {site.name: site for site in find_layers(model, images() if example is None else example)}  # type: ignore[arg-type]
 
 
 def test_plain_and_nested_layers_are_candidates_in_the_order_of_the_modules() -> None:
-    sites = find_sites(Net(), images())
+    sites = find_layers(Net(), images())
     assert [(site.name, site.kind) for site in sites] == [
         ("stem", "Conv2d"),
         ("body.1", "Conv2d"),
@@ -32,7 +31,7 @@ def test_plain_and_nested_layers_are_candidates_in_the_order_of_the_modules() ->
 
 @pytest.mark.parametrize("batch", [1, 3])
 def test_macs_are_those_of_one_sample_whatever_the_batch(batch: int) -> None:
-    assert sum(site.macs for site in find_sites(Net(), images(batch))) == network_cost(Net(), images(batch)).macs
+    assert sum(site.macs for site in find_layers(Net(), images(batch))) == network_cost(Net(), images(batch)).macs
 
 
 @pytest.mark.parametrize("name", ["resnet20", "digits-cnn"])
@@ -40,7 +39,7 @@ def test_the_macs_of_all_sites_are_those_that_torch_counts(name: str) -> None:
     loaded = load_model(f"polyadic:{name}")
     assert loaded.input_shape is not None
     example = torch.zeros(2, *loaded.input_shape)
-    assert sum(site.macs for site in find_sites(loaded.model, example)) == network_cost(loaded.model, example).macs
+    assert sum(site.macs for site in find_layers(loaded.model, example)) == network_cost(loaded.model, example).macs
 
 
 def test_a_layer_that_is_called_twice_costs_both_calls() -> None:
@@ -161,7 +160,7 @@ def test_layers_with_hooks_stay() -> None:
 
 
 def test_a_model_that_is_one_layer_says_what_to_do() -> None:
-    (site,) = find_sites(nn.Conv2d(3, 3, 3), images())
+    (site,) = find_layers(nn.Conv2d(3, 3, 3), images())
     assert site.reason == "the model itself is this layer: wrap it in nn.Sequential"
 
 
@@ -171,7 +170,7 @@ def test_the_model_is_left_exactly_as_it_was(build: object) -> None:
     model.train()
     next(model.children()).eval()
     before, seed = everything_of(model), torch.get_rng_state()
-    find_sites(model, images())
+    find_layers(model, images())
     assert everything_of(model) == before
     assert torch.equal(torch.get_rng_state(), seed)
     assert torch.is_grad_enabled()
@@ -181,7 +180,7 @@ def test_a_forward_pass_that_fails_is_a_layer_error_and_leaves_the_model() -> No
     model = Net().train()
     before = everything_of(model)
     with pytest.raises(LayerError, match=r"failed on an example input of shape \(2, 4, 12, 12\): RuntimeError"):
-        find_sites(model, torch.zeros(2, 4, 12, 12))
+        find_layers(model, torch.zeros(2, 4, 12, 12))
     assert everything_of(model) == before
 
 

@@ -19,8 +19,8 @@ from polyadic.errors import LayerError
 from polyadic.layers import kernel_of
 from polyadic.models import ZOO
 from polyadic.schema import ConvSpec, keeps_constants
-from polyadic.surgery import CP, Change, decompose_, simplified
-from polyadic.surgery.fold import affine_of, scaled_inputs, scaled_outputs
+from polyadic.surgery import CP, Change, decompose_, fold_and_merge
+from polyadic.surgery.fold import affine_of, scale_inputs, scale_outputs
 
 NORMS = {0: nn.BatchNorm1d, 1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 X = images(dtype=torch.float64)
@@ -75,7 +75,7 @@ def test_a_layer_with_a_norm_in_it_answers_as_both(spec: ConvSpec, before: bool,
     assert expected is not None
     kernel, bias = kernel_of(layer.get_parameter("weight"), spec), layer.get_parameter("bias") if spec.bias else None
     K, b = (
-        scaled_inputs(kernel, bias, spec.groups, scale, shift) if before else scaled_outputs(kernel, bias, scale, shift)
+        scale_inputs(kernel, bias, spec.groups, scale, shift) if before else scale_outputs(kernel, bias, scale, shift)
     )
     whole = dense_layer(ConvSpec(**{**vars(spec), "bias": True}), K, b)
     torch.testing.assert_close(whole(x), expected, rtol=1e-10, atol=1e-10)
@@ -103,7 +103,7 @@ def test_pairs_of_every_kind_are_found_and_folded(case: str) -> None:
     build, shape = PAIRS[case]
     model = unsettled(seeded(lambda: nn.Sequential(*build(), nn.Tanh())))
     x = gaussian(3, *shape)
-    found = simplified(model, x)
+    found = fold_and_merge(model, x)
     assert norms_in(found.model) == 0
     assert all(change.done for change in folds(found.changes))
     assert gap(model, found.model, x) < 1e-10
@@ -183,7 +183,7 @@ LEFT: dict[str, tuple[Callable[[], nn.Module], str]] = {
 def test_what_cannot_be_folded_stays_with_the_reason(case: str) -> None:
     build, words = LEFT[case]
     model = unsettled(seeded(build))
-    found = simplified(model, X)
+    found = fold_and_merge(model, X)
     assert norms_in(found.model) == norms_in(model) == 1
     (change,) = folds(found.left)
     assert words in change.why
@@ -194,22 +194,22 @@ def test_a_norm_before_zeros_that_only_scales_is_folded() -> None:
     model = unsettled(seeded(lambda: nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 3, 3, padding=1), nn.ReLU())))
     model.get_submodule("0").get_parameter("bias").data.zero_()
     model.get_submodule("0").get_buffer("running_mean").zero_()
-    found = simplified(model, X)
+    found = fold_and_merge(model, X)
     assert norms_in(found.model) == 0
     assert gap(model, found.model, X) < 1e-10
 
 
 def test_a_norm_over_tokens_is_left_behind_a_matrix_and_folded_over_features() -> None:
     model = unsettled(nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.ReLU()))
-    assert norms_in(simplified(model, gaussian(2, 4)).model) == 0
-    found = simplified(model, gaussian(2, 5, 4))
+    assert norms_in(fold_and_merge(model, gaussian(2, 4)).model) == 0
+    found = fold_and_merge(model, gaussian(2, 5, 4))
     assert norms_in(found.model) == 1
     assert "its channels are not the outputs of '0'" in found.left[0].why
 
 
 def test_layers_behind_a_norm_stay_in_its_place() -> None:
     model = unsettled(seeded(lambda: nn.Sequential(nn.Conv2d(3, 3, 1), NormAct(3), nn.Conv2d(3, 2, 1))))
-    found = simplified(model, X)
+    found = fold_and_merge(model, X)
     assert norms_in(found.model) == 0
     assert [name for name, _ in found.model.get_submodule("1").named_children()] == ["drop", "act"]
     assert gap(model, found.model, X) < 1e-10
@@ -217,7 +217,7 @@ def test_layers_behind_a_norm_stay_in_its_place() -> None:
 
 def test_a_norm_that_two_layers_share_goes_into_both() -> None:
     model = unsettled(seeded(lambda: Odd(lambda m, x: m.norm(m.conv(x)) * m.norm(m.other(x)))))
-    found = simplified(model, X)
+    found = fold_and_merge(model, X)
     assert folds(found.done)[0].layers == ("conv", "other", "norm")
     assert gap(model, found.model, X) < 1e-10
 
@@ -227,7 +227,7 @@ def test_a_layer_under_weight_norm_becomes_a_plain_one(kind: str) -> None:
     model = unsettled(nn.Sequential(seeded(lambda: weight_normed(kind)), nn.BatchNorm2d(3)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = simplified(model, X)
+        found = fold_and_merge(model, X)
     assert norms_in(found.model) == 0
     assert gap(model, found.model, X) < 1e-10
 
@@ -236,7 +236,7 @@ def test_a_layer_under_weight_norm_becomes_a_plain_one(kind: str) -> None:
 def test_short_types_stay_and_lose_no_more_than_their_digits(dtype: torch.dtype, bound: float) -> None:
     layers = (nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.BatchNorm2d(4))
     model = unsettled(seeded(lambda: nn.Sequential(*layers))).to(dtype)
-    found = simplified(model, X.to(dtype))
+    found = fold_and_merge(model, X.to(dtype))
     assert norms_in(found.model) == 0
     assert {parameter.dtype for parameter in found.model.parameters()} == {dtype}
     assert gap(model.double(), found.model.double(), X) < bound
@@ -247,19 +247,19 @@ def test_weights_that_would_overflow_are_left() -> None:
     model[0].weight.data.fill_(1.0)
     model[1].running_var.zero_()
     model[1].weight.data.fill_(3e4)
-    found = simplified(model, X.half() * 1e-6)
+    found = fold_and_merge(model, X.half() * 1e-6)
     assert "leave the range of torch.float16" in found.left[0].why
 
 
 def test_every_norm_of_a_residual_network_goes_dense_or_factorised() -> None:
     model = unsettled(seeded(lambda: ZOO["resnet20"].build(10)))
     x = gaussian(2, 3, 32, 32)
-    found = simplified(model, x)
+    found = fold_and_merge(model, x)
     assert norms_in(found.model) == 0
     assert gap(model, found.model, x) < 1e-10
     assert {change.layers for change in folds(found.done)} == set(_pairs_by_symbolic_trace(model))
     decompose_(model, {"layer1.*": CP(3)}, x)
-    found = simplified(model, x)
+    found = fold_and_merge(model, x)
     assert norms_in(found.model) == 0
     assert ("layer1.0.conv1.2", "layer1.0.bn1") in {change.layers for change in found.done}
     assert gap(model, found.model, x) < 1e-10
@@ -277,7 +277,7 @@ def test_the_model_is_left_as_it_was_and_the_copy_keeps_its_names() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 5, 1)).double().train()
     model[0].requires_grad_(False)
     before = everything_of(model)
-    found = simplified(model, (X,))
+    found = fold_and_merge(model, (X,))
     assert everything_of(model) == before
     assert not found.model.training
     assert [name for name, _ in found.model.named_modules()] == [name for name, _ in model.named_modules()]
@@ -293,4 +293,4 @@ def test_a_reader_that_cannot_be_watched_is_an_error() -> None:
 
     model = unsettled(seeded(lambda: Odd(lambda m, x: m.norm(y := m.conv(x)) + 5 * hidden(y))))
     with pytest.raises(LayerError, match="cannot be watched"):
-        simplified(model, X)
+        fold_and_merge(model, X)

@@ -15,7 +15,7 @@ from torch import nn
 from polyadic.export import load, read_plan, save
 from polyadic.pipeline import CompressionResult, CompressOptions, compress
 from polyadic.schema import Plan
-from polyadic.surgery import copied
+from polyadic.surgery import copy_model
 
 LAYERS = ("body.1", "head")
 
@@ -64,9 +64,9 @@ def same(model: nn.Module, made: nn.Module) -> None:
 @pytest.mark.parametrize("kept", [(), ("head",)])
 def test_parametrised_layers_are_compressed_saved_and_loaded(way: str, kept: tuple[str, ...], tmp_path: Path) -> None:
     model = computed(way)
-    before = everything_of(copied(model))["state"]
+    before = everything_of(copy_model(model))["state"]
     made = compressed(model, ("tucker2", "svd"), *kept)
-    assert everything_of(copied(model))["state"] == before
+    assert everything_of(copy_model(model))["state"] == before
     assert {choice.layer for choice in made.plan.choices} == {"stem", "body.1", "point", "head"} - set(kept)
     save(made, tmp_path)
     same(load(tmp_path, model=computed(way, seed=3)), made.model)
@@ -77,7 +77,7 @@ def test_parametrised_layers_are_compressed_saved_and_loaded(way: str, kept: tup
 def test_a_network_that_was_compressed_twice_is_loaded_from_the_dense_structure(tmp_path: Path) -> None:
     second, both = twice(net().double())
     save(second, tmp_path / "second")
-    same(load(tmp_path / "second", model=copied(second.dense)), second.model)
+    same(load(tmp_path / "second", model=copy_model(second.dense)), second.model)
     save(both, tmp_path / "both")
     assert Plan.from_json(read_plan(tmp_path / "both")["layers"]) == both.plan
     same(load(tmp_path / "both", model=net(seed=6).double()), second.model)

@@ -16,7 +16,7 @@ from polyadic.surgery import (
     TKDCPD,
     TT,
     FactorCache,
-    Request,
+    LayerConfig,
     SpatialSVD,
     TTMatrix,
     Tucker2,
@@ -145,7 +145,7 @@ def wide() -> nn.Sequential:
     return model.double().eval()
 
 
-def rank_of(model: nn.Module, name: str, request: Request) -> tuple[int, ...]:
+def rank_of(model: nn.Module, name: str, request: LayerConfig) -> tuple[int, ...]:
     plan = decompose_(model, {name: request}, images(dtype=torch.float64))
     return plan.choices[0].rank
 
@@ -159,7 +159,7 @@ def kernel_error(chain: nn.Module, layer: nn.Module) -> float:
     return float((ours - theirs).detach().norm() / theirs.detach().norm())
 
 
-REQUESTS: dict[str, Callable[..., Request]] = {
+REQUESTS: dict[str, Callable[..., LayerConfig]] = {
     "cp-epc": CP,
     "cp4-epc": CP4,
     "tucker2": Tucker2,

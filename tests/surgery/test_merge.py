@@ -14,10 +14,10 @@ from cases import gaussian
 from neighbours import answered, image, layer_of, pairs
 from oracles import dense_layer
 from polyadic.layers import kernel_of
-from polyadic.schema import ConvSpec, chain_macs, chain_params, composed
-from polyadic.surgery import decompose_, simplified
+from polyadic.schema import ConvSpec, chain_macs, chain_params, compose
+from polyadic.surgery import decompose_, fold_and_merge
 from polyadic.surgery.layer_map import CP, SVD, Tucker2
-from polyadic.surgery.merge import Cut, Product, cheapest_cut
+from polyadic.surgery.merge_neighbours import Cut, Product, cheapest_cut
 
 
 def _product_of(layer: nn.Module, spec: ConvSpec) -> Product:
@@ -30,7 +30,7 @@ def _product_of(layer: nn.Module, spec: ConvSpec) -> Product:
 @settings(max_examples=40)
 def test_a_product_answers_as_the_two_layers_do(pair: tuple[ConvSpec, ConvSpec]) -> None:
     first, second = pair
-    assume(not isinstance(composed(first, second), str))
+    assume(not isinstance(compose(first, second), str))
     a, b = layer_of(first, 1), layer_of(second, 3)
     x = image(first)
     expected = answered(nn.Sequential(a, b), x)
@@ -99,7 +99,7 @@ def test_sides_of_neighbouring_chains_become_one_layer() -> None:
     model = seeded(lambda: model).double().eval()
     x = images(dtype=torch.float64)
     decompose_(model, {"0": CP(4), "1": Tucker2((5, 6))}, x)
-    found = simplified(model, x)
+    found = fold_and_merge(model, x)
     assert found.done[0].layers == ("0.2", "1.0")
     assert isinstance(found.model.get_submodule("1.0"), nn.Identity)
     assert _gap(model, found.model, x) < 1e-10
@@ -114,7 +114,7 @@ def test_a_chain_of_too_high_a_rank_becomes_the_layer_again() -> None:
     model = seeded(lambda: nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())).double().eval()
     x = images(dtype=torch.float64)
     decompose_(model, {"0": Tucker2((3, 4))}, x)
-    found = simplified(model, x)
+    found = fold_and_merge(model, x)
     assert [change.layers for change in found.done] == [("0.0", "0.1", "0.2")]
     assert [type(layer) for layer in found.model.modules() if not list(layer.children())].count(nn.Conv2d) == 1
     assert _gap(model, found.model, x) < 1e-10
@@ -124,7 +124,7 @@ def test_linear_layers_merge_where_dropout_alone_is_between() -> None:
     layers = (nn.Linear(12, 9), nn.Dropout(0.5), nn.Linear(9, 10), nn.ReLU(), nn.Linear(10, 4), nn.Linear(4, 10))
     model = seeded(lambda: nn.Sequential(*layers)).double().eval()
     x = gaussian(3, 12)
-    found = simplified(model, x)
+    found = fold_and_merge(model, x)
     assert [change.layers for change in found.done] == [("0", "2")]
     assert [change.layers for change in found.left] == [("4", "5")]
     assert "fewer multiplications" in found.left[0].why
@@ -133,11 +133,11 @@ def test_linear_layers_merge_where_dropout_alone_is_between() -> None:
 
 def test_a_bias_before_zeros_is_left_with_the_reason() -> None:
     model = seeded(lambda: nn.Sequential(nn.Conv2d(3, 30, 1), nn.Conv2d(30, 4, 3, padding=1))).eval()
-    found = simplified(model, images())
+    found = fold_and_merge(model, images())
     assert not found.done
     assert "pads with zeros" in found.left[0].why
     without = nn.Sequential(nn.Conv2d(3, 30, 1, bias=False), nn.Conv2d(30, 4, 3, padding=1)).double().eval()
-    found = simplified(without, images(dtype=torch.float64))
+    found = fold_and_merge(without, images(dtype=torch.float64))
     assert found.done
     assert _gap(without, found.model, images(dtype=torch.float64)) < 1e-10
 
@@ -146,7 +146,7 @@ def test_a_stride_moves_to_the_layer_before() -> None:
     layers = (nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 40, 1, stride=2), nn.ReLU())
     model = seeded(lambda: nn.Sequential(*layers)).double().eval()
     x = images(dtype=torch.float64)
-    found = simplified(model, x)
+    found = fold_and_merge(model, x)
     assert [change.what for change in found.done] == ["stride moved forward"]
     assert found.model.get_submodule("0").stride == (2, 2)
     assert _gap(model, found.model, x) < 1e-10
@@ -169,7 +169,7 @@ class Loop(nn.Module):
 
 def test_layers_that_always_run_one_after_the_other_merge_in_a_loop() -> None:
     model, x = seeded(Loop).double().eval(), images(dtype=torch.float64)
-    found = simplified(model, x)
+    found = fold_and_merge(model, x)
     assert [change.layers for change in found.done] == [("wide", "narrow")]
     assert _gap(model, found.model, x) < 1e-10
 

@@ -22,14 +22,14 @@ from polyadic.surgery import (
     SVD,
     SequentialOptions,
     Tucker2,
-    compress_in_sequence,
-    copied,
+    copy_model,
     decompose_,
-    find_sites,
+    find_layers,
     input_norms,
     layer_at,
     plan_stages,
     rebuild,
+    replace_in_sequence,
 )
 
 every_way = pytest.mark.parametrize("way", WAYS)
@@ -44,7 +44,7 @@ def factorise_for(model: nn.Module) -> Callable[[Choice, Tensor, InputNorm | Non
 
 @every_way
 def test_the_sites_are_those_of_the_plain_network(way: str) -> None:
-    assert find_sites(computed(way), doubles()) == find_sites(plain(), doubles())
+    assert find_layers(computed(way), doubles()) == find_layers(plain(), doubles())
     assert [site.kind for site in sites_of(computed(way)).values()] == ["Conv2d", "Conv2d", "Linear"]
 
 
@@ -53,7 +53,7 @@ def test_the_sites_are_those_of_the_plain_network(way: str) -> None:
 def test_finding_and_reading_layers_leaves_the_model_as_it_was(way: str, training: bool) -> None:
     model = computed(way).train(training)
     before, seed = everything_of(model), torch.get_rng_state()
-    find_sites(model, doubles())
+    find_layers(model, doubles())
     for name in ("1", "5"):
         layer_at(model, name)
     assert everything_of(model) == before
@@ -75,7 +75,7 @@ def test_the_kernel_is_what_the_layer_multiplies_by(way: str) -> None:
 @pytest.mark.parametrize("training", [False, True])
 def test_at_full_rank_the_network_is_the_dense_one(way: str, training: bool) -> None:
     model = computed(way).train(training)
-    dense = copied(model).eval()(doubles())
+    dense = copy_model(model).eval()(doubles())
     plan = decompose_(model, FULL, doubles())
     assert [choice.layer for choice in plan.choices] == ["1", "5"]
     torch.testing.assert_close(model.eval()(doubles()), dense, rtol=0, atol=1e-10)
@@ -94,8 +94,8 @@ def test_weights_that_changed_since_the_last_forward_pass_count(way: str) -> Non
         model(doubles())
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.ones_like(parameter))
-    dense = copied(model)(doubles())
-    chains = copied(model)
+    dense = copy_model(model)(doubles())
+    chains = copy_model(model)
     with parametrize.cached():
         model(doubles())
         with torch.no_grad():
@@ -146,9 +146,9 @@ def test_a_walk_through_the_network_takes_them_too(way: str, options: dict[str, 
     model = computed(way).eval()
     x = doubles(6)
     plan = Plan((Choice("1", "tucker2", (6, 8)), Choice("5", "svd", (5,))))
-    sites = find_sites(model, x)
+    sites = find_layers(model, x)
     before = everything_of(model)
-    network, kernels = compress_in_sequence(
+    network, kernels = replace_in_sequence(
         model, sites, plan, x, factorise_for(model), SequentialOptions(**options, ridge=1e-9, refit_ridge=1e-9)
     )
     assert set(kernels) == {"1", "5"}
@@ -161,12 +161,12 @@ def test_a_walk_through_the_network_takes_them_too(way: str, options: dict[str, 
 def test_those_that_stay_dense_stay_as_they_are(way: str) -> None:
     model = computed(way).eval()
     x = doubles(6)
-    sites, plan = find_sites(model, x), Plan((Choice("0", "svd", (1,)), Choice("1", "tucker2", (1, 1))))
-    network, _ = compress_in_sequence(model, sites, plan, x, factorise_for(model))
+    sites, plan = find_layers(model, x), Plan((Choice("0", "svd", (1,)), Choice("1", "tucker2", (1, 1))))
+    network, _ = replace_in_sequence(model, sites, plan, x, factorise_for(model))
     kept, dense = network.get_submodule("5").state_dict(), model[5].state_dict()
     assert kept.keys() == dense.keys()
     assert all(torch.equal(kept[name], dense[name]) for name in dense)
-    rebuilt = rebuild(copied(model), plan)
+    rebuilt = rebuild(copy_model(model), plan)
     rebuilt.load_state_dict(network.state_dict())
     assert torch.equal(rebuilt(x), network(x))
 
@@ -176,7 +176,7 @@ def test_a_copy_is_made_whatever_was_computed_before(way: str) -> None:
     model = computed(way).eval()
     expected = model(doubles())  # the older hooks leave a tensor of the graph behind, which copy.deepcopy refuses
     before = everything_of(model)
-    twin = copied(model)
+    twin = copy_model(model)
     assert everything_of(model) == before
     assert torch.equal(twin(doubles()), expected)
     with torch.no_grad():
@@ -190,9 +190,9 @@ def test_a_copy_is_made_of_sequences_under_the_older_weight_norm_too() -> None:
     old_weight_normed(lstm, "weight_hh_l0")
     model, x = nn.Sequential(lstm), torch.ones(2, 5, 3, dtype=torch.float64)
     expected = model(x)[0]
-    assert torch.equal(copied(model)(x)[0], expected)
+    assert torch.equal(copy_model(model)(x)[0], expected)
     assert not lstm.weight_hh_l0.is_leaf
-    (site,) = find_sites(model, x)
+    (site,) = find_layers(model, x)
     assert site.reason == "LSTM is neither a convolution nor a fully connected layer"
 
 
@@ -207,5 +207,5 @@ def test_modules_of_which_all_weights_are_parametrised_are_named() -> None:
 
     model = nn.Sequential(Attention())
     parametrize.register_parametrization(model[0], "queries", Squashed())
-    (site,) = find_sites(model, torch.ones(2, 3))
+    (site,) = find_layers(model, torch.ones(2, 3))
     assert (site.kind, site.reason) == ("Attention", "Attention is neither a convolution nor a fully connected layer")

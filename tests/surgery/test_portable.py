@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from cases import gaussian
 from polyadic.formats import FORMATS
 from polyadic.schema import Choice, Plan
-from polyadic.surgery import chain_for, find_sites, layer_at, put, rebuild
+from polyadic.surgery import chain_for, find_layers, layer_at, rebuild, replace_layer
 
 
 class Small(nn.Module):
@@ -49,11 +49,11 @@ def factorised(request: pytest.FixtureRequest) -> tuple[nn.Module, Plan]:
     model, name = small(), request.param
     fmt = FORMATS[name]
     choices = []
-    for site in find_sites(model, example()):
+    for site in find_layers(model, example()):
         layer, kernel, spec = layer_at(model, site.name)
         if fmt.refuses(spec) is None:
             rank = tuple(min(2, most) for most in fmt.largest_rank(spec))
-            put(model, site, chain_for(layer, fmt.factorise(kernel.detach(), spec, rank)))
+            replace_layer(model, site, chain_for(layer, fmt.factorise(kernel.detach(), spec, rank)))
             choices.append(Choice(site.name, name, rank))
     assert choices
     return model, Plan(tuple(choices))

@@ -17,19 +17,19 @@ from polyadic.surgery import (
     Tucker2,
     chain_for,
     decompose_,
-    find_sites,
+    find_layers,
     layer_at,
     plan_stages,
-    put,
     rebuild,
-    swapped,
+    replace_layer,
+    swap_layer,
 )
 
 REQUESTS = {"stem": CP(4), "body.1": Tucker2((3, 4)), "point": SVD(2), "head": SVD(3)}
 
 
 def site_named(model: nn.Module, name: str) -> LayerSite:
-    return next(site for site in find_sites(model, images()) if site.name == name)
+    return next(site for site in find_layers(model, images()) if site.name == name)
 
 
 def chain_of(model: nn.Module, name: str, fmt: str = "cp-epc", rank: tuple[int, ...] = (2,)) -> nn.Sequential:
@@ -52,7 +52,7 @@ def test_a_chain_takes_over_dtype_mode_gradient_flag_and_bias() -> None:
 def test_put_replaces_at_every_name() -> None:
     model = seeded(TwoNames).eval()
     chain = chain_of(model, "first")
-    put(model, site_named(model, "first"), chain)
+    replace_layer(model, site_named(model, "first"), chain)
     assert model.first is chain
     assert model.inner["again"] is chain
     x = images()
@@ -62,7 +62,7 @@ def test_put_replaces_at_every_name() -> None:
 def test_a_shared_layer_is_replaced_in_both_calls() -> None:
     model = seeded(Twice).eval()
     chain = chain_of(model, "conv")
-    put(model, site_named(model, "conv"), chain)
+    replace_layer(model, site_named(model, "conv"), chain)
     x = images()
     assert torch.equal(model(x), chain(torch.nn.functional.avg_pool2d(chain(x), 2)))
 
@@ -71,11 +71,11 @@ def test_a_shared_layer_is_replaced_in_both_calls() -> None:
 @pytest.mark.parametrize("fails", [False, True])
 def test_swapped_gives_the_layer_back(build: type[nn.Module], fails: bool) -> None:
     model = seeded(build).eval()
-    site = find_sites(model, images())[0]
-    before, chain, x = everything_of(model), chain_of(model, find_sites(model, images())[0].name), images()
+    site = find_layers(model, images())[0]
+    before, chain, x = everything_of(model), chain_of(model, find_layers(model, images())[0].name), images()
     dense = model(x)
     try:
-        with swapped(model, site, chain):
+        with swap_layer(model, site, chain):
             assert all(model.get_submodule(name) is chain for name in (site.name, *site.aliases))
             assert not torch.equal(model(x), dense)
             if fails:
@@ -90,7 +90,7 @@ def test_a_swap_that_cannot_be_carried_out_leaves_the_model() -> None:
     model = seeded(TwoNames).eval()
     before = everything_of(model)
     wrong = LayerSite("first", "Conv2d", None, aliases=("nowhere.at_all",))
-    with pytest.raises(AttributeError), swapped(model, wrong, nn.Identity()):
+    with pytest.raises(AttributeError), swap_layer(model, wrong, nn.Identity()):
         pass
     assert model.first is not None
     assert everything_of(model)["modules"] == before["modules"]

@@ -11,10 +11,9 @@ import torch.nn.functional as F
 from nets import Tied, images, seeded
 from torch import Tensor, nn
 
-from polyadic.costing import network_cost
 from polyadic.errors import LayerError
 from polyadic.schema import LayerSite
-from polyadic.surgery import SVD, Tucker2, decompose_, find_sites, rebuild
+from polyadic.surgery import SVD, Tucker2, decompose_, find_layers, network_cost, rebuild
 
 
 def conv() -> nn.Conv2d:
@@ -92,7 +91,7 @@ def doubles(count: int = 2) -> Tensor:
 
 
 def sites_of(model: nn.Module) -> dict[str, LayerSite]:
-    return {site.name: site for site in find_sites(model, doubles())}
+    return {site.name: site for site in find_layers(model, doubles())}
 
 
 @pytest.mark.parametrize("way", SHARED)
@@ -143,7 +142,7 @@ def test_a_classifier_that_is_tied_to_an_embedding_stays() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.head(self.inner(self.words(x)))  # type: ignore[no-any-return]
 
-    sites = find_sites(Words(), torch.zeros(2, 5, dtype=torch.int64))
+    sites = find_layers(Words(), torch.zeros(2, 5, dtype=torch.int64))
     assert {site.name: site.reason for site in sites} == {
         "words": "Embedding is neither a convolution nor a fully connected layer",
         "inner": None,

@@ -14,9 +14,16 @@ from polyadic.errors import DecompositionError, LayerError
 from polyadic.formats import FactoredKernel, format_named
 from polyadic.models import ResNetCifar
 from polyadic.schema import Choice, Plan
-from polyadic.surgery import SequentialOptions, compress_apart, compress_in_sequence, find_sites, input_norms, layer_at
-from polyadic.surgery.lockstep import lockstep
-from polyadic.surgery.surroundings import Numbering
+from polyadic.surgery import (
+    SequentialOptions,
+    find_layers,
+    input_norms,
+    layer_at,
+    replace_in_sequence,
+    replace_one_by_one,
+)
+from polyadic.surgery.following_ops import Numbering
+from polyadic.surgery.lockstep import run_in_lockstep
 
 Factorise = Callable[[Choice, Tensor, InputNorm | None], FactoredKernel]
 
@@ -38,8 +45,8 @@ NET_PLAN = plan_of(
 
 
 def walked(model: nn.Module, plan: Plan, x: Tensor, **options: Any) -> nn.Module:
-    sites = find_sites(model, x[:1])
-    return compress_in_sequence(model, sites, plan, x, factorise_for(model), SequentialOptions(**options))[0]
+    sites = find_layers(model, x[:1])
+    return replace_in_sequence(model, sites, plan, x, factorise_for(model), SequentialOptions(**options))[0]
 
 
 def lost(model: nn.Module, dense: nn.Module, x: Tensor) -> float:
@@ -124,7 +131,7 @@ def test_without_refit_each_kernel_is_that_of_two_networks_run_one_after_the_oth
         return factorise_for(model)(choice, kernel, norm)
 
     options = SequentialOptions(refit=False, ridge=0.2)
-    network, _ = compress_in_sequence(model, find_sites(model, x[:1]), plan, x, watching, options)
+    network, _ = replace_in_sequence(model, find_layers(model, x[:1]), plan, x, watching, options)
     y, _ = reached(network, "body.1.0", x)
     _, t = reached(model, "body.1", x)
     rows = nn.functional.unfold(y, 3, padding=1, stride=2).transpose(1, 2).reshape(-1, 54)
@@ -151,15 +158,15 @@ def test_it_loses_less_than_layers_compressed_apart_on_images_it_has_not_seen() 
     model, x, unseen = blocks(), small(16).double(), small(16, seed=9).double()
     names = [f"layer{g}.{j}.conv{c}" for g in (1, 2, 3) for j in range(1) for c in (1, 2)]
     plan = plan_of(*((name, "tucker2", (8, 8)) for name in names))
-    sites = find_sites(model, x[:1])
-    apart, _ = compress_apart(model, sites, plan, factorise_for(model))
+    sites = find_layers(model, x[:1])
+    apart, _ = replace_one_by_one(model, sites, plan, factorise_for(model))
     assert lost(walked(model, plan, x), model, unseen) < 0.8 * lost(apart, model, unseen)
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_single_image_does_no_harm(count: int) -> None:
     model, unseen = net().double(), images(8, seed=3).double()
-    apart, _ = compress_apart(model, find_sites(model, unseen[:1]), NET_PLAN, factorise_for(model))
+    apart, _ = replace_one_by_one(model, find_layers(model, unseen[:1]), NET_PLAN, factorise_for(model))
     assert lost(walked(model, NET_PLAN, images(count).double()), model, unseen) < 1.2 * lost(apart, model, unseen)
 
 
@@ -174,7 +181,7 @@ def test_channels_that_never_vary_are_no_obstacle() -> None:
 def test_the_reported_error_is_that_of_the_chain_towards_the_dense_output() -> None:
     model, x = net().double(), images(8).double()
     plan = plan_of(("body.1", "tucker2", (3, 4)))
-    network, kernels = compress_in_sequence(model, find_sites(model, x[:1]), plan, x, factorise_for(model))
+    network, kernels = replace_in_sequence(model, find_layers(model, x[:1]), plan, x, factorise_for(model))
     t, made = (reached(m, "body.1", x)[1] for m in (model, network))
     expected = float((made - t).norm() / (t - t.mean((0, 2, 3), keepdim=True)).norm())
     assert kernels["body.1"].weighted_error == pytest.approx(expected, rel=1e-6)
@@ -217,7 +224,7 @@ def test_patches_that_are_too_large_leave_the_kernel_and_are_refitted_all_the_sa
         return factorise_for(model)(choice, given, norm)
 
     options = SequentialOptions(largest_patch=largest)
-    network, _ = compress_in_sequence(model, find_sites(model, x[:1]), plan, x, watching, options)
+    network, _ = replace_in_sequence(model, find_layers(model, x[:1]), plan, x, watching, options)
     ((given, norm),) = seen
     torch.testing.assert_close(given, kernel, rtol=1e-6, atol=1e-8)
     assert set(norm.roots() if norm is not None else {}) == modes
@@ -292,9 +299,9 @@ def test_both_halves_of_a_pass_are_the_networks_themselves() -> None:
         other.weight.mul_(0.5)
     shift = torch.arange(8.0).double()
     outputs: list[Tensor] = []
-    sites = [site for site in find_sites(model, x[:1]) if site.name == "body.1"]
+    sites = [site for site in find_layers(model, x[:1]) if site.name == "body.1"]
     hook = model.register_forward_hook(lambda _, __, out: outputs.append(out))
-    lockstep(model, sites, x, lambda *_: (other, shift), Numbering(lambda *_: None))
+    run_in_lockstep(model, sites, x, lambda *_: (other, shift), Numbering(lambda *_: None))
     hook.remove()
     dense = model(x)
     with torch.no_grad():

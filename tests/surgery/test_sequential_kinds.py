@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from polyadic.formats import format_named, rank_for
 from polyadic.schema import Choice, Plan
-from polyadic.surgery import compress_apart, compress_in_sequence, find_sites, input_norms, layer_at
+from polyadic.surgery import find_layers, input_norms, layer_at, replace_in_sequence, replace_one_by_one
 
 
 def mixed() -> nn.Module:
@@ -55,14 +55,14 @@ def plan_for(model: nn.Module, names: dict[str, str], ratio: float) -> Plan:
 def test_in_sequence_less_is_lost_than_apart(names: dict[str, str]) -> None:
     model = seeded(mixed).double().eval()
     x, unseen = smooth(200, 1), smooth(100, 2)
-    sites = find_sites(model, x[:2])
+    sites = find_layers(model, x[:2])
     plan = plan_for(model, names, 1.3)
 
     def factorise(choice: Choice, kernel: Tensor, norm: object) -> object:
         return format_named(choice.format).factorise(kernel, layer_at(model, choice.layer)[2], choice.rank, 0, norm)
 
-    apart, _ = compress_apart(model, sites, plan, factorise)
-    walked, kernels = compress_in_sequence(model, sites, plan, x, factorise)
+    apart, _ = replace_one_by_one(model, sites, plan, factorise)
+    walked, kernels = replace_in_sequence(model, sites, plan, x, factorise)
     assert set(kernels) == set(names)
     with torch.no_grad():
         wanted = model(unseen)
@@ -78,7 +78,7 @@ def test_a_chain_that_is_not_refitted_has_no_mean_error() -> None:
     def factorise(choice: Choice, kernel: Tensor, norm: object) -> object:
         return format_named(choice.format).factorise(kernel, layer_at(model, choice.layer)[2], choice.rank, 0, norm)
 
-    walked, _ = compress_in_sequence(model, find_sites(model, x[:2]), plan, x, factorise)
+    walked, _ = replace_in_sequence(model, find_layers(model, x[:2]), plan, x, factorise)
     with torch.no_grad():
         error = walked[:3](x) - model[:3](x)
     assert float(error.norm()) > 0.01

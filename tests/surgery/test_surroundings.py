@@ -8,7 +8,7 @@ from nets import everything_of, images, net, seeded
 from torch import Tensor, nn
 
 from polyadic.models import ResNetCifar
-from polyadic.surgery.surroundings import Numbering, Surroundings, surroundings_of
+from polyadic.surgery.following_ops import FollowingOps, Numbering, find_following_ops
 
 
 class Block(nn.Module):
@@ -71,15 +71,15 @@ ENDS: dict[str, tuple[Callable[[Block, Tensor], Tensor], str | None, int | None]
 def test_what_follows_a_layer_is_found(kind: str) -> None:
     ends, norm, partner = ENDS[kind]
     model = seeded(lambda: Block(ends)).eval()
-    found, _ = surroundings_of(model, ["stem", "conv"], images(1))
+    found, _ = find_following_ops(model, ["stem", "conv"], images(1))
     assert (found["conv"].norm, found["conv"].partner) == (norm, partner)
-    assert found["stem"] == Surroundings(None, None, 0)
+    assert found["stem"] == FollowingOps(None, None, 0)
 
 
 def test_a_residual_network_has_a_norm_after_every_layer_and_a_repairable_sum_in_every_plain_block() -> None:
     model = seeded(lambda: ResNetCifar(20)).eval()
     layers = [f"layer{g}.{j}.conv{c}" for g in (1, 2, 3) for j in range(3) for c in (1, 2)]
-    found, largest = surroundings_of(model, layers, torch.zeros(1, 3, 32, 32))
+    found, largest = find_following_ops(model, layers, torch.zeros(1, 3, 32, 32))
     assert [found[layer].norm for layer in layers] == [layer.replace("conv", "bn") for layer in layers]
     repairable = {layer for layer in layers if found[layer].partner is not None}
     assert repairable == {layer for layer in layers if layer.endswith("conv2")} - {"layer2.0.conv2", "layer3.0.conv2"}
@@ -88,8 +88,8 @@ def test_a_residual_network_has_a_norm_after_every_layer_and_a_repairable_sum_in
 
 def test_a_batch_norm_over_tokens_is_no_place_for_the_bias_of_a_matrix() -> None:
     model = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, 5), nn.BatchNorm1d(5)).eval()
-    assert surroundings_of(model, ["0"], torch.ones(2, 4))[0]["0"].norm == "1"
-    assert surroundings_of(model, ["0"], torch.ones(2, 5, 4))[0]["0"].norm is None
+    assert find_following_ops(model, ["0"], torch.ones(2, 4))[0]["0"].norm == "1"
+    assert find_following_ops(model, ["0"], torch.ones(2, 5, 4))[0]["0"].norm is None
 
 
 def test_layers_that_run_twice_or_never_are_left_out() -> None:
@@ -97,13 +97,13 @@ def test_layers_that_run_twice_or_never_are_left_out() -> None:
     model = nn.Sequential(conv, nn.ReLU(), conv)
     model.register_module("spare", nn.Identity())
     model.forward = lambda x: conv(torch.relu(conv(x)))  # type: ignore[method-assign]
-    assert surroundings_of(model, ["0", "spare"], images(1))[0] == {}
+    assert find_following_ops(model, ["0", "spare"], images(1))[0] == {}
 
 
 def test_the_model_is_left_as_it_was() -> None:
     model = net()
     before = everything_of(model)
-    surroundings_of(model, ["stem", "point"], images(1))
+    find_following_ops(model, ["stem", "point"], images(1))
     assert everything_of(model) == before
 
 

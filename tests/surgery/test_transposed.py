@@ -12,10 +12,9 @@ from nets import images, seeded
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
-from polyadic.costing import network_cost
 from polyadic.formats import FORMATS
 from polyadic.schema import LayerSite
-from polyadic.surgery import Tucker2, chain_for, decompose_, find_sites, layer_at, rebuild, swapped
+from polyadic.surgery import Tucker2, chain_for, decompose_, find_layers, layer_at, network_cost, rebuild, swap_layer
 
 
 class Decoder(nn.Module):
@@ -42,7 +41,7 @@ def doubles(count: int = 2) -> Tensor:
 
 
 def sites_of(model: nn.Module) -> dict[str, LayerSite]:
-    return {site.name: site for site in find_sites(model, doubles())}
+    return {site.name: site for site in find_layers(model, doubles())}
 
 
 TRANSPOSED = [spec for name in ("up", "grouped", "point") if (spec := layer_at(decoder(), name)[2]).transposed]
@@ -84,11 +83,11 @@ def test_at_full_rank_the_network_is_the_dense_one(name: str, norm: Any) -> None
         for layer in (model.up, model.grouped, model.point):
             norm(layer)
     dense = model(doubles()).detach()
-    for site in find_sites(model, doubles()):
+    for site in find_layers(model, doubles()):
         layer, kernel, spec = layer_at(model, site.name)
         if spec.transposed and fmt.refuses(spec) is None:
             chain = chain_for(layer, fmt.factorise(kernel.detach(), spec, fmt.largest_rank(spec)))
-            with swapped(model, site, chain):
+            with swap_layer(model, site, chain):
                 torch.testing.assert_close(model(doubles()).detach(), dense, rtol=0, atol=1e-8)
 
 

@@ -17,7 +17,7 @@ from polyadic.surgery import (
     SVD,
     Tucker2,
     decompose_,
-    find_sites,
+    find_layers,
     layer_at,
     rebuild,
 )
@@ -58,7 +58,7 @@ def test_a_parametrisation_that_raises_is_refused(name: str) -> None:
 def test_a_subclass_with_a_forward_pass_of_its_own_is_refused_parametrised_or_not() -> None:
     model = nn.Sequential(Own(3, 3, 3)).double()
     weight_norm(model[0])
-    (site,) = find_sites(model, doubles())
+    (site,) = find_layers(model, doubles())
     assert site.reason == "Own is a subclass with a forward pass of its own"
     assert site.kind == "Own"
 
@@ -72,7 +72,7 @@ class Scaled(nn.Conv2d):
 
 
 def test_weight_standardisation_in_the_forward_pass_is_refused() -> None:
-    (site,) = find_sites(nn.Sequential(Scaled(3, 3, 3)).double(), doubles())
+    (site,) = find_layers(nn.Sequential(Scaled(3, 3, 3)).double(), doubles())
     assert site.reason == "Scaled is a subclass with a forward pass of its own"
 
 
@@ -81,7 +81,7 @@ def test_weight_standardisation_in_the_forward_pass_is_refused() -> None:
 def test_further_hooks_are_refused_as_on_any_layer(kind: str, where: str) -> None:
     model = weight_normed(kind)
     getattr(model[0], f"register_{where}_hook")(lambda *_: None)  # type: ignore[index]
-    sites = {site.name: site for site in find_sites(model, images())}
+    sites = {site.name: site for site in find_layers(model, images())}
     assert sites["0"].reason == "it carries hooks that a replacement would lose"
     assert sites["1"].reason is None
 
@@ -108,7 +108,7 @@ def test_layers_that_share_what_computes_their_weight_stay(way: str) -> None:
     else:
         name = {"old weight norm": "weight_v", "pruned": "weight_orig"}[way]
         setattr(model[1], name, getattr(model[0], name))
-    reasons = [site.reason for site in find_sites(model, torch.zeros(2, 3, dtype=torch.float64))]
+    reasons = [site.reason for site in find_layers(model, torch.zeros(2, 3, dtype=torch.float64))]
     assert reasons == ["it shares its weight with 1", "it shares its weight with 0", None]
 
 
@@ -117,7 +117,7 @@ def test_a_parametrisation_of_two_layers_ties_them() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)).double()
     for layer in model:
         parametrize.register_parametrization(layer, "weight", shared)
-    reasons = [site.reason for site in find_sites(model, torch.zeros(2, 3, dtype=torch.float64))]
+    reasons = [site.reason for site in find_layers(model, torch.zeros(2, 3, dtype=torch.float64))]
     assert reasons == ["it shares its weight with 1", "it shares its weight with 0"]
 
 
@@ -136,7 +136,7 @@ def test_layers_inside_a_parametrisation_are_part_of_the_layer_around_them() -> 
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2)).double()
     parametrize.register_parametrization(model[0], "weight", Hyper(nn.Linear(3, 3).double()))
     x = torch.randn(4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    assert [(site.name, site.reason) for site in find_sites(model, x)] == [("0", None), ("1", None)]
+    assert [(site.name, site.reason) for site in find_layers(model, x)] == [("0", None), ("1", None)]
     dense = model(x)
     decompose_(model, {"*": SVD(2), "0": SVD(3)}, x)
     torch.testing.assert_close(model(x), dense, rtol=0, atol=1e-10)
@@ -145,7 +145,7 @@ def test_layers_inside_a_parametrisation_are_part_of_the_layer_around_them() -> 
 def test_a_layer_that_serves_inside_and_outside_a_parametrisation_stays() -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2)).double()
     parametrize.register_parametrization(model[1], "weight", Hyper(model[0]))  # type: ignore[arg-type]
-    sites = {site.name: site for site in find_sites(model, torch.zeros(2, 3, dtype=torch.float64))}
+    sites = {site.name: site for site in find_layers(model, torch.zeros(2, 3, dtype=torch.float64))}
     assert "shares its weight" in str(sites["0"].reason)
     assert "shares its weight" in str(sites["1"].reason)
 
@@ -153,7 +153,7 @@ def test_a_layer_that_serves_inside_and_outside_a_parametrisation_stays() -> Non
 def test_norms_of_other_modules_are_parametrised_without_being_layers() -> None:
     model = nn.Sequential(nn.Conv2d(3, 3, 3), nn.BatchNorm2d(3)).double()
     parametrize.register_parametrization(model[1], "weight", Squashed())
-    assert [site.name for site in find_sites(model, doubles())] == ["0"]
+    assert [site.name for site in find_layers(model, doubles())] == ["0"]
 
 
 def test_a_layer_under_two_names_may_be_parametrised() -> None:
@@ -161,7 +161,7 @@ def test_a_layer_under_two_names_may_be_parametrised() -> None:
     weight_norm(conv)
     model = nn.Sequential(conv, nn.ReLU(), conv)
     other, dense = copy.deepcopy(model), model(doubles())
-    (site,) = find_sites(model, doubles())
+    (site,) = find_layers(model, doubles())
     assert (site.name, site.aliases, site.reason) == ("0", ("2",), None)
     plan = decompose_(model, {"0": Tucker2((3, 3))}, doubles())
     assert model[0] is model[2]
@@ -224,7 +224,7 @@ def test_a_subclass_that_changes_nothing_is_the_layer_that_it_inherits_from(norm
 
 def test_a_subclass_that_changes_something_is_named_with_it() -> None:
     model = nn.Sequential(Frozen(3, 3, 3), nn.Flatten(), Halved(300, 2)).double()
-    assert [site.reason for site in find_sites(model, doubles())] == [
+    assert [site.reason for site in find_layers(model, doubles())] == [
         "Frozen is a subclass with train of its own",
         "Halved is a subclass with weight of its own",
     ]

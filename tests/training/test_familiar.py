@@ -9,11 +9,11 @@ import torch
 from corners import SmallNet
 from torch import Tensor, nn
 
-import polyadic.training.familiar as familiar
+import polyadic.training.seen_before as familiar
 import polyadic.training.task as task_module
 from polyadic.data import ImageData, ImageSet
 from polyadic.training import Execution, FinetuneOptions, ImageTask
-from polyadic.training.familiar import is_familiar
+from polyadic.training.seen_before import has_seen
 
 
 class Memory(nn.Module):
@@ -44,15 +44,15 @@ def few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_among_few_images_nothing_can_be_told(data: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
     model = Memory(data, data.train, data.held_out)
-    assert is_familiar(model, data, Execution())
+    assert has_seen(model, data, Execution())
     monkeypatch.setattr(familiar, "FEWEST", len(data.held_out) + 1)
-    assert not is_familiar(model, data, Execution())
+    assert not has_seen(model, data, Execution())
 
 
 def test_a_network_that_knows_training_images_better_has_not_seen_the_others(data: ImageData) -> None:
-    assert not is_familiar(Memory(data, data.train), data, Execution())
-    assert is_familiar(Memory(data, data.train, data.held_out), data, Execution())
-    assert is_familiar(Memory(data), data, Execution()), "one that has learnt nothing is as good on both"
+    assert not has_seen(Memory(data, data.train), data, Execution())
+    assert has_seen(Memory(data, data.train, data.held_out), data, Execution())
+    assert has_seen(Memory(data), data, Execution()), "one that has learnt nothing is as good on both"
 
 
 @pytest.mark.parametrize("seen", [True, False])

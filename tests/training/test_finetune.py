@@ -19,13 +19,13 @@ from polyadic.training import (
     EpochRecord,
     Execution,
     FinetuneOptions,
-    StopReason,
+    FinetuneStop,
     evaluate,
     finetune,
 )
 from polyadic.training.evaluate import Score
-from polyadic.training.progress import Progress
 from polyadic.training.snapshot import capture
+from polyadic.training.state import TrainingState
 from polyadic.training.trainer import shuffled_batches
 
 FAST = FinetuneOptions(
@@ -50,7 +50,7 @@ def test_training_learns_and_the_report_is_true(net: SmallNet, data: ImageData) 
     assert report.best.value > report.start.value + 0.2
     assert (measured.value, measured.loss) == (report.best.value, report.best.loss)
     assert report.history[report.best_epoch - 1].score == report.best.value
-    assert report.stop is StopReason.COMPLETED
+    assert report.stop is FinetuneStop.COMPLETED
     assert [record.epoch for record in report.history] == [1, 2, 3, 4, 5]
     assert report.seconds >= sum(record.seconds for record in report.history)
     assert not any(module.training for module in net.modules())
@@ -77,7 +77,7 @@ def test_a_handicap_lets_a_trained_state_take_the_place_of_the_start(net: SmallN
         return Score(right / 100, torch.arange(100) < right, loss=1.0)
 
     def best_epoch(handicap: float) -> int:
-        progress = Progress(scored(90), scored(90), capture(changing))
+        progress = TrainingState(scored(90), scored(90), capture(changing))
         for right in (85, 88, 87, 89):
             progress.finish_epoch(scored(right), changing, replace(FAST, epochs=4, handicap=handicap))
         return progress.best_epoch
@@ -86,8 +86,8 @@ def test_a_handicap_lets_a_trained_state_take_the_place_of_the_start(net: SmallN
     assert best_epoch(0.005) == 0
     assert best_epoch(0.015) == 4
     assert best_epoch(0.025) == 4
-    assert Progress(scored(90), scored(90), capture(changing)).best_epoch == 0
-    progress = Progress(scored(90), scored(90), capture(changing))
+    assert TrainingState(scored(90), scored(90), capture(changing)).best_epoch == 0
+    progress = TrainingState(scored(90), scored(90), capture(changing))
     for right in (88, 87):
         progress.finish_epoch(scored(right), changing, replace(FAST, handicap=0.03))
     assert (progress.best_epoch, progress.best.value) == (1, 0.88)
@@ -97,7 +97,7 @@ def test_divergence_restores_the_best_and_says_so(net: SmallNet, data: ImageData
     """At a rate of 1e6 the run is tried once more at a tenth, then stops with the starting weights, bit for bit."""
     before = weights(net)
     report = finetune(net, data, replace(FAST, learning_rate=1e6))
-    assert report.stop is StopReason.DIVERGED
+    assert report.stop is FinetuneStop.DIVERGED
     assert [record.diverged for record in report.history] == [True, True]
     assert [record.learning_rate for record in report.history] == pytest.approx([1e6, 1e5])
     assert report.best_epoch == 0
@@ -108,7 +108,7 @@ def test_a_retry_at_a_lower_rate_can_succeed(net: SmallNet, data: ImageData) -> 
     """Enough retries bring the rate down to where the network learns, and the run then ends as usual."""
     report = finetune(net, data, replace(FAST, learning_rate=5e4, retries=8))
     assert report.history[0].diverged
-    assert report.stop is StopReason.COMPLETED
+    assert report.stop is FinetuneStop.COMPLETED
     assert report.best.beats(report.start)
 
 
@@ -116,7 +116,7 @@ def test_nan_is_a_divergence(data: ImageData) -> None:
     """A network that only ever returns NaN stops, and its weights stay."""
     model = Constant(torch.tensor([math.nan, 0.0, 0.0]))
     report = finetune(model, data, FAST)
-    assert report.stop is StopReason.DIVERGED
+    assert report.stop is FinetuneStop.DIVERGED
     assert report.best.value == 0
     assert model.scale.item() == 1
     assert math.isnan(report.history[0].loss)
@@ -229,7 +229,7 @@ def test_saturation_lowers_the_rate_and_then_stops(net: SmallNet, data: ImageDat
         net.linear.weight.zero_()
         net.linear.bias.zero_()
     report = finetune(net, data, options, parameters=[net.conv1.weight])
-    assert report.stop is StopReason.SATURATED
+    assert report.stop is FinetuneStop.SATURATED
     assert [record.learning_rate for record in report.history] == pytest.approx([1e-12, 1e-13, 1e-14])
 
 

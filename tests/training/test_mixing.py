@@ -12,7 +12,7 @@ from test_finetune import FAST
 
 from polyadic.data.images import ImageData
 from polyadic.training import finetune
-from polyadic.training.mixing import mixed, mixed_cross_entropy, own_weights
+from polyadic.training.mix_images import mix_images, mixture_cross_entropy, own_weights
 
 
 @pytest.fixture
@@ -37,9 +37,9 @@ def test_an_image_is_at_least_half_of_its_mixture(seeded: torch.Generator) -> No
 
 def test_mixtures_lie_between_both_images(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
     own, other = pair
-    assert torch.equal(mixed(own, other, torch.ones(5)), own)
-    assert torch.equal(mixed(own, other, torch.zeros(5)), other)
-    half = mixed(own, other, torch.full((5,), 0.5)).int()
+    assert torch.equal(mix_images(own, other, torch.ones(5)), own)
+    assert torch.equal(mix_images(own, other, torch.zeros(5)), other)
+    half = mix_images(own, other, torch.full((5,), 0.5)).int()
     assert (2 * half - own.int() - other.int()).abs().max() <= 1
 
 
@@ -48,7 +48,7 @@ def test_both_labels_count_by_their_weights(seeded: torch.Generator) -> None:
     labels, others, weights = torch.tensor([0, 1]), torch.tensor([2, 1]), torch.tensor([0.75, 0.6])
     logs = F.log_softmax(logits, dim=1)
     expected = -(0.75 * logs[0, 0] + 0.25 * logs[0, 2] + logs[1, 1]) / 2
-    loss, watched = mixed_cross_entropy(logits, labels, others, weights)
+    loss, watched = mixture_cross_entropy(logits, labels, others, weights)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
     assert watched.item() == pytest.approx(-(logs[0, [0, 2]].max() + logs[1, 1]).item() / 2, rel=1e-6)
 

@@ -18,7 +18,7 @@ from zoo.page import short
 from polyadic.decomposition import InputNorm
 from polyadic.formats import FactoredKernel, format_named
 from polyadic.schema import Choice, LayerSite, Plan
-from polyadic.surgery import compress_apart, find_sites, layer_at
+from polyadic.surgery import find_layers, layer_at, replace_one_by_one
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def exhibit() -> Callable[[str], Exhibit]:
             pytest.skip(network.absent)
         if name not in built:
             model, example = network.build(), example_of(MEMBERS[name].shape or network.shape)
-            built[name] = Exhibit(MEMBERS[name], model, find_sites(model, example), example)
+            built[name] = Exhibit(MEMBERS[name], model, find_layers(model, example), example)
         return built[name]
 
     return show
@@ -152,7 +152,7 @@ def test_formats_that_are_exact_at_full_rank_are_so_on_odd_layers(
     def factorise(choice: Choice, kernel: Tensor, norm: InputNorm | None) -> FactoredKernel:
         return fmt.factorise(kernel, layer_at(dense, choice.layer)[2], choice.rank, 0, norm)
 
-    network, _ = compress_apart(dense, shown.sites, plan, factorise)
+    network, _ = replace_one_by_one(dense, shown.sites, plan, factorise)
     assert difference(answer(dense, example), answer(network, example)) <= 1e-9
 
 
@@ -167,4 +167,4 @@ def test_a_layer_behind_a_scale_of_zero_is_unheard() -> None:
             return y
 
     network, example = Muted(), torch.ones(1, 3, 6, 6)
-    assert unheard(network, find_sites(network, example), example) == ["muted"]
+    assert unheard(network, find_layers(network, example), example) == ["muted"]

@@ -17,7 +17,7 @@ from polyadic.algebra.products import gram, gram_product, khatri_rao
 
 
 @dataclass(frozen=True)
-class CP:
+class CPTensor:
     """A sum of R rank-one tensors, ``sum_r u1_r o u2_r o ... o uN_r``.
 
     For a kernel the factors are ``A`` (D^2 x R), ``B`` (S x R) and ``C`` (T x R).
@@ -79,7 +79,7 @@ class CP:
         """``ss = tr{(A'A)*(B'B) + (B'B)*(C'C) + (A'A)*(C'C)}`` as Lemma 1 of Phan et al. 2020 (eq. 5) prints it."""
         return _products_of_others(self.squared_column_norms()).sum((-2, -1))
 
-    def rescaled(self, *, equal: bool = False) -> CP:
+    def rescaled(self, *, equal: bool = False) -> CPTensor:
         """The same tensor with the column norms that make :meth:`sensitivity` smallest.
 
         With ``equal``, the norms of a term's columns become equal instead: that makes :meth:`sensitivity_lemma`
@@ -96,36 +96,36 @@ class CP:
         t = ((norms / sizes) ** (1.0 / order)).prod(-2, keepdim=True)
         scales = torch.where(norms > 0, (sizes * t / norms.clamp_min(torch.finfo(norms.dtype).tiny)).sqrt(), 0.0)
         pairs = zip(self.factors, scales.unbind(-2), strict=True)
-        return CP(tuple((U * scale[..., None, :]).to(U.dtype) for U, scale in pairs))
+        return CPTensor(tuple((U * scale[..., None, :]).to(U.dtype) for U, scale in pairs))
 
-    def scaled(self, factor: float | Tensor) -> CP:
+    def scaled(self, factor: float | Tensor) -> CPTensor:
         """``factor * X`` (``factor >= 0``, one number or one for each of the batch), spread evenly over the modes."""
         root = factor ** (1.0 / len(self.factors))
         if isinstance(root, Tensor):
             root = root[..., None, None]
-        return CP(tuple(U * root for U in self.factors))
+        return CPTensor(tuple(U * root for U in self.factors))
 
-    def __getitem__(self, index: int | slice | Tensor) -> CP:
+    def __getitem__(self, index: int | slice | Tensor) -> CPTensor:
         """One decomposition of a batch, or some of them."""
-        return CP(tuple(U[index] for U in self.factors))
+        return CPTensor(tuple(U[index] for U in self.factors))
 
-    def permuted(self, order: Sequence[int]) -> CP:
+    def permuted(self, order: Sequence[int]) -> CPTensor:
         """The CP of the tensor whose mode n is mode ``order[n]`` of this one."""
-        return CP(tuple(self.factors[n] for n in order))
+        return CPTensor(tuple(self.factors[n] for n in order))
 
-    def times_input(self, M: Tensor) -> CP:
+    def times_input(self, M: Tensor) -> CPTensor:
         """``X x_S M`` for a kernel D^2 x S x T (S is the second mode), columns rescaled."""
         A, B, *rest = self.factors
-        return CP((A, M @ B, *rest)).rescaled()
+        return CPTensor((A, M @ B, *rest)).rescaled()
 
-    def padded(self, rank: int) -> CP:
+    def padded(self, rank: int) -> CPTensor:
         """The same tensor with zero terms added up to ``rank``."""
         extra = rank - self.rank
-        return self if extra == 0 else CP(tuple(torch.nn.functional.pad(U, (0, extra)) for U in self.factors))
+        return self if extra == 0 else CPTensor(tuple(torch.nn.functional.pad(U, (0, extra)) for U in self.factors))
 
-    def to(self, like: Tensor) -> CP:
+    def to(self, like: Tensor) -> CPTensor:
         """The same factors in the dtype and on the device of ``like``."""
-        return CP(tuple(U.to(like) for U in self.factors))
+        return CPTensor(tuple(U.to(like) for U in self.factors))
 
 
 def _products_of_others(norms: Tensor) -> Tensor:

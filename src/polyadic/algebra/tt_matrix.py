@@ -19,7 +19,7 @@ from polyadic.errors import DecompositionError
 
 
 @dataclass(frozen=True)
-class TTMatrix:
+class TTMatrixTensor:
     """``W[i, j] = G_1[:, i_1, j_1, :] G_2[:, i_2, j_2, :] ... G_d[:, i_d, j_d, :]``, rows by columns ``M x N``.
 
     Attributes:
@@ -39,7 +39,7 @@ class TTMatrix:
         self.train()
 
     @staticmethod
-    def of(train: TensorTrain, row_modes: tuple[int, ...], column_modes: tuple[int, ...]) -> TTMatrix:
+    def of(train: TensorTrain, row_modes: tuple[int, ...], column_modes: tuple[int, ...]) -> TTMatrixTensor:
         """The matrix whose digits ``(i_k, j_k)`` are the modes ``m_k n_k`` of ``train``, ``j_k`` the faster one.
 
         Raises:
@@ -51,7 +51,7 @@ class TTMatrix:
                 f"row modes {row_modes} times column modes {column_modes} are the modes of the train, {train.shape}"
             )
         split = ((G.shape[0], m, n, G.shape[2]) for G, (m, n) in zip(train.cores, pairs, strict=True))
-        return TTMatrix(tuple(G.reshape(shape) for G, shape in zip(train.cores, split, strict=True)))
+        return TTMatrixTensor(tuple(G.reshape(shape) for G, shape in zip(train.cores, split, strict=True)))
 
     def train(self) -> TensorTrain:
         """The tensor train of the order-d tensor with modes ``m_k n_k``: what is to be rounded, added, measured."""
@@ -106,28 +106,28 @@ class TTMatrix:
             Z = torch.einsum("brnz,rmns->bmsz", Z, G).flatten(0, 1)
         return Z.reshape(*lead, M)
 
-    def transposed(self) -> TTMatrix:
+    def transposed(self) -> TTMatrixTensor:
         """``W'``."""
-        return TTMatrix(tuple(G.transpose(1, 2) for G in self.cores))
+        return TTMatrixTensor(tuple(G.transpose(1, 2) for G in self.cores))
 
-    def __add__(self, other: TTMatrix) -> TTMatrix:
+    def __add__(self, other: TTMatrixTensor) -> TTMatrixTensor:
         """The sum of two matrices with equal modes; ranks add."""
         if (self.row_modes, self.column_modes) != (other.row_modes, other.column_modes):
             raise DecompositionError(
                 f"two matrix tensor trains need equal modes; got {self.row_modes} x {self.column_modes} and "
                 f"{other.row_modes} x {other.column_modes}"
             )
-        return TTMatrix.of(self.train() + other.train(), self.row_modes, self.column_modes)
+        return TTMatrixTensor.of(self.train() + other.train(), self.row_modes, self.column_modes)
 
-    def scaled(self, factor: float) -> TTMatrix:
+    def scaled(self, factor: float) -> TTMatrixTensor:
         """``factor W``, each core taking the same share."""
-        return TTMatrix.of(self.train().scaled(factor), self.row_modes, self.column_modes)
+        return TTMatrixTensor.of(self.train().scaled(factor), self.row_modes, self.column_modes)
 
     def squared_norm(self) -> Tensor:
         """``||W||^2`` from the cores alone."""
         return self.train().squared_norm()
 
-    def times_input(self, M: Tensor) -> TTMatrix:
+    def times_input(self, M: Tensor) -> TTMatrixTensor:
         """``W M'`` has no train of these ranks: a matrix over all columns couples the digits that the cores keep apart.
 
         Raises:
@@ -138,9 +138,9 @@ class TTMatrix:
             "over all of them cannot go into one core: decompose in the plain norm"
         )
 
-    def to(self, like: Tensor) -> TTMatrix:
+    def to(self, like: Tensor) -> TTMatrixTensor:
         """The same cores in the dtype and on the device of ``like``."""
-        return TTMatrix(tuple(G.to(like) for G in self.cores))
+        return TTMatrixTensor(tuple(G.to(like) for G in self.cores))
 
 
 def balanced_modes(n: int, d: int) -> tuple[int, ...]:

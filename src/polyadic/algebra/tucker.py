@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Tucker2:
+class Tucker2Tensor:
     """``K = G x_2 U x_3 V`` (Phan et al. 2020, eq. 14).
 
     Attributes:
@@ -41,10 +41,10 @@ class Tucker2:
         """The tensor itself, D^2 x S x T."""
         return torch.einsum("dpq,sp,tq->dst", self.G, self.U, self.V)
 
-    def times_input(self, M: Tensor) -> Tucker2:
+    def times_input(self, M: Tensor) -> Tucker2Tensor:
         """``K x_S M``; U is orthonormal no more."""
-        return Tucker2(self.G, M @ self.U, self.V)
+        return Tucker2Tensor(self.G, M @ self.U, self.V)
 
-    def to(self, like: Tensor) -> Tucker2:
+    def to(self, like: Tensor) -> Tucker2Tensor:
         """The same factors in the dtype and on the device of ``like``."""
-        return Tucker2(self.G.to(like), self.U.to(like), self.V.to(like))
+        return Tucker2Tensor(self.G.to(like), self.U.to(like), self.V.to(like))

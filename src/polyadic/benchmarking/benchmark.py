@@ -20,7 +20,6 @@ from polyadic.benchmarking.graphs import Graphs
 from polyadic.benchmarking.machine import environment
 from polyadic.benchmarking.options import BenchOptions, BenchProgress, OnProgress
 from polyadic.benchmarking.result import BenchNetwork, BenchResult, BenchRow, timed
-from polyadic.costing import MACS_CONVENTION, network_cost
 from polyadic.engines import (
     Conditions,
     Engine,
@@ -29,10 +28,11 @@ from polyadic.engines import (
     Prepared,
     Timing,
     engine_named,
-    interleaved,
     tensors_of,
+    time_interleaved,
 )
 from polyadic.errors import EngineError
+from polyadic.surgery import MACS_CONVENTION, network_cost
 
 
 def benchmark(
@@ -167,7 +167,7 @@ class _Bench:
         clock = time.process_time if self.options.clock == "process" else time.perf_counter
         passes = {name: ready.once for name, ready in prepared.items()}
         with engine.at_work():
-            return interleaved(passes, rounds=self.options.rounds, seconds=self.options.seconds, clock=clock)
+            return time_interleaved(passes, rounds=self.options.rounds, seconds=self.options.seconds, clock=clock)
 
     def _prepared(self, engine: Engine, name: str, batch: Tensor, conditions: Conditions) -> tuple[Prepared, float]:
         """A network made ready, and the seconds that this and its first pass took: no other sees what is compiled."""

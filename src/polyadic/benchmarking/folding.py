@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from polyadic.errors import LayerError
-from polyadic.surgery import simplified
+from polyadic.surgery import fold_and_merge
 
 
 def folded(networks: Mapping[str, nn.Module], example: Tensor) -> tuple[dict[str, nn.Module], dict[str, str]]:
@@ -22,7 +22,7 @@ def folded(networks: Mapping[str, nn.Module], example: Tensor) -> tuple[dict[str
     said: dict[str, str] = {}
     for name, network in networks.items():
         try:
-            result = simplified(network, example)
+            result = fold_and_merge(network, example)
         except LayerError as error:
             made[name], said[name] = network, f"taken as it is: {error}"
             continue

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from polyadic.engines import Conditions, Timing
-from polyadic.files import write_together
+from polyadic.storage import write_together
 
 BENCH = "bench.json"
 VERSION = 1

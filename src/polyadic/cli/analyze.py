@@ -8,19 +8,6 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from polyadic.analysis import (
-    METHODS,
-    DegeneracyOptions,
-    LayerOptions,
-    TruncationOptions,
-    TruncationStudy,
-    degeneracy_study,
-    layer_study,
-    truncation_study,
-    write_degeneracy,
-    write_layers,
-    write_truncation,
-)
 from polyadic.cli.arguments import (
     AsJson,
     CacheDir,
@@ -48,6 +35,19 @@ from polyadic.cli.study_tables import print_degeneracy, print_layers, print_trun
 from polyadic.errors import PolyadicError
 from polyadic.pipeline import environment
 from polyadic.reporting import report
+from polyadic.studies import (
+    METHODS,
+    DegeneracyOptions,
+    LayerOptions,
+    TruncationOptions,
+    TruncationStudy,
+    degeneracy_study,
+    layer_study,
+    truncation_study,
+    write_degeneracy,
+    write_layers,
+    write_truncation,
+)
 from polyadic.surgery import FactorCache, default_cache_directory
 from polyadic.training import LAYER_TUNING, Execution, Precision
 

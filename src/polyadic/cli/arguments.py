@@ -18,9 +18,16 @@ import typer
 from rich.console import Console
 from torch import Tensor
 
-from polyadic.costing import LatencyCache, LatencyModel, default_latency_directory
 from polyadic.data import ImageData, load_data
-from polyadic.engines import ENGINES, Conditions, NumberFormat, engine_named
+from polyadic.engines import (
+    ENGINES,
+    Conditions,
+    LatencyCache,
+    LatencyModel,
+    NumberFormat,
+    default_latency_directory,
+    engine_named,
+)
 from polyadic.errors import LayerError, PolyadicError
 from polyadic.models import LIBRARIES, LoadedModel, load_model
 from polyadic.search import SEARCHES, RankSearch, search_named

@@ -61,10 +61,10 @@ from polyadic.cli.live import LiveView
 from polyadic.data import ImageData
 from polyadic.errors import ConcludedElsewhereError, PolyadicError
 from polyadic.export import Origin, load, read_plan, save, summary_document
-from polyadic.files import remove_partial
 from polyadic.pipeline import CompressionResult, CompressOptions, Progress, compress
 from polyadic.reporting import HEADLINE_COLUMNS, LAYER_COLUMNS, headline_rows, layer_rows, report
 from polyadic.schema import Plan, Summary
+from polyadic.storage import remove_partial
 from polyadic.surgery import FactorCache, default_cache_directory
 from polyadic.training import NETWORK_TUNING, ImageTask, processes
 
@@ -94,7 +94,7 @@ def compress_command(
     latency_dir: LatencyDir = None,
     rounds: Annotated[int, typer.Option(help="factorise and fine-tune so many times on the way to the budget")] = 1,
     eps: Eps = None,
-    recoverable: Recoverable = CompressOptions.recoverable,
+    finetune_recovery_factor: Recoverable = CompressOptions.finetune_recovery_factor,
     finetune_epochs: FinetuneEpochs = NETWORK_TUNING.epochs,
     finetune_rate: FinetuneRate = NETWORK_TUNING.learning_rate,
     freeze_statistics: FreezeStatistics = NETWORK_TUNING.freeze_statistics,
@@ -123,7 +123,7 @@ def compress_command(
     loaded, classes = model_of(model, weights, images)
     options = CompressOptions(
         eps=eps,
-        recoverable=recoverable,
+        finetune_recovery_factor=finetune_recovery_factor,
         search=search_of(search, seed),
         trials=trials,
         timeout=timeout,

@@ -13,11 +13,18 @@ import typer
 from rich.console import Console
 from torch import Tensor
 
-from polyadic.algebra import CP, LowRank, TensorTrain, TTMatrix, Tucker2, kernel_to_order3, order3_to_kernel
+from polyadic.algebra import (
+    CPTensor,
+    LowRank,
+    TensorTrain,
+    TTMatrixTensor,
+    Tucker2Tensor,
+    kernel_to_order3,
+    order3_to_kernel,
+)
 from polyadic.cli.arguments import AsJson, Seed, emit, reported, whole_numbers
 from polyadic.decomposition import TuckerCP, tucker2_bounded
 from polyadic.errors import DecompositionError, LayerError, StorageError
-from polyadic.files import atomic_path, storage_error
 from polyadic.formats import (
     CPFormat,
     FactoredKernel,
@@ -29,6 +36,7 @@ from polyadic.formats import (
     rank_for,
 )
 from polyadic.schema import ConvSpec, Rank, chain_params, plain_rank
+from polyadic.storage import atomic_path, storage_error
 
 _FORMATS = (
     "cp-epc, cp-als, cp-als-epc, cp4-epc, tucker2, tkd-cpd-epc, tt or spatial-svd of kernels; svd of matrices; "
@@ -138,17 +146,17 @@ def as_kernel(array: Tensor) -> Tensor:
 
 def factors_as_arrays(factors: object) -> dict[str, Tensor]:
     """The factors by the letters of the literature; a CP of more axes goes on with D, E, trains have G1, G2 ..."""
-    if isinstance(factors, CP):
+    if isinstance(factors, CPTensor):
         return dict(zip("ABCDE", factors.factors, strict=False))
     if isinstance(factors, TuckerCP):
         merged = dict(zip("ABC", factors.merged().factors, strict=True))
         core = dict(zip(("core_A", "core_B", "core_C"), factors.core.factors, strict=True))
         return {**merged, **core, "U": factors.U, "V": factors.V}
-    if isinstance(factors, Tucker2):
+    if isinstance(factors, Tucker2Tensor):
         return {"G": factors.G, "U": factors.U, "V": factors.V}
     if isinstance(factors, LowRank):
         return {"P": factors.P, "Q": factors.Q}
-    if isinstance(factors, TensorTrain | TTMatrix):
+    if isinstance(factors, TensorTrain | TTMatrixTensor):
         return {f"G{number}": G for number, G in enumerate(factors.cores, start=1)}
     raise TypeError(f"no letters for {type(factors).__name__}")
 

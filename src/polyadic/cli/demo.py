@@ -49,7 +49,9 @@ def demo(
                 model,
                 image_task(data, seed, epochs=20),
                 max_drop=max_drop,
-                options=CompressOptions(seed=seed, work=folder, recoverable=1.0),  # it never saw the held-out digits
+                options=CompressOptions(
+                    seed=seed, work=folder, finetune_recovery_factor=1.0
+                ),  # it never saw the held-out digits
                 on_progress=bars.show,
             )
         result = with_provenance(result, {"command": "polyadic demo", "model": MODEL})

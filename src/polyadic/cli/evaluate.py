@@ -10,10 +10,10 @@ import typer
 from rich.console import Console
 
 from polyadic.cli.arguments import AsJson, Data, Mean, Std, Weights, emit, model_of, numbers, reported
-from polyadic.costing import network_cost
 from polyadic.data import load_data
 from polyadic.errors import PolyadicError
 from polyadic.export import load, origin_of, read_plan
+from polyadic.surgery import network_cost
 from polyadic.training import ImageTask
 
 

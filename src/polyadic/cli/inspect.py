@@ -19,11 +19,10 @@ from polyadic.cli.arguments import (
     model_of,
     reported,
 )
-from polyadic.costing import network_cost
 from polyadic.formats import FORMATS
 from polyadic.reporting import SITE_COLUMNS, site_rows
 from polyadic.schema import LayerSite
-from polyadic.surgery import find_sites
+from polyadic.surgery import find_layers, network_cost
 
 
 @reported
@@ -40,7 +39,7 @@ def inspect(
     images = data_of(data, mean, std, 0) if data is not None else None
     loaded, _ = model_of(model, weights, images)
     example = example_of(loaded, images, input_shape)
-    sites = find_sites(loaded.model, example)
+    sites = find_layers(loaded.model, example)
     cost = network_cost(loaded.model, example)
     formats = {site.name: _formats_for(site) for site in sites}
     if json:

@@ -85,7 +85,7 @@ def front_of(tried: list[TriedPlan]) -> list[TriedPlan]:
 
     Harm is the loss where all of them have it, else the drop.
     """
-    by_loss = all(one.loss is not None for one in tried)
+    by_loss = all(one.divergence is not None for one in tried)
     best: list[TriedPlan] = []
     for one in sorted(tried, key=lambda one: (one.cost.macs, _harm(one, by_loss))):
         if not best or _harm(one, by_loss) < _harm(best[-1], by_loss):
@@ -94,7 +94,7 @@ def front_of(tried: list[TriedPlan]) -> list[TriedPlan]:
 
 
 def _harm(one: TriedPlan, by_loss: bool) -> float:
-    return one.loss if by_loss and one.loss is not None else one.drop
+    return one.divergence if by_loss and one.divergence is not None else one.drop
 
 
 def _front_table(front: list[TriedPlan]) -> Table:
@@ -103,9 +103,9 @@ def _front_table(front: list[TriedPlan]) -> Table:
     cheaper = f" ({hidden} cheaper and worse ones not shown)" if hidden else ""
     table = Table("layers", "MACs", "parameters", "drop, points", "divergence", title=f"the front so far{cheaper}")
     for one in front[-SHOWN:]:
-        loss = "" if one.loss is None else f"{one.loss:.4f}"
+        divergence = "" if one.divergence is None else f"{one.divergence:.4f}"
         macs, params = f"{one.cost.macs:,}", f"{one.cost.params:,}"
-        table.add_row(str(len(one.plan.choices)), macs, params, f"{one.drop:.2f}", loss)
+        table.add_row(str(len(one.plan.choices)), macs, params, f"{one.drop:.2f}", divergence)
     return table
 
 

@@ -40,7 +40,7 @@ from polyadic.cli.arguments import (
     search_of,
 )
 from polyadic.export import Origin, write_plan
-from polyadic.pipeline import CompressOptions, Forecast, LayerForecast, forecast
+from polyadic.pipeline import CompressOptions, CostEstimate, LayerEstimate, estimate_cost
 from polyadic.reporting.tables import fewer
 from polyadic.surgery import FactorCache, default_cache_directory
 
@@ -84,7 +84,7 @@ def plan_command(
         seed=seed,
         cache=FactorCache(cache_dir or default_cache_directory()),
     )
-    planned = forecast(loaded.model, example, budget=budget or (), formats=names_of(formats), options=options)
+    planned = estimate_cost(loaded.model, example, budget=budget or (), formats=names_of(formats), options=options)
     if out is not None:
         means, stds = (images.mean, images.std) if images is not None else (None, None)
         write_plan(out, planned.plan, Origin(model, classes, means, stds, tuple(example.shape[1:])))
@@ -103,7 +103,7 @@ def plan_command(
         _print(planned, f"{search} plan for {model}", out)
 
 
-def _print(planned: Forecast, title: str, out: Path | None) -> None:
+def _print(planned: CostEstimate, title: str, out: Path | None) -> None:
     console, total = Console(), max(planned.dense.macs, 1)
     table = Table(*COLUMNS, title=title)
     for layer in planned.layers:
@@ -125,7 +125,7 @@ def _print(planned: Forecast, title: str, out: Path | None) -> None:
         console.print(f"written to {out}; carry it out with polyadic compress --plan {out}", highlight=False)
 
 
-def _fate(layer: LayerForecast) -> str:
+def _fate(layer: LayerEstimate) -> str:
     if layer.format is None:
         return f"dense: {layer.reason}"
     rank = layer.rank if isinstance(layer.rank, int) else ", ".join(map(str, layer.rank or []))

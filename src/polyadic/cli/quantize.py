@@ -15,19 +15,19 @@ from polyadic.cli.arguments import AsJson, Data, HeldOut, Mean, Seed, Std, conso
 from polyadic.data import ImageData, load_data
 from polyadic.errors import QuantizationError
 from polyadic.export import load, origin_of, read_plan
-from polyadic.files import write_together
 from polyadic.models import load_model
 from polyadic.quantization import (
     QUANTIZERS,
     Quantized,
     QuantizeOptions,
     Quantizer,
+    RecipeTrial,
     Row,
-    Trial,
-    measured,
+    measure_artefacts,
     quantize,
     quantizer_named,
 )
+from polyadic.storage import write_together
 
 VERSION = 1
 
@@ -74,7 +74,7 @@ def quantize_command(
         name: quantize(network, found, quantizer, options, on_trial=_narrator(name, json))
         for name, network in networks.items()
     }
-    rows = measured(made, found, quantizer, batches=sizes, threads=threads, seconds=seconds)
+    rows = measure_artefacts(made, found, quantizer, batches=sizes, threads=threads, seconds=seconds)
     document = _document(folder, quantizer, options, found, made, rows, threads)
     target = out or folder
     contents = {target / "quantization.json": (jsonlib.dumps(document, indent=2) + "\n").encode()}
@@ -94,7 +94,7 @@ def _batches(text: str) -> tuple[int, ...]:
 
 
 def _narrator(name: str, quiet: bool) -> Any:
-    def say(trial: Trial) -> None:
+    def say(trial: RecipeTrial) -> None:
         if not quiet:
             console.print(
                 f"{name}: {trial.recipe}: {100 * trial.verdict.accuracy:.2f} % of the held-out images, "
@@ -132,7 +132,7 @@ def _document(
     }
 
 
-def _trial(trial: Trial) -> dict[str, Any]:
+def _trial(trial: RecipeTrial) -> dict[str, Any]:
     return {**asdict(trial.recipe), "bytes": trial.bytes, **asdict(trial.verdict)}
 
 

@@ -53,9 +53,9 @@ from polyadic.cli.compress import ProgressBars, origin_for
 from polyadic.cli.live import LiveView
 from polyadic.errors import PolyadicError
 from polyadic.export import save_search, search_document
-from polyadic.files import remove_partial
-from polyadic.pipeline import CompressOptions, FoundPlan, search_plan
+from polyadic.pipeline import CompressOptions, SearchResult, find_plan
 from polyadic.reporting import report
+from polyadic.storage import remove_partial
 from polyadic.surgery import FactorCache, default_cache_directory
 
 FRONT_COLUMNS = ("", "layers", "MACs", "parameters", "drop, points", "divergence")
@@ -81,7 +81,7 @@ def search_command(
     require_speedup: RequireSpeedup = True,
     latency_dir: LatencyDir = None,
     eps: Eps = None,
-    recoverable: Recoverable = CompressOptions.recoverable,
+    finetune_recovery_factor: Recoverable = CompressOptions.finetune_recovery_factor,
     data_aware: DataAware = True,
     exclude: Exclude = None,
     held_out: HeldOut = None,
@@ -105,7 +105,7 @@ def search_command(
     loaded, classes = model_of(model, weights, images)
     options = CompressOptions(
         eps=eps,
-        recoverable=recoverable,
+        finetune_recovery_factor=finetune_recovery_factor,
         search=search_of(search, seed),
         trials=trials,
         timeout=timeout,
@@ -121,7 +121,7 @@ def search_command(
         storage=storage,
     )
     with LiveView(console) if live else ProgressBars() as bars:
-        found = search_plan(
+        found = find_plan(
             loaded.model,
             image_task(images, seed, 0),
             max_drop=max_drop,
@@ -140,7 +140,7 @@ def search_command(
         Console().print(f"the whole story: {page}", highlight=False)
 
 
-def _print(found: FoundPlan, out: Path) -> None:
+def _print(found: SearchResult, out: Path) -> None:
     """The front, the plan, and how it ended."""
     screen = Console()
     table = Table(*FRONT_COLUMNS, title="plans that no other beats in cost and harm, before fine-tuning")
@@ -152,7 +152,7 @@ def _print(found: FoundPlan, out: Path) -> None:
             f"{tried.cost.macs:,} ({100 * tried.cost.macs / max(found.dense.macs, 1):.1f} %)",
             f"{tried.cost.params:,} ({100 * tried.cost.params / max(found.dense.params, 1):.1f} %)",
             f"{tried.drop:.2f}",
-            "" if tried.loss is None else f"{tried.loss:.4f}",
+            "" if tried.divergence is None else f"{tried.divergence:.4f}",
         )
     screen.print(table)
     if found.speed is not None:

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from polyadic.analysis import METHODS, Chain, DegeneracyStudy, LayerStudy, TruncationStudy
+from polyadic.studies import METHODS, Chain, DegeneracyStudy, LayerStudy, TruncationStudy
 
 TRUNCATION_COLUMNS = ("layers", "cut", "kept", "norm lost", "accuracy", "recalibrated", "perturbed", "test")
 

@@ -20,7 +20,7 @@ from polyadic.decomposition.stable_cp import StableOptions, exact_cp, full_rank,
 from polyadic.decomposition.svd import truncated_svd
 from polyadic.decomposition.tkd_cpd import TuckerCP, tkd_cpd
 from polyadic.decomposition.tkd_cpd_bounded import tkd_cpd_bounded
-from polyadic.decomposition.tkd_split import SplitForecast, calibrated, likely_ranks, tkd_weights
+from polyadic.decomposition.tkd_split import SplitForecast, calibrate, likely_ranks, tkd_weights
 from polyadic.decomposition.tt_als import TTALSOptions, tt_als
 from polyadic.decomposition.tt_matrix import tt_matrix, tt_matrix_round
 from polyadic.decomposition.tt_matrix_als import tt_matrix_als
@@ -64,7 +64,7 @@ __all__ = [
     "TTALSOptions",
     "Tucker2Options",
     "TuckerCP",
-    "calibrated",
+    "calibrate",
     "cp_als",
     "cp_als_batch",
     "cp_bounded",

@@ -24,7 +24,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from polyadic.algebra import CP, gram, khatri_rao
+from polyadic.algebra import CPTensor, gram, khatri_rao
 from polyadic.algebra.contraction import (
     Scratch,
     contract_all_but_last,
@@ -90,14 +90,14 @@ class KnownGrams:
 
     def __init__(self) -> None:
         """None is known yet."""
-        self._cp: CP | None = None
+        self._cp: CPTensor | None = None
         self._grams: tuple[Tensor, ...] = ()
 
-    def of(self, cp: CP) -> list[Tensor]:
+    def of(self, cp: CPTensor) -> list[Tensor]:
         """``U' U`` of every factor (b x R x R), float64."""
         return list(self._grams) if cp is self._cp else [gram(U.double()) for U in cp.factors]
 
-    def keep(self, cp: CP, grams: Sequence[Tensor]) -> None:
+    def keep(self, cp: CPTensor, grams: Sequence[Tensor]) -> None:
         """Those of ``cp`` from now on."""
         self._cp, self._grams = cp, tuple(grams)
 
@@ -140,18 +140,18 @@ class UnitTensors:
         """How many tensors there are."""
         return int(self.X.shape[0])
 
-    def inside(self, cp: CP) -> CP:
+    def inside(self, cp: CPTensor) -> CPTensor:
         """A CP of the given tensors as one of X."""
         scale = torch.where(self.norms > 0, 1.0 / self.norms.clamp_min(1e-300), 0.0)
-        return CP(tuple(U.to(self.X) for U in cp.permuted(self.order).scaled(scale).factors))
+        return CPTensor(tuple(U.to(self.X) for U in cp.permuted(self.order).scaled(scale).factors))
 
-    def outside(self, cp: CP) -> CP:
+    def outside(self, cp: CPTensor) -> CPTensor:
         """A CP of X as one of the given tensors, in float64."""
         back = sorted(range(len(self.order)), key=self.order.__getitem__)
-        return CP(tuple(U.double() for U in cp.permuted(back).factors)).scaled(self.norms)
+        return CPTensor(tuple(U.double() for U in cp.permuted(back).factors)).scaled(self.norms)
 
 
-def sweep(unit: UnitTensors, cp: CP, update: Update) -> tuple[CP, Tensor]:
+def sweep(unit: UnitTensors, cp: CPTensor, update: Update) -> tuple[CPTensor, Tensor]:
     """Update every factor of ``cp`` once, each by ``update``; mode N last.
 
     Returns:
@@ -188,12 +188,12 @@ def sweep(unit: UnitTensors, cp: CP, update: Update) -> tuple[CP, Tensor]:
     # ||X - X^||^2 = ||X||^2 - 2 <X, X^> + ||X^||^2, and <X, X^> = sum(G * U_N): X^ is never formed
     inner = (G.double() * factors[last]).sum((-2, -1))
     error = unit.squares - 2.0 * inner + (Gamma * grams[last]).sum((-2, -1))
-    result = CP(tuple(factors))
+    result = CPTensor(tuple(factors))
     unit.grams.keep(result, grams)
     return result, error.clamp_min(0.0)
 
 
-def mttkrps(unit: UnitTensors, cp: CP) -> list[Tensor]:
+def mttkrps(unit: UnitTensors, cp: CPTensor) -> list[Tensor]:
     """``G_n`` (b x I_n x R) of every mode at one point: a sweep that moves nothing."""
     found: dict[int, Tensor] = {}
 

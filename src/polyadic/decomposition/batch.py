@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition.alternation import UnitTensors
 from polyadic.decomposition.solution import Solution, StopReason, solution_of
 from polyadic.errors import DecompositionError
@@ -18,7 +18,7 @@ from polyadic.errors import DecompositionError
 class Finished:
     """What became of one member: its factors (of the unit tensor), why they stopped and the squared error by sweep."""
 
-    cp: CP
+    cp: CPTensor
     stop: StopReason
     squared_errors: tuple[float, ...]
 
@@ -47,7 +47,7 @@ class Batch:
         """What was noted of a member so far."""
         return self._errors[member]
 
-    def retire(self, done: Tensor, cp: CP, stops: Sequence[StopReason]) -> Tensor | None:
+    def retire(self, done: Tensor, cp: CPTensor, stops: Sequence[StopReason]) -> Tensor | None:
         """Let those leave for whom ``done`` holds; ``cp`` and ``stops`` are of all at work.
 
         Returns:
@@ -72,7 +72,7 @@ class Batch:
         return [self._finished[member] for member in sorted(self._finished)]
 
 
-def check_factors(cp: CP, K: Tensor, name: str) -> None:
+def check_factors(cp: CPTensor, K: Tensor, name: str) -> None:
     """Refuse factors that are not of ``K``.
 
     Raises:
@@ -87,11 +87,11 @@ def check_factors(cp: CP, K: Tensor, name: str) -> None:
         raise DecompositionError(f"{name} starts from finite factors; got NaN or Inf among them: decompose again")
 
 
-def solutions(tensors: Sequence[Tensor], unit: UnitTensors, runs: Sequence[Finished]) -> list[Solution[CP]]:
+def solutions(tensors: Sequence[Tensor], unit: UnitTensors, runs: Sequence[Finished]) -> list[Solution[CPTensor]]:
     """The outcomes of a batch as solutions of the tensors that were given."""
     answers = []
     for number, (K, run) in enumerate(zip(tensors, runs, strict=True)):
         one = unit[torch.tensor([number])]
-        cp = one.outside(CP(tuple(U[None] for U in run.cp.factors)))[0]
+        cp = one.outside(CPTensor(tuple(U[None] for U in run.cp.factors)))[0]
         answers.append(solution_of(K, cp, run.stop, run.squared_errors))
     return answers

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition.alternation import Block, UnitTensors, solve_gram, sweep
 from polyadic.decomposition.batch import Batch, Finished, solutions
 from polyadic.decomposition.cp_init import initial_cp
@@ -53,7 +53,7 @@ class ALSOptions:
             raise DecompositionError(f"alternating least squares takes at least one sweep; got {self.max_sweeps}")
 
 
-def cp_als(K: Tensor, rank: int, options: ALSOptions | None = None, *, seed: int = 0) -> Solution[CP]:
+def cp_als(K: Tensor, rank: int, options: ALSOptions | None = None, *, seed: int = 0) -> Solution[CPTensor]:
     """Fit ``K`` (any order >= 3) by ``rank`` rank-one terms with alternating least squares.
 
     Returns:
@@ -67,7 +67,7 @@ def cp_als(K: Tensor, rank: int, options: ALSOptions | None = None, *, seed: int
 
 def cp_als_batch(
     tensors: Sequence[Tensor], rank: int, options: ALSOptions | None = None, *, seeds: Sequence[int] | None = None
-) -> list[Solution[CP]]:
+) -> list[Solution[CPTensor]]:
     """:func:`cp_als` of tensors of one shape, worked on together; ``seeds`` one for each, 0 when absent."""
     options = options or ALSOptions()
     unit = UnitTensors.of(checked_batch(tensors, "cp_als"), getattr(torch, options.precision))
@@ -75,7 +75,7 @@ def cp_als_batch(
     return solutions(tensors, unit, least_squares_sweeps(unit, cp, options))
 
 
-def least_squares_sweeps(unit: UnitTensors, cp: CP, options: ALSOptions) -> list[Finished]:
+def least_squares_sweeps(unit: UnitTensors, cp: CPTensor, options: ALSOptions) -> list[Finished]:
     """Plain ALS of every member from ``cp``."""
     batch = Batch(unit)
     intensities: list[list[float]] = [[] for _ in batch.members]
@@ -103,7 +103,7 @@ def least_squares(block: Block) -> Tensor:
     return solve_gram(block.Gamma, block.G)
 
 
-def _best_start(unit: UnitTensors, rank: int, options: ALSOptions, seeds: Sequence[int]) -> CP:
+def _best_start(unit: UnitTensors, rank: int, options: ALSOptions, seeds: Sequence[int]) -> CPTensor:
     """Of ``options.starts`` starting points for each tensor, the one that is best after a few sweeps."""
     if options.starts == 1:
         return initial_cp(unit, rank, options.init, seeds)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition.alternation import Block, UnitTensors, sweep
 from polyadic.decomposition.batch import Batch, Finished, check_factors, solutions
 from polyadic.decomposition.extrapolation import Extrapolated, Sweep
@@ -50,7 +50,7 @@ class BoundedOptions:
             raise DecompositionError(f"a bounded fit takes at least one sweep; got {self.max_sweeps}")
 
 
-def cp_bounded(K: Tensor, cp: CP, options: BoundedOptions | None = None) -> Solution[CP]:
+def cp_bounded(K: Tensor, cp: CPTensor, options: BoundedOptions | None = None) -> Solution[CPTensor]:
     """Lower the error of ``cp`` (factors of ``K``, any order >= 3) while an objective stays within its bound.
 
     Factors beyond the bound are first scaled down to it.
@@ -62,12 +62,12 @@ def cp_bounded(K: Tensor, cp: CP, options: BoundedOptions | None = None) -> Solu
     X = checked_batch([K], "cp_bounded")
     check_factors(cp, K, "cp_bounded")
     unit = UnitTensors.of(X)
-    start = options.objective.balanced(unit.inside(CP(tuple(U[None].double() for U in cp.factors))))
+    start = options.objective.balanced(unit.inside(CPTensor(tuple(U[None].double() for U in cp.factors))))
     bound = options.objective.of(start) if options.bound is None else torch.full_like(unit.norms, options.bound)
     return solutions([K], unit, fit_bounded(unit, start, bound, options))[0]
 
 
-def fit_bounded(unit: UnitTensors, cp: CP, bound: Tensor, options: BoundedOptions) -> list[Finished]:
+def fit_bounded(unit: UnitTensors, cp: CPTensor, bound: Tensor, options: BoundedOptions) -> list[Finished]:
     """Sweep each member under its ``bound`` (b) until its error stands still; the error never rises."""
     batch, state = Batch(unit), Extrapolated.at(_shrunk(cp, bound, options.objective), bound)
     sweeps = 0
@@ -92,7 +92,7 @@ def best_within(block: Block, bound: Tensor, objective: Objective) -> Tensor:
 
 
 def _bounded(bound: Tensor, objective: Objective) -> Sweep:
-    def step(unit: UnitTensors, cp: CP, positions: Tensor) -> tuple[CP, Tensor, Tensor]:
+    def step(unit: UnitTensors, cp: CPTensor, positions: Tensor) -> tuple[CPTensor, Tensor, Tensor]:
         limit = bound[positions]
         # an extrapolated point may lie beyond the bound, where the first sub-problems have no room
         cp = _shrunk(objective.balanced(cp), limit, objective)
@@ -102,7 +102,7 @@ def _bounded(bound: Tensor, objective: Objective) -> Sweep:
     return step
 
 
-def _shrunk(cp: CP, bound: Tensor, objective: Objective) -> CP:
+def _shrunk(cp: CPTensor, bound: Tensor, objective: Objective) -> CPTensor:
     """``cp`` scaled down to the bound where it is beyond; objectives are homogeneous in the tensor."""
     value, order = objective.of(cp), len(cp.factors)
     degree = 2.0 if objective is Objective.INTENSITY else 2.0 * (order - 1) / order

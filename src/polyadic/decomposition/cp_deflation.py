@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition.alternation import unit_tensor
 from polyadic.decomposition.cp_als import ALSOptions, cp_als
 from polyadic.decomposition.cp_ridge import EXACT
@@ -50,7 +50,7 @@ class DeflationOptions:
             )
 
 
-def cp_deflation(K: Tensor, rank: int, options: DeflationOptions | None = None, *, seed: int = 0) -> Solution[CP]:
+def cp_deflation(K: Tensor, rank: int, options: DeflationOptions | None = None, *, seed: int = 0) -> Solution[CPTensor]:
     """Fit ``K`` (any order >= 3) by ``rank`` rank-one terms, each the best for what those before it left over.
 
     Returns:
@@ -77,5 +77,5 @@ def cp_deflation(K: Tensor, rank: int, options: DeflationOptions | None = None, 
         if squared_errors[-1] <= EXACT:
             break
     columns = zip(*(term.factors for term in terms), strict=True)
-    cp = CP(tuple(torch.cat(matrices, dim=1) for matrices in columns)).padded(rank)
+    cp = CPTensor(tuple(torch.cat(matrices, dim=1) for matrices in columns)).padded(rank)
     return solution_of(K, cp.scaled(norm), stop, squared_errors)

@@ -8,8 +8,8 @@ factor:
 The minimiser is a ridge regression whose ridge follows from the bound (the discrepancy principle): one R x R
 eigendecomposition and a scalar equation (:mod:`polyadic.decomposition.weighted_spectrum`) replace the quadratic
 programme over a sphere. After every sweep the columns are rescaled to their best norms
-(:meth:`polyadic.algebra.CP.rescaled`): the tensor stays, the sensitivity falls in closed form. With that rescaling the
-paper's ``ss`` and the true sensitivity have the same iterates up to scale.
+(:meth:`polyadic.algebra.CPTensor.rescaled`): the tensor stays, the sensitivity falls in closed form. With that
+rescaling the paper's ``ss`` and the true sensitivity have the same iterates up to scale.
 
 :func:`cp_epc_rounds` alternates the correction with its mirror image, least error at a bounded sensitivity
 (:mod:`polyadic.decomposition.cp_bounded`): plain ALS between rounds would bring the degeneracy back.
@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition.alternation import Block, UnitTensors, Update, solve_gram, sweep
 from polyadic.decomposition.batch import Batch, Finished, check_factors, solutions
 from polyadic.decomposition.cp_bounded import BoundedOptions, cp_bounded
@@ -61,7 +61,7 @@ class EPCOptions:
             raise DecompositionError(f"an error bound delta is a fraction of ||K||, >= 0; got {self.delta}")
 
 
-def cp_epc(K: Tensor, cp: CP, options: EPCOptions | None = None) -> Solution[CP]:
+def cp_epc(K: Tensor, cp: CPTensor, options: EPCOptions | None = None) -> Solution[CPTensor]:
     """Lower the sensitivity of ``cp`` (factors of ``K``, any order >= 3) while its error stays within the bound.
 
     Returns:
@@ -76,14 +76,14 @@ def cp_epc(K: Tensor, cp: CP, options: EPCOptions | None = None) -> Solution[CP]
     X = checked_batch([K], "cp_epc")
     check_factors(cp, K, "cp_epc")
     unit = UnitTensors.of(X)
-    start = unit.inside(CP(tuple(U[None].double() for U in cp.factors)))
+    start = unit.inside(CPTensor(tuple(U[None].double() for U in cp.factors)))
     error = 0.0 if float(unit.norms) == 0 else relative_error(X[0], cp)
     bound = (1.0 + options.error_slack) * error if options.delta is None else options.delta
     runs = correct(unit, start, torch.full_like(unit.norms, bound**2), options)
     return solutions([K], unit, runs)[0]
 
 
-def cp_epc_rounds(K: Tensor, cp: CP, rounds: int = 3, options: EPCOptions | None = None) -> Solution[CP]:
+def cp_epc_rounds(K: Tensor, cp: CPTensor, rounds: int = 3, options: EPCOptions | None = None) -> Solution[CPTensor]:
     """Correct ``cp``, then by turns fit at the reached sensitivity and correct at the reached error.
 
     Each round ends no worse than it began in both. The slack is given once, in the first round.
@@ -105,7 +105,7 @@ def cp_epc_rounds(K: Tensor, cp: CP, rounds: int = 3, options: EPCOptions | None
     return replace(solution, sweeps=len(history), history=history)
 
 
-def correct(unit: UnitTensors, cp: CP, bound: Tensor, options: EPCOptions) -> list[Finished]:
+def correct(unit: UnitTensors, cp: CPTensor, bound: Tensor, options: EPCOptions) -> list[Finished]:
     """Sweep each member until its objective stands still, keeping the best factors that obey ``bound`` (squared, b)."""
     batch, objective = Batch(unit), options.objective
     cp = objective.balanced(cp)
@@ -149,13 +149,13 @@ def _least(objective: Objective, bound: Tensor) -> Update:
     return lambda block: least_sensitive(block, bound, objective)
 
 
-def _squared_error(unit: UnitTensors, cp: CP) -> Tensor:
+def _squared_error(unit: UnitTensors, cp: CPTensor) -> Tensor:
     return (unit.X - cp.full()).flatten(1).square().sum(1)
 
 
-def _chosen(where: Tensor, cp: CP, other: CP) -> CP:
+def _chosen(where: Tensor, cp: CPTensor, other: CPTensor) -> CPTensor:
     pairs = zip(cp.factors, other.factors, strict=True)
-    return CP(tuple(torch.where(where[:, None, None], U, V) for U, V in pairs))
+    return CPTensor(tuple(torch.where(where[:, None, None], U, V) for U, V in pairs))
 
 
 def _reason(met: bool, settled: bool) -> StopReason:

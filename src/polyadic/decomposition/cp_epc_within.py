@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition.cp_epc import EPCOptions, cp_epc
 
 
-def cp_epc_within(K: Tensor, cp: CP, squared_bound: float, options: EPCOptions) -> CP:
+def cp_epc_within(K: Tensor, cp: CPTensor, squared_bound: float, options: EPCOptions) -> CPTensor:
     """``cp``, factors of ``K`` (I x J x L, float64), corrected until ``||K - K^||^2`` is at most ``squared_bound``.
 
     Where it is above the bound already, or zero would do, the factors come back as they are; so they do under a bound

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from polyadic.algebra import CP, gram, unfold
+from polyadic.algebra import CPTensor, gram, unfold
 from polyadic.decomposition.alternation import UnitTensors
 from polyadic.errors import DecompositionError
 
@@ -34,7 +34,7 @@ def singular_init(X: Tensor, rank: int, generator: torch.Generator) -> list[Tens
 INITIALISERS: dict[str, Initialiser] = {"random": random_init, "singular": singular_init}
 
 
-def initial_cp(unit: UnitTensors, rank: int, init: str, seeds: Sequence[int]) -> CP:
+def initial_cp(unit: UnitTensors, rank: int, init: str, seeds: Sequence[int]) -> CPTensor:
     """The starting points named ``init`` for every tensor of the batch, of its norm and balanced.
 
     Raises:
@@ -47,7 +47,7 @@ def initial_cp(unit: UnitTensors, rank: int, init: str, seeds: Sequence[int]) ->
     points = [
         INITIALISERS[init](X, rank, torch.Generator().manual_seed(seed)) for X, seed in zip(unit.X, seeds, strict=True)
     ]
-    cp = CP(tuple(torch.stack(matrices) for matrices in zip(*points, strict=True)))
+    cp = CPTensor(tuple(torch.stack(matrices) for matrices in zip(*points, strict=True)))
     norm = cp.squared_norm().clamp_min(0).sqrt()
     cp = cp.scaled(torch.where(norm > 0, unit.squares.sqrt() / norm.clamp_min(1e-300), 0.0)).rescaled()
-    return CP(tuple(U.to(unit.X) for U in cp.factors))
+    return CPTensor(tuple(U.to(unit.X) for U in cp.factors))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition.alternation import UnitTensors
 from polyadic.decomposition.batch import check_factors
 from polyadic.decomposition.damping import Damping
@@ -70,7 +70,7 @@ class _Krylov:
         return (self.x - inside @ self.basis) / nu + solved @ self.basis
 
 
-def cp_klm(K: Tensor, cp: CP, options: KLMOptions | None = None) -> Solution[CP]:
+def cp_klm(K: Tensor, cp: CPTensor, options: KLMOptions | None = None) -> Solution[CPTensor]:
     """Lower the error of ``cp`` (factors of ``K``, any order >= 3) at a given sensitivity.
 
     Raises:
@@ -79,7 +79,7 @@ def cp_klm(K: Tensor, cp: CP, options: KLMOptions | None = None) -> Solution[CP]
     options = options or KLMOptions()
     unit = UnitTensors.of(checked_batch([K], "cp_klm"))
     check_factors(cp, K, "cp_klm")
-    point = unit.inside(CP(tuple(U[None].double() for U in cp.factors))).rescaled()
+    point = unit.inside(CPTensor(tuple(U[None].double() for U in cp.factors))).rescaled()
     if not float(point.sensitivity()) > 0:
         raise DecompositionError("cp_klm keeps a sensitivity above 0; got a zero tensor or zero factors")
     bound = float(point.sensitivity()) if options.bound is None else options.bound
@@ -87,7 +87,9 @@ def cp_klm(K: Tensor, cp: CP, options: KLMOptions | None = None) -> Solution[CP]
     return solution_of(K, unit.outside(best)[0], stop, history)
 
 
-def _steps(unit: UnitTensors, cp: CP, bound: float, options: KLMOptions) -> tuple[CP, StopReason, list[float]]:
+def _steps(
+    unit: UnitTensors, cp: CPTensor, bound: float, options: KLMOptions
+) -> tuple[CPTensor, StopReason, list[float]]:
     at, quiet = NormalEquations.at(unit, cp), 0
     history: list[float] = []
     damping: Damping | None = None
@@ -115,7 +117,7 @@ def _steps(unit: UnitTensors, cp: CP, bound: float, options: KLMOptions) -> tupl
     return at.cp, StopReason.MAX_SWEEPS, history
 
 
-def _on_surface(cp: CP, bound: float) -> CP:
+def _on_surface(cp: CPTensor, bound: float) -> CPTensor:
     """Columns balanced and the whole scaled so that the sensitivity is ``bound``."""
     cp, order = cp.rescaled(), len(cp.factors)
     return cp.scaled((bound / cp.sensitivity()) ** (order / (2.0 * (order - 1))))

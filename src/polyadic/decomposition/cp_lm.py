@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition.alternation import UnitTensors
 from polyadic.decomposition.batch import Batch, Finished, check_factors, solutions
 from polyadic.decomposition.cp_init import initial_cp
@@ -58,8 +58,8 @@ class LMOptions:
 
 
 def cp_lm(
-    K: Tensor, rank: int, options: LMOptions | None = None, *, start: CP | None = None, seed: int = 0
-) -> Solution[CP]:
+    K: Tensor, rank: int, options: LMOptions | None = None, *, start: CPTensor | None = None, seed: int = 0
+) -> Solution[CPTensor]:
     """Fit ``K`` (any order >= 3) by ``rank`` rank-one terms, from ``start`` or from a starting point of ``seed``.
 
     Raises:
@@ -73,11 +73,11 @@ def cp_lm(
         check_factors(start, K, "cp_lm")
         if start.rank != rank:
             raise DecompositionError(f"cp_lm: the start has rank {start.rank}, asked was {rank}")
-        point = unit.inside(CP(tuple(U[None].double() for U in start.factors)))
+        point = unit.inside(CPTensor(tuple(U[None].double() for U in start.factors)))
     return solutions([K], unit, damped_steps(unit, point, options))[0]
 
 
-def damped_steps(unit: UnitTensors, cp: CP, options: LMOptions) -> list[Finished]:
+def damped_steps(unit: UnitTensors, cp: CPTensor, options: LMOptions) -> list[Finished]:
     """Step each member from ``cp`` until its objective stands still; it never rises."""
     batch = Batch(unit)
     mu = torch.full_like(unit.norms, options.mu)
@@ -128,7 +128,7 @@ def _chosen(where: Tensor, first: NormalEquations, second: NormalEquations) -> N
         return tuple(pick(x, y) for x, y in zip(a, b, strict=True))
 
     return NormalEquations(
-        CP(each(first.cp.factors, second.cp.factors)),
+        CPTensor(each(first.cp.factors, second.cp.factors)),
         pick(first.gradient, second.gradient),
         pick(first.error, second.error),
         each(first.blocks, second.blocks),

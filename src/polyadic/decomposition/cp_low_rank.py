@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from polyadic.algebra import CP, gram_product, mode_product, mttkrp
+from polyadic.algebra import CPTensor, gram_product, mode_product, mttkrp
 from polyadic.decomposition.alternation import solve_gram, unit_tensor
 from polyadic.decomposition.cp_epc import EPCOptions, cp_epc
 from polyadic.decomposition.cp_epc_within import cp_epc_within
@@ -45,7 +45,7 @@ class LowRankCP:
         bases: I_n x r_n with orthonormal columns, or None where that mode's factor is the core's own (I_n x R).
     """
 
-    core: CP
+    core: CPTensor
     bases: tuple[Tensor | None, ...]
 
     @property
@@ -58,9 +58,9 @@ class LowRankCP:
         """``sum_n r_n (I_n + R)`` over the factorised modes and ``I_n R`` over the others."""
         return self.core.parameters + sum(U.numel() for U in self.bases if U is not None)
 
-    def merged(self) -> CP:
+    def merged(self) -> CPTensor:
         """The same tensor as a plain CP."""
-        return CP(tuple(F if U is None else U @ F for U, F in zip(self.bases, self.core.factors, strict=True)))
+        return CPTensor(tuple(F if U is None else U @ F for U, F in zip(self.bases, self.core.factors, strict=True)))
 
     def full(self) -> Tensor:
         """The tensor itself."""
@@ -71,7 +71,7 @@ class LowRankCP:
         A, B, *rest = self.core.factors
         U_A, U_B, *others = self.bases
         if U_B is None:
-            return LowRankCP(CP((A, M @ B, *rest)), self.bases)
+            return LowRankCP(CPTensor((A, M @ B, *rest)), self.bases)
         return LowRankCP(self.core, (U_A, M @ U_B, *others))
 
     def to(self, like: Tensor) -> LowRankCP:
@@ -143,7 +143,7 @@ def cp_low_rank(
     J, L = int(X.shape[1]), int(X.shape[2])
     outer = tucker2(X, (ranks[1] or J, ranks[2] or L)).factors
     A, B, C = stable_cp(outer.G, rank, options.start, seed=seed).factors.factors
-    sweeps = LowRankSweeps(X, CP((A, outer.U @ B, outer.V @ C)), options, ranks)
+    sweeps = LowRankSweeps(X, CPTensor((A, outer.U @ B, outer.V @ C)), options, ranks)
     stop = sweeps.run(options.max_sweeps)
     return sweeps.solution(K, norm, stop)
 
@@ -168,7 +168,7 @@ def reduced_rank(G: Tensor, Gamma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 class LowRankSweeps:
     """Factors (I_n x R) of a unit tensor, the ranks that they are held to, and the sweeps over them."""
 
-    def __init__(self, X: Tensor, cp: CP, options: LowRankOptions, ranks: tuple[int | None, ...]) -> None:
+    def __init__(self, X: Tensor, cp: CPTensor, options: LowRankOptions, ranks: tuple[int | None, ...]) -> None:
         self.X, self.cp, self.options, self.ranks = X, cp.rescaled(), options, ranks
         self.squared_error = relative_error(X, self.cp) ** 2
         sensitivity = float(self.cp.sensitivity())
@@ -176,11 +176,11 @@ class LowRankSweeps:
         self.bases: tuple[Tensor | None, ...] = (None, None, None)
         self.history: list[float] = []
 
-    def state(self) -> tuple[CP, tuple[int | None, ...], tuple[Tensor | None, ...], float]:
+    def state(self) -> tuple[CPTensor, tuple[int | None, ...], tuple[Tensor | None, ...], float]:
         """What :meth:`restore` takes back."""
         return self.cp, self.ranks, self.bases, self.squared_error
 
-    def restore(self, state: tuple[CP, tuple[int | None, ...], tuple[Tensor | None, ...], float]) -> None:
+    def restore(self, state: tuple[CPTensor, tuple[int | None, ...], tuple[Tensor | None, ...], float]) -> None:
         """Go back to where :meth:`state` was asked for; the history goes on."""
         self.cp, self.ranks, self.bases, self.squared_error = state
 
@@ -215,7 +215,7 @@ class LowRankSweeps:
             factors[mode] = P[:, :r] @ PtA[:r]
             bases.append(P[:, :r] if self.ranks[mode] is not None else None)
             error = float(errors[r - 1])
-        self.cp, self.bases, self.squared_error = CP(tuple(factors)).rescaled(), tuple(bases), error
+        self.cp, self.bases, self.squared_error = CPTensor(tuple(factors)).rescaled(), tuple(bases), error
         self.history.append(error)
 
     def solution(self, K: Tensor, norm: float, stop: StopReason, bound: float | None = None) -> Solution[LowRankCP]:
@@ -224,7 +224,7 @@ class LowRankSweeps:
         for mode, (U, F) in enumerate(zip(self.bases, self.cp.factors, strict=True)):
             thin.append(F if U is None else U.mT @ F)
             G = G if U is None else mode_product(G, U.mT, mode)
-        core, epc = CP(tuple(thin)), self.options.epc
+        core, epc = CPTensor(tuple(thin)), self.options.epc
         if epc is not None and float(G.norm()) > 0:
             # the bases are orthonormal: ||K - K^||^2 = ||K||^2 - ||G||^2 + ||G - G^||^2
             room = None if bound is None else bound**2 - 1.0 + float(G.square().sum())

@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition.alternation import UnitTensors
 from polyadic.decomposition.batch import Finished, solutions
 from polyadic.decomposition.cp_init import initial_cp
@@ -57,7 +57,7 @@ class RankPathOptions:
 class RankPath:
     """Decompositions of one tensor by rising rank."""
 
-    solutions: tuple[Solution[CP], ...]
+    solutions: tuple[Solution[CPTensor], ...]
 
     @property
     def ranks(self) -> tuple[int, ...]:
@@ -74,7 +74,7 @@ class RankPath:
         """Sensitivity (factors of ``K / ||K||``, balanced) at each rank."""
         return tuple(solution.stability.sensitivity for solution in self.solutions if solution.stability)
 
-    def within(self, error: float) -> Solution[CP] | None:
+    def within(self, error: float) -> Solution[CPTensor] | None:
         """The smallest rank on the path with at most this relative error; None if there is none."""
         return next((solution for solution in self.solutions if solution.relative_error <= error), None)
 
@@ -85,7 +85,7 @@ def cp_rank_path(
     options: RankPathOptions | None = None,
     *,
     seed: int = 0,
-    progress: Callable[[Solution[CP]], None] | None = None,
+    progress: Callable[[Solution[CPTensor]], None] | None = None,
 ) -> RankPath:
     """Decompose ``K`` (any order >= 3) at every rank of ``ranks``, each from its neighbour's factors.
 
@@ -103,7 +103,7 @@ def cp_rank_path(
     unit = UnitTensors.of(checked_batch([K], "cp_rank_path"))
     if not ranks or min(ranks) < 1:
         raise DecompositionError(f"a rank path takes one or more ranks, each at least 1; got {list(ranks)}")
-    found: dict[int, Solution[CP]] = {}
+    found: dict[int, Solution[CPTensor]] = {}
     before: Finished | None = None
     for rank in sorted(set(ranks), reverse=options.direction == "deflate"):
         if rank >= full_rank(tuple(K.shape)):
@@ -120,7 +120,7 @@ def _next(unit: UnitTensors, before: Finished | None, rank: int, options: RankPa
     """The homotopy at ``rank``, from the rank before if there is one."""
     if before is None:
         return follow(unit, initial_cp(unit, rank, options.ridge.init, [seed]), options.ridge)[0]
-    cp = CP(tuple(U[None] for U in before.cp.factors))
+    cp = CPTensor(tuple(U[None] for U in before.cp.factors))
     start = _grown(unit, cp, rank, options, seed) if rank > cp.rank else _strongest(cp, rank)
     sensitivity = float(before.cp.sensitivity())
     ended = options.ridge.share * max(before.squared_errors[-1], EXACT) / max(sensitivity, EXACT)
@@ -128,15 +128,15 @@ def _next(unit: UnitTensors, before: Finished | None, rank: int, options: RankPa
     return follow(unit, start, options.ridge, mu=torch.full_like(unit.norms, mu))[0]
 
 
-def _grown(unit: UnitTensors, cp: CP, rank: int, options: RankPathOptions, seed: int) -> CP:
+def _grown(unit: UnitTensors, cp: CPTensor, rank: int, options: RankPathOptions, seed: int) -> CPTensor:
     """Weak random terms added up to ``rank``."""
     new = initial_cp(unit, rank - cp.rank, "random", [seed + rank])
     ratio = cp.intensities().mean(-1) / new.intensities().mean(-1).clamp_min(1e-300)
     new = new.scaled(options.new_terms * ratio)
-    return CP(tuple(torch.cat(pair, dim=-1) for pair in zip(cp.factors, new.factors, strict=True)))
+    return CPTensor(tuple(torch.cat(pair, dim=-1) for pair in zip(cp.factors, new.factors, strict=True)))
 
 
-def _strongest(cp: CP, rank: int) -> CP:
+def _strongest(cp: CPTensor, rank: int) -> CPTensor:
     """The ``rank`` terms of largest intensity, in their order."""
     kept = cp.intensities()[0].argsort(descending=True, stable=True)[:rank].sort().values
-    return CP(tuple(U[..., kept] for U in cp.factors))
+    return CPTensor(tuple(U[..., kept] for U in cp.factors))

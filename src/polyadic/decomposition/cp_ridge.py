@@ -4,9 +4,9 @@ Each factor minimises ``||K - K^||^2 + mu * sensitivity`` with the others fixed:
 
     A <- G_A (Gamma_A + mu diag(w^2))^(-1),    w_r^2 = L ||b_r||^2 + J ||c_r||^2  (cyclic),
 
-and after every sweep the columns get their best norms (:meth:`polyadic.algebra.CP.rescaled`). Both steps lower the
-objective. Begun at a strong penalty and weakened step by step, this ends at a lower error *and* a far lower sensitivity
-than long plain ALS: cancelling terms never form, because they are too dear from the start.
+and after every sweep the columns get their best norms (:meth:`polyadic.algebra.CPTensor.rescaled`). Both steps lower
+the objective. Begun at a strong penalty and weakened step by step, this ends at a lower error *and* a far lower
+sensitivity than long plain ALS: cancelling terms never form, because they are too dear from the start.
 
 Two things make it fast. Sweeps are extrapolated (:mod:`polyadic.decomposition.extrapolation`). And the path ends by
 itself: once the penalty term is a small share of the squared error, weakening it further buys little error for much
@@ -23,7 +23,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition.alternation import Block, UnitTensors, solve_gram, sweep
 from polyadic.decomposition.batch import Batch, Finished, solutions
 from polyadic.decomposition.cp_init import initial_cp
@@ -78,14 +78,14 @@ class PathPoint:
     """One end of a descent: the penalty, the factors that it led to (of the unit tensor) and their squared error."""
 
     mu: float
-    cp: CP
+    cp: CPTensor
     squared_error: float
 
 
 Visit: TypeAlias = Callable[[int, PathPoint], None]
 
 
-def cp_ridge(K: Tensor, rank: int, options: RidgeOptions | None = None, *, seed: int = 0) -> Solution[CP]:
+def cp_ridge(K: Tensor, rank: int, options: RidgeOptions | None = None, *, seed: int = 0) -> Solution[CPTensor]:
     """Fit ``K`` (any order >= 3) by ``rank`` rank-one terms along a path of falling sensitivity penalties.
 
     Raises:
@@ -96,7 +96,7 @@ def cp_ridge(K: Tensor, rank: int, options: RidgeOptions | None = None, *, seed:
 
 def cp_ridge_batch(
     tensors: Sequence[Tensor], rank: int, options: RidgeOptions | None = None, *, seeds: Sequence[int] | None = None
-) -> list[Solution[CP]]:
+) -> list[Solution[CPTensor]]:
     """:func:`cp_ridge` of tensors of one shape, worked on together; ``seeds`` one for each, 0 when absent."""
     options = options or RidgeOptions()
     unit = UnitTensors.of(checked_batch(tensors, "cp_ridge"))
@@ -116,7 +116,7 @@ def cp_ridge_curve(K: Tensor, rank: int, options: RidgeOptions | None = None, *,
 
     def keep(_: int, point: PathPoint) -> None:
         one = UnitTensors(unit.X, torch.ones_like(unit.norms), unit.squares, unit.order)
-        cp = one.outside(CP(tuple(U[None] for U in point.cp.factors)))[0]
+        cp = one.outside(CPTensor(tuple(U[None] for U in point.cp.factors)))[0]
         points.append(PathPoint(point.mu, cp, point.squared_error))
 
     follow(unit, initial_cp(unit, rank, options.init, [seed]), options, visit=keep)
@@ -124,7 +124,7 @@ def cp_ridge_curve(K: Tensor, rank: int, options: RidgeOptions | None = None, *,
 
 
 def follow(
-    unit: UnitTensors, cp: CP, options: RidgeOptions, *, mu: Tensor | None = None, visit: Visit | None = None
+    unit: UnitTensors, cp: CPTensor, options: RidgeOptions, *, mu: Tensor | None = None, visit: Visit | None = None
 ) -> list[Finished]:
     """Walk the path of every member from ``cp``, beginning at the penalties ``mu`` (strongest when absent)."""
     batch = Batch(unit)
@@ -202,7 +202,7 @@ def _reason(settled: bool, degenerate: bool) -> StopReason:
 def _penalised(mu: Tensor) -> Sweep:
     """Sweeps that lower ``||X - X^||^2 + mu * sensitivity``."""
 
-    def step(unit: UnitTensors, cp: CP, positions: Tensor) -> tuple[CP, Tensor, Tensor]:
+    def step(unit: UnitTensors, cp: CPTensor, positions: Tensor) -> tuple[CPTensor, Tensor, Tensor]:
         penalty = mu[positions]
 
         def update(block: Block) -> Tensor:

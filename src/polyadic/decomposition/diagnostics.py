@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition.batch import check_factors
 from polyadic.decomposition.solution import Stability, checked, relative_error
 from polyadic.errors import DecompositionError
@@ -61,7 +61,7 @@ class Diagnosis:
     verdict: str
 
 
-def diagnose(cp: CP, K: Tensor | None = None) -> Diagnosis:
+def diagnose(cp: CPTensor, K: Tensor | None = None) -> Diagnosis:
     """Examine the factors ``cp`` (I_n x R each, any order) of the tensor ``K``, or of ``cp.full()`` without K.
 
     Costs ``R^2 (I_1 + ... + I_N)`` operations and, if K is given, one reconstruction.
@@ -79,8 +79,8 @@ def diagnose(cp: CP, K: Tensor | None = None) -> Diagnosis:
     else:
         if not all(bool(torch.isfinite(U).all()) for U in cp.factors):
             raise DecompositionError("diagnose takes finite factors; got NaN or Inf among them: decompose again")
-        norm = float(CP(tuple(U.detach().double() for U in cp.factors)).squared_norm().clamp_min(0.0).sqrt())
-    cp = CP(tuple(U.detach().double() for U in cp.factors))
+        norm = float(CPTensor(tuple(U.detach().double() for U in cp.factors)).squared_norm().clamp_min(0.0).sqrt())
+    cp = CPTensor(tuple(U.detach().double() for U in cp.factors))
     stability = Stability.of(cp, norm)
     intensities = cp.scaled(1.0 / norm if norm > 0 else 1.0).intensities()
     cosines = _cosines(cp)
@@ -110,7 +110,7 @@ def is_monotone(history: Sequence[float], slack: float = 1e-13) -> bool:
     )
 
 
-def _cosines(cp: CP) -> Tensor:
+def _cosines(cp: CPTensor) -> Tensor:
     """``<term q, term r> / (||term q|| ||term r||)`` (R x R); 0 for a zero term."""
     product = torch.ones(cp.rank, cp.rank, dtype=torch.float64, device=cp.factors[0].device)
     for U in cp.factors:

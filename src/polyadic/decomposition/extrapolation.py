@@ -14,10 +14,10 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition.alternation import UnitTensors
 
-Sweep: TypeAlias = Callable[[UnitTensors, CP, Tensor], tuple[CP, Tensor, Tensor]]
+Sweep: TypeAlias = Callable[[UnitTensors, CPTensor, Tensor], tuple[CPTensor, Tensor, Tensor]]
 """From tensors, factors and their positions in the batch to new factors, squared errors and objectives (b)."""
 
 
@@ -25,15 +25,15 @@ Sweep: TypeAlias = Callable[[UnitTensors, CP, Tensor], tuple[CP, Tensor, Tensor]
 class Extrapolated:
     """Where the members of a batch are; all but the factors are vectors over the batch."""
 
-    cp: CP
-    previous: CP
+    cp: CPTensor
+    previous: CPTensor
     error: Tensor
     objective: Tensor
     beta: Tensor
     ceiling: Tensor
 
     @staticmethod
-    def at(cp: CP, like: Tensor) -> Extrapolated:
+    def at(cp: CPTensor, like: Tensor) -> Extrapolated:
         """The beginning, ``like`` being any vector over the batch; nothing is known of the objective yet."""
         ones = torch.ones_like(like)
         return Extrapolated(cp, cp, ones, torch.inf * ones, 0.5 * ones, ones)
@@ -46,7 +46,7 @@ class Extrapolated:
         if bool(worse.any()):
             w = everyone[worse]
             plain, error_w, value_w = sweep(unit[w] if len(w) < len(unit) else unit, self.cp[w], w)
-            cp = CP(tuple(U.index_copy(0, w, V) for U, V in zip(cp.factors, plain.factors, strict=True)))
+            cp = CPTensor(tuple(U.index_copy(0, w, V) for U, V in zip(cp.factors, plain.factors, strict=True)))
             error, value = error.index_copy(0, w, error_w), value.index_copy(0, w, value_w)
         self.ceiling, self.beta = (
             torch.where(worse, self.beta, (1.02 * self.ceiling).clamp_max(1.0)),
@@ -62,14 +62,14 @@ class Extrapolated:
         self.beta = torch.where(where, 0.5, self.beta)
         self.ceiling = torch.where(where, 1.0, self.ceiling)
         pairs = zip(self.cp.factors, self.previous.factors, strict=True)
-        self.previous = CP(tuple(torch.where(where[:, None, None], U, V) for U, V in pairs))
+        self.previous = CPTensor(tuple(torch.where(where[:, None, None], U, V) for U, V in pairs))
 
     def keep(self, positions: Tensor) -> None:
         """Only those at ``positions`` go on."""
         for name, value in vars(self).items():
             setattr(self, name, value[positions])
 
-    def _ahead(self) -> CP:
+    def _ahead(self) -> CPTensor:
         steps = 1.0 + self.beta[:, None, None].to(self.cp.factors[0])
         pairs = zip(self.cp.factors, self.previous.factors, strict=True)
-        return CP(tuple(torch.lerp(V, U, steps) for U, V in pairs))
+        return CPTensor(tuple(torch.lerp(V, U, steps) for U, V in pairs))

@@ -19,7 +19,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from polyadic.algebra import CP, gram
+from polyadic.algebra import CPTensor, gram
 from polyadic.decomposition.alternation import UnitTensors, mttkrps, weight_of
 
 
@@ -36,7 +36,7 @@ class NormalEquations:
         weights: ``w^2`` (b x R) of the sensitivity, of every mode.
     """
 
-    cp: CP
+    cp: CPTensor
     gradient: Tensor
     error: Tensor
     blocks: tuple[Tensor, ...]
@@ -44,7 +44,7 @@ class NormalEquations:
     weights: tuple[Tensor, ...]
 
     @staticmethod
-    def at(unit: UnitTensors, cp: CP) -> NormalEquations:
+    def at(unit: UnitTensors, cp: CPTensor) -> NormalEquations:
         """Two products with the tensor, everything else of the size of a Gram."""
         grams = [gram(U) for U in cp.factors]
         modes = range(len(grams))
@@ -97,10 +97,10 @@ class NormalEquations:
 
         return solve
 
-    def moved(self, direction: Tensor) -> CP:
+    def moved(self, direction: Tensor) -> CPTensor:
         """The point plus a direction."""
         parts = zip(self.cp.factors, self.split(direction), strict=True)
-        return CP(tuple(U + V for U, V in parts))
+        return CPTensor(tuple(U + V for U, V in parts))
 
     def split(self, direction: Tensor) -> tuple[Tensor, ...]:
         """The parts of a direction, one per factor."""

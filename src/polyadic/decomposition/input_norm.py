@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from polyadic.algebra import CP, Tucker2, mode_product
+from polyadic.algebra import CPTensor, Tucker2Tensor, mode_product
 from polyadic.decomposition.patch_moments import PatchMoments
 from polyadic.errors import DecompositionError
 
@@ -133,12 +133,12 @@ class InputNorm:
         Raises:
             DecompositionError: factors that know their input channels alone, in a norm of more.
         """
-        if isinstance(factors, CP):
+        if isinstance(factors, CPTensor):
             A, B, C, *rest = factors.factors  # of an order above 3 the window is weighed in no mode
-            return CP((_times(self.taps, A), _times(self.channels, B), _times(self.outputs, C), *rest)).rescaled()
-        if isinstance(factors, Tucker2):
+            return CPTensor((_times(self.taps, A), _times(self.channels, B), _times(self.outputs, C), *rest)).rescaled()
+        if isinstance(factors, Tucker2Tensor):
             G = factors.G if self.taps is None else mode_product(factors.G, self.taps.inverse_root, 0)
-            return Tucker2(G, _times(self.channels, factors.U), _times(self.outputs, factors.V))
+            return Tucker2Tensor(G, _times(self.channels, factors.U), _times(self.outputs, factors.V))
         if self.taps is not None or self.outputs is not None:
             raise DecompositionError(
                 f"{type(factors).__name__} factors are weighed over the input channels alone: use channels_only()"

@@ -7,7 +7,7 @@ from enum import Enum
 import torch
 from torch import Tensor
 
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition.alternation import Block, weight_of
 
 
@@ -27,7 +27,7 @@ class Objective(Enum):
     LEMMA = "lemma"
     INTENSITY = "intensity"
 
-    def of(self, cp: CP) -> Tensor:
+    def of(self, cp: CPTensor) -> Tensor:
         """Its value, one for each of the batch."""
         if self is Objective.INTENSITY:
             return cp.sum_squared_intensity()
@@ -47,6 +47,6 @@ class Objective(Enum):
         size = 1 if self is Objective.LEMMA else int(block.factor.shape[-2])
         return size * block.norms.prod(-2).sum(-1)
 
-    def balanced(self, cp: CP) -> CP:
+    def balanced(self, cp: CPTensor) -> CPTensor:
         """The same tensor with the column norms at which this objective is least."""
         return cp.rescaled(equal=self is Objective.LEMMA)

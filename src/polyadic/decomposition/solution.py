@@ -10,7 +10,7 @@ from typing import Generic, Protocol, Self, TypeVar
 import torch
 from torch import Tensor
 
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.errors import DecompositionError
 
 
@@ -59,8 +59,8 @@ F = TypeVar("F", bound=Factors, covariant=True)
 class Stability:
     """How a CP decomposition stands small perturbations, for the factors of ``K / ||K||`` with balanced columns.
 
-    Balanced columns have ``||a_r||^2 : ||b_r||^2 : ||c_r||^2 = I : J : L`` (:meth:`polyadic.algebra.CP.rescaled`). All
-    figures are free of the kernel's scale.
+    Balanced columns have ``||a_r||^2 : ||b_r||^2 : ||c_r||^2 = I : J : L``
+    (:meth:`polyadic.algebra.CPTensor.rescaled`). All figures are free of the kernel's scale.
 
     Attributes:
         sensitivity: true sensitivity, ``sum_r (I b^2 c^2 + J a^2 c^2 + L a^2 b^2)``.
@@ -75,9 +75,9 @@ class Stability:
     intensity_ratio: float
 
     @staticmethod
-    def of(cp: CP, norm: float) -> Stability:
+    def of(cp: CPTensor, norm: float) -> Stability:
         """The figures of ``cp``, a decomposition of a tensor with Frobenius norm ``norm``."""
-        unit = CP(tuple(U.double() for U in cp.factors))
+        unit = CPTensor(tuple(U.double() for U in cp.factors))
         unit = (unit.scaled(1.0 / norm) if norm > 0 else unit).rescaled()
         intensities = unit.intensities()
         alive = intensities[intensities > 0]
@@ -157,7 +157,7 @@ def relative_error(K: Tensor, factors: Factors) -> float:
     return residual / norm if norm > 0 else residual
 
 
-def solution_of(K: Tensor, cp: CP, stop: StopReason, squared_errors: Sequence[float] = ()) -> Solution[CP]:
+def solution_of(K: Tensor, cp: CPTensor, stop: StopReason, squared_errors: Sequence[float] = ()) -> Solution[CPTensor]:
     """Balance the columns of ``cp``, a decomposition of ``K``, and measure what is handed over."""
     result = cp.rescaled().to(K)
     history = tuple(error**0.5 for error in squared_errors)

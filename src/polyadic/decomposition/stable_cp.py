@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition.alternation import UnitTensors
 from polyadic.decomposition.batch import Finished, solutions
 from polyadic.decomposition.cp_bounded import BoundedOptions, fit_bounded
@@ -75,7 +75,7 @@ class StableOptions:
         return self.ridge
 
 
-def stable_cp(K: Tensor, rank: int, options: StableOptions | None = None, *, seed: int = 0) -> Solution[CP]:
+def stable_cp(K: Tensor, rank: int, options: StableOptions | None = None, *, seed: int = 0) -> Solution[CPTensor]:
     """Fit ``K`` (any order >= 3) by ``rank`` rank-one terms of low error and low sensitivity.
 
     A rank that always suffices (:func:`full_rank`) is answered exactly and in closed form.
@@ -88,7 +88,7 @@ def stable_cp(K: Tensor, rank: int, options: StableOptions | None = None, *, see
 
 def stable_cp_batch(
     tensors: Sequence[Tensor], rank: int, options: StableOptions | None = None, *, seed: int = 0
-) -> list[Solution[CP]]:
+) -> list[Solution[CPTensor]]:
     """:func:`stable_cp` of tensors of one shape, worked on together: the same answers, in less time.
 
     Raises:
@@ -110,7 +110,7 @@ def stable_cp_batch(
     return solutions(tensors, unit, runs)
 
 
-def _ceiling(cp: CP, options: StableOptions) -> Tensor:
+def _ceiling(cp: CPTensor, options: StableOptions) -> Tensor:
     """The bound of the fit (b)."""
     reached = cp.sensitivity()
     return reached if options.sensitivity is None else torch.full_like(reached, options.sensitivity)
@@ -151,9 +151,9 @@ def _trade(run: Finished, share: float) -> float:
     return math.log(max(squared_error, EXACT)) + share * math.log(max(sensitivity, EXACT))
 
 
-def _continued(runs: list[Finished], solve: Callable[[CP], list[Finished]]) -> list[Finished]:
+def _continued(runs: list[Finished], solve: Callable[[CPTensor], list[Finished]]) -> list[Finished]:
     """Go on from the ends of ``runs``, members whose tensor is met already excepted, both histories joined."""
-    cp = CP(tuple(torch.stack(matrices) for matrices in zip(*(run.cp.factors for run in runs), strict=True)))
+    cp = CPTensor(tuple(torch.stack(matrices) for matrices in zip(*(run.cp.factors for run in runs), strict=True)))
     joined = []
     for before, after in zip(runs, solve(cp), strict=True):
         if before.squared_errors[-1] <= EXACT:
@@ -176,7 +176,7 @@ def full_rank(shape: tuple[int, ...]) -> int:
     return math.prod(shape) // max(shape)
 
 
-def exact_cp(K: Tensor, rank: int) -> Solution[CP]:
+def exact_cp(K: Tensor, rank: int) -> Solution[CPTensor]:
     """Write ``K`` exactly, as the sum over its fibres along the longest mode, ``e_i o e_j o K[i, j, :]``.
 
     Raises:
@@ -193,5 +193,5 @@ def exact_cp(K: Tensor, rank: int) -> Solution[CP]:
         mode: torch.nn.functional.one_hot(positions[:, n], X.shape[mode]).mT.to(X) for n, mode in enumerate(short)
     }
     factors[long] = X.movedim(long, 0).flatten(1)
-    padded = CP(tuple(factors[mode] for mode in range(X.ndim))).padded(rank)
+    padded = CPTensor(tuple(factors[mode] for mode in range(X.ndim))).padded(rank)
     return solution_of(K, padded, StopReason.CLOSED_FORM)

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition.solution import Solution, Stability, checked, relative_error
 from polyadic.decomposition.stable_cp import StableOptions, stable_cp
-from polyadic.decomposition.tkd_split import calibrated, likely_ranks
+from polyadic.decomposition.tkd_split import calibrate, likely_ranks
 from polyadic.decomposition.tucker2 import tucker2
 from polyadic.decomposition.tucker2_bounded import tucker2_bounded
 from polyadic.errors import DecompositionError
@@ -33,7 +33,7 @@ class TuckerCP:
         V: output side, T x R2, orthonormal columns.
     """
 
-    core: CP
+    core: CPTensor
     U: Tensor
     V: Tensor
 
@@ -47,10 +47,10 @@ class TuckerCP:
         """``S R1 + T R2 + R (D^2 + R1 + R2)``: nothing merged."""
         return self.U.numel() + self.V.numel() + self.core.parameters
 
-    def merged(self) -> CP:
+    def merged(self) -> CPTensor:
         """The CP of the whole kernel, [[A, U B, V C]]."""
         A, B, C = self.core.factors
-        return CP((A, self.U @ B, self.V @ C))
+        return CPTensor((A, self.U @ B, self.V @ C))
 
     def full(self) -> Tensor:
         """The tensor itself, D^2 x S x T."""
@@ -95,7 +95,7 @@ def tkd_cpd(
     if tucker_error is not None:
         outer = tucker2_bounded(X, tucker_error)
     else:
-        outer = tucker2(X, likely_ranks(calibrated(X, rank, seed), rank) if ranks is None else ranks)
+        outer = tucker2(X, likely_ranks(calibrate(X, rank, seed), rank) if ranks is None else ranks)
     core = stable_cp(outer.factors.G, rank, options, seed=seed)
     norm = float(X.norm())
     result = TuckerCP(core.factors, outer.factors.U, outer.factors.V).to(K)

@@ -19,7 +19,7 @@ from typing import overload
 import torch
 from torch import Tensor
 
-from polyadic.algebra import CP, Tucker2
+from polyadic.algebra import CPTensor, Tucker2Tensor
 from polyadic.decomposition.cp_epc_within import cp_epc_within
 from polyadic.decomposition.solution import Solution, Stability, checked, relative_error
 from polyadic.decomposition.stable_cp import StableOptions, full_rank, stable_cp
@@ -99,8 +99,8 @@ def cheapest_pair(forecast: SplitForecast, room: float, price: TKDCost, least: i
 
 @dataclass(frozen=True)
 class _Found:
-    outer: Tucker2
-    core: Solution[CP]
+    outer: Tucker2Tensor
+    core: Solution[CPTensor]
     rank: int
     error: float
 

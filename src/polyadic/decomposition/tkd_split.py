@@ -84,7 +84,7 @@ class SplitForecast:
         return torch.where(share < self._shares[0], 1.0, self._errors[at])
 
 
-def calibrated(X: Tensor, rank: int, seed: int = 0) -> SplitForecast:
+def calibrate(X: Tensor, rank: int, seed: int = 0) -> SplitForecast:
     """A forecast for ``X`` whose p is that of a short plain CP of this rank (a hundred sweeps)."""
     forecast = SplitForecast(X)
     forecast.calibrate(rank, cp_als(X, rank, ALSOptions(max_sweeps=100), seed=seed).relative_error)

@@ -1,8 +1,8 @@
 r"""A matrix as a matrix tensor train, by TT-SVD of its rearranged entries (Oseledets 2010; Novikov et al. 2015).
 
 ``W`` (M x N) becomes the tensor of order d with modes ``m_k n_k`` whose entry at ``(i_1, j_1), ..., (i_d, j_d)`` is
-``W[i, j]``, digits counted in row-major order (:class:`polyadic.algebra.TTMatrix`). Its tensor train is that of the
-matrix, with the same error, since both hold the same numbers.
+``W[i, j]``, digits counted in row-major order (:class:`polyadic.algebra.TTMatrixTensor`). Its tensor train is that of
+the matrix, with the same error, since both hold the same numbers.
 
 A convolution kernel is such a matrix, too (Garipov et al. 2016): as ``(D^2 T) x S`` with row modes ``(D^2, t_1, ...,
 t_d)`` and column modes ``(1, s_1, ..., s_d)``.
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from polyadic.algebra import TensorTrain, TTMatrix
+from polyadic.algebra import TensorTrain, TTMatrixTensor
 from polyadic.decomposition.solution import Solution
 from polyadic.decomposition.tt_rounding import tt_round
 from polyadic.decomposition.tt_svd import tt_svd, tt_svd_bounded
@@ -30,7 +30,7 @@ def tt_matrix(
     ranks: Sequence[int] | None = None,
     error: float | None = None,
     weights: Sequence[float] | None = None,
-) -> Solution[TTMatrix]:
+) -> Solution[TTMatrixTensor]:
     """``W`` (M x N) as a matrix tensor train of given ranks, or the cheapest found within a relative error.
 
     Args:
@@ -46,7 +46,7 @@ def tt_matrix(
             not two or more of each, both or neither of ``ranks`` and ``error``.
     """
     rows, columns = tuple(row_modes), tuple(column_modes)
-    X = rearranged(W, rows, columns)
+    X = rearrange(W, rows, columns)
     if ranks is not None and error is None:
         solution = tt_svd(X, ranks)
     elif error is not None and ranks is None:
@@ -57,12 +57,12 @@ def tt_matrix(
 
 
 def tt_matrix_round(
-    W: TTMatrix,
+    W: TTMatrixTensor,
     *,
     ranks: Sequence[int] | None = None,
     error: float | None = None,
     weights: Sequence[float] | None = None,
-) -> Solution[TTMatrix]:
+) -> Solution[TTMatrixTensor]:
     """``W`` with smaller ranks, never forming the matrix; as :func:`polyadic.decomposition.tt_round`.
 
     Raises:
@@ -72,7 +72,7 @@ def tt_matrix_round(
     return of_matrix(rounded, W.row_modes, W.column_modes)
 
 
-def rearranged(W: Tensor, row_modes: tuple[int, ...], column_modes: tuple[int, ...]) -> Tensor:
+def rearrange(W: Tensor, row_modes: tuple[int, ...], column_modes: tuple[int, ...]) -> Tensor:
     """``W`` (M x N) as the tensor with modes ``m_k n_k``.
 
     Raises:
@@ -92,7 +92,7 @@ def rearranged(W: Tensor, row_modes: tuple[int, ...], column_modes: tuple[int, .
 
 def of_matrix(
     solution: Solution[TensorTrain], row_modes: tuple[int, ...], column_modes: tuple[int, ...]
-) -> Solution[TTMatrix]:
+) -> Solution[TTMatrixTensor]:
     """The same solution with each mode split into row and column."""
-    factors = TTMatrix.of(solution.factors, row_modes, column_modes)
+    factors = TTMatrixTensor.of(solution.factors, row_modes, column_modes)
     return Solution(factors, solution.relative_error, solution.stop, solution.sweeps, solution.history)

@@ -16,10 +16,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from polyadic.algebra import TensorTrain, TTMatrix
+from polyadic.algebra import TensorTrain, TTMatrixTensor
 from polyadic.decomposition.solution import Solution, StopReason, checked, relative_error
 from polyadic.decomposition.tt_als import TTALSOptions, sweep, tt_als
-from polyadic.decomposition.tt_matrix import of_matrix, rearranged
+from polyadic.decomposition.tt_matrix import of_matrix, rearrange
 from polyadic.errors import DecompositionError
 
 WEIGHTED = TTALSOptions(max_sweeps=100, tolerance=1e-4)
@@ -27,8 +27,8 @@ WEIGHTED = TTALSOptions(max_sweeps=100, tolerance=1e-4)
 
 
 def tt_matrix_als(
-    W: Tensor, start: TTMatrix, root: Tensor | None = None, options: TTALSOptions | None = None
-) -> Solution[TTMatrix]:
+    W: Tensor, start: TTMatrixTensor, root: Tensor | None = None, options: TTALSOptions | None = None
+) -> Solution[TTMatrixTensor]:
     """``W`` (M x N) as a matrix tensor train with the modes and ranks of ``start``, no farther from W than ``start``.
 
     Args:
@@ -44,7 +44,7 @@ def tt_matrix_als(
             another size or not finite.
     """
     rows, columns = start.row_modes, start.column_modes
-    X = rearranged(checked(W, "tt_matrix_als", order=2).to(W.dtype), rows, columns)
+    X = rearrange(checked(W, "tt_matrix_als", order=2).to(W.dtype), rows, columns)
     if root is None:
         return of_matrix(tt_als(X, start.train(), options), rows, columns)
     N = W.shape[1]
@@ -57,7 +57,7 @@ def tt_matrix_als(
     return _weighted(W, start, root.detach(), options or WEIGHTED)
 
 
-def _weighted(W: Tensor, start: TTMatrix, root: Tensor, options: TTALSOptions) -> Solution[TTMatrix]:
+def _weighted(W: Tensor, start: TTMatrixTensor, root: Tensor, options: TTALSOptions) -> Solution[TTMatrixTensor]:
     size = float(W.detach().double().norm())
     K = W.detach().double() / (size if size > 0 else 1.0)
     root = root.to(K)
@@ -65,7 +65,7 @@ def _weighted(W: Tensor, start: TTMatrix, root: Tensor, options: TTALSOptions) -
     reference = float((K @ root).norm()) or 1.0
 
     def matrix(train: TensorTrain) -> Tensor:
-        return TTMatrix.of(train, start.row_modes, start.column_modes).full()
+        return TTMatrixTensor.of(train, start.row_modes, start.column_modes).full()
 
     def weighted_error(approximation: Tensor) -> float:
         return float(((K - approximation) @ root).norm()) / reference
@@ -76,7 +76,7 @@ def _weighted(W: Tensor, start: TTMatrix, root: Tensor, options: TTALSOptions) -
     error, momentum, stop = weighted_error(now), 1.0, StopReason.MAX_SWEEPS
     Y, history = now, list[float]()
     while len(history) < options.max_sweeps:
-        towards = rearranged(Y + (K - Y) @ descent, start.row_modes, start.column_modes)
+        towards = rearrange(Y + (K - Y) @ descent, start.row_modes, start.column_modes)
         tried = sweep(towards, train)
         reached = matrix(tried)
         fallen = error - weighted_error(reached)
@@ -93,5 +93,5 @@ def _weighted(W: Tensor, start: TTMatrix, root: Tensor, options: TTALSOptions) -
         history.append(error)
         if stop is StopReason.CONVERGED:
             break
-    result = TTMatrix.of(train.scaled(size).with_equal_norms(), start.row_modes, start.column_modes).to(W)
+    result = TTMatrixTensor.of(train.scaled(size).with_equal_norms(), start.row_modes, start.column_modes).to(W)
     return Solution(result, relative_error(W, result), stop, len(history), tuple(history))

@@ -18,14 +18,14 @@ import torch
 from torch import Tensor
 
 
-def discarded(s: Tensor) -> Tensor:
+def discard(s: Tensor) -> Tensor:
     """``tail(r) = sum_{i > r} s_i^2`` for r = 0 ... n, from singular values ``s`` (n), largest first."""
     tail = s.square().flip(0).cumsum(0).flip(0)
     return torch.cat((tail, tail.new_zeros(1)))
 
 
 def smallest_rank(tail: Tensor, allowed: float) -> int:
-    """The smallest rank from 1 on that loses at most ``allowed``; ``tail`` from :func:`discarded`."""
+    """The smallest rank from 1 on that loses at most ``allowed``; ``tail`` from :func:`discard`."""
     return max(1, min(int((tail > allowed).sum()), len(tail) - 1))
 
 
@@ -33,7 +33,7 @@ def cheapest_ranks(tails: Sequence[Tensor], allowed: float, weights: Sequence[fl
     """Ranks ``r_1 ... r_{d-1}`` whose tails sum to at most ``allowed``, cheap by ``sum_k weights[k] r_{k-1} r_k``.
 
     Args:
-        tails: for each of the d - 1 cuts, from :func:`discarded`.
+        tails: for each of the d - 1 cuts, from :func:`discard`.
         allowed: squared error, at least 0.
         weights: d of them; the sizes of the modes where parameters are the price.
     """

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from polyadic.algebra import TensorTrain
 from polyadic.decomposition.solution import Solution, StopReason
-from polyadic.decomposition.tt_rank_plan import cheapest_ranks, discarded, smallest_rank
+from polyadic.decomposition.tt_rank_plan import cheapest_ranks, discard, smallest_rank
 from polyadic.errors import DecompositionError
 
 ROUNDING = 1e-13
@@ -31,7 +31,7 @@ Rule = Callable[[int, Tensor, float], int]
 
 @dataclass(frozen=True)
 class Truncated:
-    """A truncated train, the squared error of every cut, and the tails (:func:`discarded`) that it met on its way."""
+    """A truncated train, the squared error of every cut, and the tails (:func:`discard`) that it met on its way."""
 
     train: TensorTrain
     lost: tuple[float, ...]
@@ -83,7 +83,7 @@ def truncate(canonical: TensorTrain, rule: Rule) -> Truncated:
     C = canonical.cores[0]
     for cut, following in enumerate(canonical.cores[1:]):
         U, s, Vh = torch.linalg.svd(C.flatten(0, 1), full_matrices=False)
-        tail = discarded(s)
+        tail = discard(s)
         r = rule(cut, tail, sum(lost))
         tails.append(tail)
         lost.append(float(tail[r]))

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from polyadic.algebra import TensorTrain
 from polyadic.decomposition.solution import Solution, StopReason, checked, relative_error
-from polyadic.decomposition.tt_rank_plan import discarded, smallest_rank
+from polyadic.decomposition.tt_rank_plan import discard, smallest_rank
 from polyadic.decomposition.tt_rounding import ROUNDING, Rule, truncate_within
 from polyadic.errors import DecompositionError
 
@@ -67,7 +67,7 @@ def _cut(X: Tensor, rule: Rule) -> TensorTrain:
     for cut, size in enumerate(X.shape[:-1]):
         C = C.reshape(r * size, -1)
         U, s = _left_singular(C)
-        tail = discarded(s)
+        tail = discard(s)
         rank = rule(cut, tail, lost)
         lost += float(tail[rank])
         U = U[:, :rank]

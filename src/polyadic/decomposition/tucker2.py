@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from polyadic.algebra import Tucker2, gram, mode_product, unfold
+from polyadic.algebra import Tucker2Tensor, gram, mode_product, unfold
 from polyadic.decomposition.solution import Solution, StopReason, checked, relative_error
 from polyadic.errors import DecompositionError
 
@@ -53,7 +53,7 @@ class Tucker2Options:
             )
 
 
-def tucker2(K: Tensor, ranks: tuple[int, int], options: Tucker2Options | None = None) -> Solution[Tucker2]:
+def tucker2(K: Tensor, ranks: tuple[int, int], options: Tucker2Options | None = None) -> Solution[Tucker2Tensor]:
     """``K`` (D^2 x S x T) by a core D^2 x R1 x R2, ``ranks = (R1, R2)``, from HOSVD by orthogonal iteration (HOOI).
 
     Raises:
@@ -87,10 +87,10 @@ def spectrum(Q: Tensor) -> tuple[Tensor, Tensor]:
     return values.flip(0).clamp_min(0.0), vectors.flip(1)
 
 
-def from_bases(K: Tensor, X: Tensor, U: Tensor, V: Tensor, stop: StopReason, sweeps: int) -> Solution[Tucker2]:
+def from_bases(K: Tensor, X: Tensor, U: Tensor, V: Tensor, stop: StopReason, sweeps: int) -> Solution[Tucker2Tensor]:
     """The Tucker-2 of ``K`` (``X`` in float64) with these bases, its best core and its measured error."""
     G = mode_product(mode_product(X, U.mT, 1), V.mT, 2)
-    result = Tucker2(G, U, V).to(K)
+    result = Tucker2Tensor(G, U, V).to(K)
     return Solution(result, relative_error(K, result), stop, sweeps)
 
 

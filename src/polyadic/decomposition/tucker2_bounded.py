@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from polyadic.algebra import Tucker2, mode_product
+from polyadic.algebra import Tucker2Tensor, mode_product
 from polyadic.decomposition.solution import Solution, StopReason, checked
 from polyadic.decomposition.tucker2 import Tucker2Options, from_bases, mode_gram, spectrum
 from polyadic.decomposition.tucker2_frontier import allowed_ranks, tucker2_weights
@@ -32,7 +32,7 @@ def tucker2_bounded(
     options: Tucker2Options | None = None,
     *,
     multiple: int = 1,
-) -> Solution[Tucker2]:
+) -> Solution[Tucker2Tensor]:
     """The cheapest Tucker-2 of ``K`` (D^2 x S x T) with relative error at most ``error``.
 
     Args:

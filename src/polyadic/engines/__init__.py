@@ -3,26 +3,37 @@
 from polyadic.engines.conditions import Conditions, NumberFormat
 from polyadic.engines.eager import PyTorch
 from polyadic.engines.engine import Engine, Prepared, tensors_of
+from polyadic.engines.latency_cache import LatencyCache, Measured, default_latency_directory
+from polyadic.engines.latency_model import LatencyModel, Timer, draw_weights, time_in_turns
 from polyadic.engines.onnx_graph import input_names, onnx_bytes
 from polyadic.engines.onnx_runtime import OnnxRuntime
 from polyadic.engines.open_vino import OpenVino
 from polyadic.engines.registry import ENGINES, engine_named
-from polyadic.engines.timing import Ratio, Timing, interleaved
+from polyadic.engines.time_curve import interpolate_time
+from polyadic.engines.timing import Ratio, Timing, time_interleaved
 
 __all__ = [
     "ENGINES",
     "Conditions",
     "Engine",
+    "LatencyCache",
+    "LatencyModel",
+    "Measured",
     "NumberFormat",
     "OnnxRuntime",
     "OpenVino",
     "Prepared",
     "PyTorch",
     "Ratio",
+    "Timer",
     "Timing",
+    "default_latency_directory",
+    "draw_weights",
     "engine_named",
     "input_names",
-    "interleaved",
+    "interpolate_time",
     "onnx_bytes",
     "tensors_of",
+    "time_in_turns",
+    "time_interleaved",
 ]

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from polyadic.engines.shortcut_graph import with_shortcuts_as_convolutions
+from polyadic.engines.shortcut_graph import shortcuts_as_convolutions
 from polyadic.errors import EngineError
 
 OPSET = 18
@@ -52,7 +52,7 @@ def onnx_bytes(model: nn.Module, example: tuple[Tensor, ...], *, dynamic_batch: 
         )
     if program is None:
         raise EngineError("torch's exporter returned no ONNX graph")
-    with_shortcuts_as_convolutions(program.model)
+    shortcuts_as_convolutions(program.model)
     graph: bytes = program.model_proto.SerializeToString()
     return graph
 

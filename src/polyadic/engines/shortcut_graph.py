@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 
-def with_shortcuts_as_convolutions(model: Any) -> None:
+def shortcuts_as_convolutions(model: Any) -> None:
     """Rewrite such shortcuts of ``model``, an ``onnx_ir.Model``, in place; everything else is left alone."""
     for pad in [node for node in model.graph if node.op_type == "Pad"]:
         before = _zeros_before(pad)

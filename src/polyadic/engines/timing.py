@@ -54,7 +54,7 @@ class Ratio:
     high: float
 
 
-def interleaved(
+def time_interleaved(
     passes: Mapping[str, Callable[[], object]],
     *,
     rounds: int = 15,

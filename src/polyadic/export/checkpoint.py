@@ -13,11 +13,11 @@ from safetensors import SafetensorError
 from torch import nn
 
 from polyadic.errors import LayerError, StorageError
-from polyadic.files import as_plain, storage_error, write_together
 from polyadic.models import LIBRARIES, load_model
 from polyadic.pipeline import CompressionResult
 from polyadic.reporting import model_card
 from polyadic.schema import Plan, Stage, Summary, TTSpec
+from polyadic.storage import as_plain, storage_error, write_together
 from polyadic.surgery import plan_stages, rebuild
 
 PLAN, WEIGHTS, RESULT, CARD = "plan.json", "model.safetensors", "result.json", "README.md"

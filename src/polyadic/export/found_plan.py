@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from polyadic.export.checkpoint import PLAN, Origin, plan_to_do
-from polyadic.files import write_together
-from polyadic.pipeline import FoundPlan
+from polyadic.pipeline import SearchResult
+from polyadic.storage import write_together
 
 SEARCH = "search.json"
 
 
 def save_search(
-    found: FoundPlan, directory: Path | str, origin: Origin, known: Mapping[str, Any] | None = None
+    found: SearchResult, directory: Path | str, origin: Origin, known: Mapping[str, Any] | None = None
 ) -> None:
     """Write ``plan.json``, to be carried out, and ``search.json`` beside the log of the trials: both or none.
 
@@ -38,7 +38,7 @@ def save_search(
     )
 
 
-def search_document(found: FoundPlan, known: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def search_document(found: SearchResult, known: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The content of ``search.json``: drops are points, scores fractions; null for what is not finite."""
     document = found.document()
     document["provenance"] = {**(known or {}), **document["provenance"]}

@@ -22,8 +22,8 @@ from polyadic.export.openvino_file import OpenVinoFile
 from polyadic.export.program_file import ProgramFile
 from polyadic.export.target import Target
 from polyadic.export.verification import LIMIT, Comparison, compared
-from polyadic.files import storage_error, write_together
-from polyadic.surgery import copied
+from polyadic.storage import storage_error, write_together
+from polyadic.surgery import copy_model
 
 TARGETS: dict[str, Target] = {target.name: target for target in (OnnxFile(), OpenVinoFile(), ProgramFile())}
 """Formats of files by name."""
@@ -84,7 +84,7 @@ def export_network(
     samples = tuple(tensor.detach().cpu().float().contiguous() for tensor in given)
     for name, path in paths.items():
         check_target(name, path)
-    network = copied(model).eval().cpu().float().requires_grad_(False)
+    network = copy_model(model).eval().cpu().float().requires_grad_(False)
     source = ExportSource(network, _example(samples), notes or {})
     contents: dict[Path, bytes] = {}
     written = []

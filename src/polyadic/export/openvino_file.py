@@ -14,7 +14,7 @@ from polyadic.engines.open_vino import options_of
 from polyadic.export.export_source import ExportSource
 from polyadic.export.target import Run, Target
 from polyadic.layers import TTLayer
-from polyadic.surgery import copied
+from polyadic.surgery import copy_model
 
 
 @final
@@ -75,7 +75,7 @@ def _without_shuffles(source: ExportSource) -> ExportSource:
 
     if not by_cores(source.network):
         return source
-    network = copied(source.network)
+    network = copy_model(source.network)
     for layer in by_cores(network):
         layer.run_in("dense")
     return replace(source, network=network)

@@ -10,7 +10,7 @@ from polyadic.formats.spatial_svd import SpatialSVDFormat
 from polyadic.formats.svd import SVDFormat
 from polyadic.formats.tensor_train import TTFormat
 from polyadic.formats.tkd_cpd import TKDCPDFormat
-from polyadic.formats.tt_kernel import contracted, split_cores
+from polyadic.formats.tt_kernel import contract_train, split_cores
 from polyadic.formats.tt_matrix import TTMatrixFormat
 from polyadic.formats.tucker2 import Tucker2Format
 
@@ -26,7 +26,7 @@ __all__ = [
     "TTFormat",
     "TTMatrixFormat",
     "Tucker2Format",
-    "contracted",
+    "contract_train",
     "error_of",
     "format_named",
     "rank_for",

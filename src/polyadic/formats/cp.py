@@ -8,7 +8,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from polyadic.algebra import CP, kernel_to_order3
+from polyadic.algebra import CPTensor, kernel_to_order3
 from polyadic.decomposition import (
     ALSOptions,
     BoundedOptions,
@@ -24,7 +24,7 @@ from polyadic.decomposition import (
     stable_cp_batch,
 )
 from polyadic.formats.factored_kernel import FactoredKernel
-from polyadic.formats.format import Format, together
+from polyadic.formats.format import Format, side_by_side
 from polyadic.schema import ConvSpec, Rank, Stage
 
 # A search decomposes hundreds of kernels: a third of the time of the defaults of stable_cp, and an error that is a few
@@ -82,11 +82,11 @@ class CPFormat(Format):
             ConvSpec.pointwise(R, spec.out_channels, spec.axes, bias=spec.bias),
         )
 
-    def rungs(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
+    def group_ranks(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
         """Every rank from 1 up."""
         return [(R,) for R in range(1, self.full_rank(spec)[0] + 1)]
 
-    def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[CP]:
+    def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[CPTensor]:
         """CP of the kernel as a D^2 x S x T tensor."""
         K, (R,) = kernel_to_order3(kernel), rank
         if self.method == "cp-epc":
@@ -98,13 +98,13 @@ class CPFormat(Format):
             return cp_epc(K, fitted.factors, self.epc)
         return Solution(**{**vars(fitted), "factors": fitted.factors.to(K)})
 
-    def solve_all(self, kernels: list[Tensor], spec: ConvSpec, rank: Rank, seed: int) -> list[Solution[CP]]:
+    def solve_all(self, kernels: list[Tensor], spec: ConvSpec, rank: Rank, seed: int) -> list[Solution[CPTensor]]:
         """The groups in one batch, where the method has one."""
         if self.method == "cp-epc":
             return stable_cp_batch([kernel_to_order3(kernel) for kernel in kernels], rank[0], self.stable, seed=seed)
         return [self.solve(kernel, spec, rank, seed) for kernel in kernels]
 
-    def weights(self, factors: CP, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
+    def weights(self, factors: CPTensor, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
         """``B'`` (R x S x 1), ``A'`` (R x 1 x window), ``C`` (T x R x 1); terms that the solver dropped are zero."""
         A, B, C = factors.padded(rank[0]).factors
         ones = (1,) * spec.axes
@@ -117,22 +117,22 @@ class CPFormat(Format):
 
     def refitted(self, factored: FactoredKernel, last: Tensor, kernel: Tensor) -> FactoredKernel:
         """The columns are rescaled to their best norms again, and the stability is that of the new factors."""
-        chain = rebalanced(factored, last, kernel)
+        chain = rebalance(factored, last, kernel)
         return super().refitted(chain, chain.weights[-1], kernel)
 
 
-def rebalanced(factored: FactoredKernel, last: Tensor, kernel: Tensor) -> FactoredKernel:
+def rebalance(factored: FactoredKernel, last: Tensor, kernel: Tensor) -> FactoredKernel:
     """A CP of any order with ``last`` for its last stage: balanced columns, and the stability of these factors."""
     groups = factored.stages[0].groups
     given = (*factored.weights[:-1], last.to(factored.weights[-1]))
     terms = []
     for *inner, outer in zip(*(weight.double().chunk(groups) for weight in given), strict=True):
-        terms.append(CP((*(weight.flatten(1).mT for weight in inner), outer.flatten(1))).rescaled())
+        terms.append(CPTensor((*(weight.flatten(1).mT for weight in inner), outer.flatten(1))).rescaled())
     stages = [
         torch.cat([U.mT if number < len(given) - 1 else U for U in columns])
         for number, columns in enumerate(zip(*(cp.factors for cp in terms), strict=True))
     ]
-    stability = together(terms, kernel)
+    stability = side_by_side(terms, kernel)
     return replace(
         factored,
         weights=tuple(M.reshape(old.shape).to(old).contiguous() for M, old in zip(stages, given, strict=True)),

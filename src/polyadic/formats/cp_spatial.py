@@ -7,9 +7,9 @@ from typing import final
 
 from torch import Tensor
 
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition import Solution, StableOptions, full_rank, stable_cp, stable_cp_batch
-from polyadic.formats.cp import SWIFT, rebalanced
+from polyadic.formats.cp import SWIFT, rebalance
 from polyadic.formats.factored_kernel import FactoredKernel
 from polyadic.formats.format import Format
 from polyadic.formats.separable import along_axes, axes_apart, window_axes
@@ -55,19 +55,19 @@ class SpatialCPFormat(Format):
             ConvSpec.pointwise(R, spec.out_channels, spec.axes, bias=spec.bias),
         )
 
-    def rungs(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
+    def group_ranks(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
         """Every rank from 1 up."""
         return [(R,) for R in range(1, self.full_rank(spec)[0] + 1)]
 
-    def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[CP]:
+    def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[CPTensor]:
         """Stable CP of the kernel as a D x S x T x D tensor."""
         return stable_cp(self._tensor(kernel, spec), rank[0], self.stable, seed=seed)
 
-    def solve_all(self, kernels: list[Tensor], spec: ConvSpec, rank: Rank, seed: int) -> list[Solution[CP]]:
+    def solve_all(self, kernels: list[Tensor], spec: ConvSpec, rank: Rank, seed: int) -> list[Solution[CPTensor]]:
         """The groups in one batch."""
         return stable_cp_batch([self._tensor(kernel, spec) for kernel in kernels], rank[0], self.stable, seed=seed)
 
-    def weights(self, factors: CP, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
+    def weights(self, factors: CPTensor, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
         """``B'`` (R x S x 1), a filter of R x 1 x window for each axis, ``C`` (T x R x 1)."""
         first, B, C, *rest = factors.padded(rank[0]).factors
         stages = self.chain(spec, rank)
@@ -76,7 +76,7 @@ class SpatialCPFormat(Format):
 
     def refitted(self, factored: FactoredKernel, last: Tensor, kernel: Tensor) -> FactoredKernel:
         """The columns are rescaled to their best norms again, and the stability is that of the new factors."""
-        chain = rebalanced(factored, last, kernel)
+        chain = rebalance(factored, last, kernel)
         return super().refitted(chain, chain.weights[-1], kernel)
 
     def _sizes(self, spec: ConvSpec) -> tuple[int, ...]:

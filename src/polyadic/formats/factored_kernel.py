@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from polyadic.formats.tt_kernel import contracted, split_cores
+from polyadic.formats.tt_kernel import contract_train, split_cores
 from polyadic.schema import ConvSpec, Rank, Stage
 
 _CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -65,7 +65,7 @@ class FactoredKernel:
 
 
 def _kernel(stage: Stage, weight: Tensor) -> Tensor:
-    return weight if isinstance(stage, ConvSpec) else contracted(stage, split_cores(stage, weight))
+    return weight if isinstance(stage, ConvSpec) else contract_train(stage, split_cores(stage, weight))
 
 
 def _as_window(weight: Tensor, axes: int) -> Tensor:

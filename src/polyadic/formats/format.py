@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from polyadic.algebra import CP
+from polyadic.algebra import CPTensor
 from polyadic.decomposition import InputNorm, Solution, Stability, TuckerCP
 from polyadic.decomposition.solution import checked
 from polyadic.errors import LayerError
 from polyadic.formats.factored_kernel import FactoredKernel, error_of
-from polyadic.schema import ConvSpec, Rank, Stage, plain_rank, strided_early
+from polyadic.schema import ConvSpec, Rank, Stage, plain_rank, stride_early
 
 
 class Format(ABC):
@@ -49,12 +49,12 @@ class Format(ABC):
 
     def stages(self, spec: ConvSpec, rank: Rank) -> tuple[Stage, ...]:
         """The chain for a rank (that of each group), in integers alone, with every stride as early as it is exact."""
-        chain = strided_early(self.chain(spec.one_group, rank))
+        chain = stride_early(self.chain(spec.one_group, rank))
         if spec.groups == 1:
             return chain
         return tuple(stage.repeated(spec.groups) for stage in chain if isinstance(stage, ConvSpec))
 
-    def ladder(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
+    def candidates(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
         """Ranks in the order of growing cost and falling error, for a search to climb.
 
         Of several groups, the one of largest norm decides which ranks those are.
@@ -64,7 +64,7 @@ class Format(ABC):
         """
         checked(kernel, self.name, kernel.ndim)
         groups = kernel.reshape(spec.groups, -1, *kernel.shape[1:])
-        return self.rungs(groups[int(groups.flatten(1).norm(dim=1).argmax())], spec.one_group)
+        return self.group_ranks(groups[int(groups.flatten(1).norm(dim=1).argmax())], spec.one_group)
 
     def factorise(
         self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int = 0, norm: InputNorm | None = None
@@ -96,7 +96,7 @@ class Format(ABC):
             solutions = self.solve_all(list(kernel.chunk(spec.groups)), one, rank, seed)
         parts = [self.weights(solution.factors, one, rank) for solution in solutions]
         weights = tuple(torch.cat(stage).to(kernel).contiguous() for stage in zip(*parts, strict=True))
-        stability = together(_terms(solutions), kernel) if spec.groups > 1 else solutions[0].stability
+        stability = side_by_side(_terms(solutions), kernel) if spec.groups > 1 else solutions[0].stability
         chain = FactoredKernel(
             self.name,
             rank,
@@ -153,7 +153,7 @@ class Format(ABC):
         """As :meth:`stages`, for one group."""
 
     @abstractmethod
-    def rungs(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
+    def group_ranks(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
         """As :meth:`ladder`, for one group."""
 
     @abstractmethod
@@ -170,7 +170,7 @@ class Format(ABC):
         """Decompose the ``kernel`` of one group in the norm of its inputs; also its relative error in that norm."""
         weighed = self.solve(norm.weigh(kernel), spec, rank, seed)
         factors, stability = norm.unweigh(weighed.factors), weighed.stability
-        if isinstance(factors, CP):
+        if isinstance(factors, CPTensor):
             stability = Stability.of(factors, float(kernel.double().norm()))
         return replace(weighed, factors=factors, stability=stability), weighed.relative_error
 
@@ -179,7 +179,7 @@ class Format(ABC):
         """The factors of one group as weights of :meth:`chain`."""
 
 
-def together(groups: Sequence[CP], kernel: Tensor) -> Stability | None:
+def side_by_side(groups: Sequence[CPTensor], kernel: Tensor) -> Stability | None:
     """Stability of the factors of ``K / ||K||`` where the groups of K have a CP each; None where there is none.
 
     Noise in the factors of one group does not meet another group, so what the definition measures adds up. Terms of
@@ -197,8 +197,8 @@ def together(groups: Sequence[CP], kernel: Tensor) -> Stability | None:
     )
 
 
-def _terms(solutions: Sequence[Solution[Any]]) -> list[CP]:
+def _terms(solutions: Sequence[Solution[Any]]) -> list[CPTensor]:
     """The CP of each solution, or that of its core."""
     factors = [solution.factors for solution in solutions]
     cores = [each.core if isinstance(each, TuckerCP) else each for each in factors]
-    return [each for each in cores if isinstance(each, CP)]
+    return [each for each in cores if isinstance(each, CPTensor)]

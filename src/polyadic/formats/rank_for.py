@@ -45,10 +45,10 @@ def rank_for(
         raise LayerError(f"a rank is asked for by number, ratio or error; got rank = {rank}, {ratio = }, {error = }")
     if rank is not None:
         return _by_number(fmt, spec, rank)
-    ladder = fmt.ladder(kernel, spec)
+    candidates = fmt.candidates(kernel, spec)
     if ratio is not None:
-        return _by_ratio(fmt, spec, ladder, ratio)
-    return _by_error(fmt, kernel, spec, ladder, float(error or 0.0), seed)
+        return _by_ratio(fmt, spec, candidates, ratio)
+    return _by_error(fmt, kernel, spec, candidates, float(error or 0.0), seed)
 
 
 def rank_without_kernel(
@@ -68,8 +68,8 @@ def rank_without_kernel(
         return _by_number(fmt, spec, rank)
     largest = fmt.largest_rank(spec)
     most = max(largest)
-    ladder = [tuple(max(1, step * r // most) for r in largest) for step in range(1, most + 1)]
-    return _by_ratio(fmt, spec, ladder, float(ratio or 0.0))
+    candidates = [tuple(max(1, step * r // most) for r in largest) for step in range(1, most + 1)]
+    return _by_ratio(fmt, spec, candidates, float(ratio or 0.0))
 
 
 def _check_served(fmt: Format, spec: ConvSpec) -> None:
@@ -87,22 +87,22 @@ def _by_number(fmt: Format, spec: ConvSpec, rank: int | Sequence[int]) -> Rank:
     return rank
 
 
-def _by_ratio(fmt: Format, spec: ConvSpec, ladder: list[Rank], ratio: float) -> Rank:
+def _by_ratio(fmt: Format, spec: ConvSpec, candidates: list[Rank], ratio: float) -> Rank:
     if not ratio > 0:
         raise LayerError(f"a ratio of dense to factorised numbers is above 0; got {ratio}")
     bias = spec.out_channels if spec.bias else 0
     allowed = (spec.params - bias) / ratio + bias
-    within = bisect_right(ladder, allowed, key=lambda rank: chain_params(fmt.stages(spec, rank)))
+    within = bisect_right(candidates, allowed, key=lambda rank: chain_params(fmt.stages(spec, rank)))
     if not within:
-        least = chain_params(fmt.stages(spec, ladder[0])) - bias
+        least = chain_params(fmt.stages(spec, candidates[0])) - bias
         raise LayerError(
             f"{fmt.name} holds at least {least} numbers here, {(spec.params - bias) / least:.3g}x fewer than the "
             f"{spec.params - bias} of the layer; got ratio = {ratio:g}: ask for less"
         )
-    return ladder[within - 1]
+    return candidates[within - 1]
 
 
-def _by_error(fmt: Format, kernel: Tensor, spec: ConvSpec, ladder: list[Rank], error: float, seed: int) -> Rank:
+def _by_error(fmt: Format, kernel: Tensor, spec: ConvSpec, candidates: list[Rank], error: float, seed: int) -> Rank:
     if not 0 <= error < 1:
         raise LayerError(f"a bound on the relative error lies in 0 ... 1; got {error}")
     # exact at the last rung, up to the precision of the weights
@@ -112,9 +112,9 @@ def _by_error(fmt: Format, kernel: Tensor, spec: ConvSpec, ladder: list[Rank], e
         return fmt.factorise(kernel, spec, rank, seed).relative_error <= allowed
 
     tried = 1  # cheap ranks first: the last ones of a ladder can take longer than all others together
-    while tried <= len(ladder) and not kept(ladder[tried - 1]):
+    while tried <= len(candidates) and not kept(candidates[tried - 1]):
         tried *= 2
-    first = bisect_left(ladder, True, lo=tried // 2, hi=min(tried - 1, len(ladder)), key=kept)
-    if first == len(ladder):
-        raise LayerError(f"{fmt.name} keeps no relative error of {error:g} here at any of its {len(ladder)} ranks")
-    return ladder[first]
+    first = bisect_left(candidates, True, lo=tried // 2, hi=min(tried - 1, len(candidates)), key=kept)
+    if first == len(candidates):
+        raise LayerError(f"{fmt.name} keeps no relative error of {error:g} here at any of its {len(candidates)} ranks")
+    return candidates[first]

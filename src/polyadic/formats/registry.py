@@ -10,7 +10,7 @@ from polyadic.formats.spatial_svd import SpatialSVDFormat
 from polyadic.formats.svd import SVDFormat
 from polyadic.formats.tensor_train import TTFormat
 from polyadic.formats.tkd_cpd import TKDCPDFormat
-from polyadic.formats.tt_matrix import TTMatrixFormat, parsed_modes
+from polyadic.formats.tt_matrix import TTMatrixFormat, parse_modes
 from polyadic.formats.tucker2 import Tucker2Format
 
 FORMATS: dict[str, Format] = {
@@ -37,7 +37,7 @@ def format_named(name: str) -> Format:
         LayerError: no format has that name.
     """
     if name.startswith("tt-matrix[") and name.endswith("]"):
-        return TTMatrixFormat(*parsed_modes(name[len("tt-matrix[") : -1]))
+        return TTMatrixFormat(*parse_modes(name[len("tt-matrix[") : -1]))
     if name not in FORMATS:
         raise LayerError(f"a format is one of {', '.join(FORMATS)}; got {name!r}")
     return FORMATS[name]

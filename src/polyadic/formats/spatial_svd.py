@@ -49,7 +49,7 @@ class SpatialSVDFormat(Format):
         last = spec.along(others, rank[0], spec.out_channels)
         return spec.along(first, spec.in_channels, rank[0]), replace(last, bias=spec.bias)
 
-    def rungs(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
+    def group_ranks(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
         """Every rank from 1 up."""
         return [(R,) for R in range(1, self.full_rank(spec)[0] + 1)]
 

@@ -43,7 +43,7 @@ class SVDFormat(Format):
             ConvSpec.pointwise(rank[0], spec.out_channels, spec.axes, bias=spec.bias),
         )
 
-    def rungs(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
+    def group_ranks(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
         """Every rank from 1 up."""
         return [(R,) for R in range(1, self.full_rank(spec)[0] + 1)]
 

@@ -12,7 +12,7 @@ from polyadic.algebra import TensorTrain, largest_tt_ranks
 from polyadic.decomposition import InputNorm, Solution, tt_als, tt_svd
 from polyadic.formats.format import Format
 from polyadic.formats.separable import along_axes, axes_apart, window_axes
-from polyadic.formats.train_ranks import train_ladder, usable_ranks, widened
+from polyadic.formats.train_ranks import train_ladder, usable_ranks, widen_ranks
 from polyadic.schema import ConvSpec, Rank, Stage
 
 
@@ -52,7 +52,7 @@ class TTFormat(Format):
             ConvSpec.pointwise(rank[-1], spec.out_channels, spec.axes, bias=spec.bias),
         )
 
-    def rungs(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
+    def group_ranks(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
         """The cheapest ranks for falling errors, as TT-SVD promises them."""
         return train_ladder(self._tensor(kernel.double(), spec))
 
@@ -71,7 +71,7 @@ class TTFormat(Format):
 
     def weights(self, factors: TensorTrain, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
         """``G_1'``, the cores of the window as r_k x r_{k-1} x window, ``G_d'``."""
-        first, *window, last = widened(factors, rank).cores
+        first, *window, last = widen_ranks(factors, rank).cores
         ones = (1,) * spec.axes
         stages = self.chain(spec, rank)[1:-1]
         filters = (G.permute(2, 0, 1) for G in window)  # outputs x inputs x taps

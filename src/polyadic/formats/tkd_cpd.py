@@ -12,7 +12,7 @@ from polyadic.decomposition import (
     Solution,
     StableOptions,
     TuckerCP,
-    calibrated,
+    calibrate,
     full_rank,
     likely_ranks,
     tkd_cpd,
@@ -69,7 +69,7 @@ class TKDCPDFormat(Format):
         depthwise = replace(spec, in_channels=R, out_channels=R, groups=R, bias=False)
         return (*first, depthwise, *last)
 
-    def rungs(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
+    def group_ranks(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
         """R from 1 up to where the CP of the core is exact, (R1, R2) as ``tucker_error`` says."""
         K = kernel_to_order3(kernel)
         if self.tucker_error is not None:
@@ -77,7 +77,7 @@ class TKDCPDFormat(Format):
             return [(R1, R2, R) for R in range(1, full_rank((spec.taps, R1, R2)) + 1)]
         D2, S, T = K.shape
         dense = max(1, K.numel() // (D2 + S + T))  # from here on a plain CP costs as much as the layer
-        forecast = calibrated(K.double(), max(1, round(0.3 * dense)))
+        forecast = calibrate(K.double(), max(1, round(0.3 * dense)))
         rising = [(*likely_ranks(forecast, R), R) for R in range(1, dense + 1)]
         return [*rising, *((S, T, R) for R in range(dense + 1, full_rank((D2, S, T)) + 1))]
 
@@ -87,7 +87,7 @@ class TKDCPDFormat(Format):
         checked(K, self.name)
         if bound is not None:
             return tucker2_bounded(K, bound).factors.ranks
-        return likely_ranks(calibrated(K.double(), rank), rank)
+        return likely_ranks(calibrate(K.double(), rank), rank)
 
     def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[TuckerCP]:
         """Tucker-2 and CP of the kernel as a D^2 x S x T tensor."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from polyadic.algebra import TensorTrain, largest_tt_ranks
-from polyadic.decomposition.tt_rank_plan import cheapest_ranks, discarded
+from polyadic.decomposition.tt_rank_plan import cheapest_ranks, discard
 from polyadic.schema import Rank
 
 _LEVELS = 60  # rungs of a ladder: relative errors from 0.98 down
@@ -25,7 +25,7 @@ def train_ladder(X: Tensor) -> list[Rank]:
     norm = float(X.norm())
     unit = X / norm if norm > 0 else X
     flat = (unit.reshape(math.prod(sizes[:cut]), -1) for cut in range(1, len(sizes)))
-    tails = [discarded(torch.linalg.svdvals(matrix)) for matrix in flat]
+    tails = [discard(torch.linalg.svdvals(matrix)) for matrix in flat]
     levels = torch.logspace(math.log10(0.98), math.log10(_SMALLEST), _LEVELS, dtype=torch.float64).tolist()
     found = [cheapest_ranks(tails, level**2, sizes) for level in levels]
     kept: list[Rank] = []
@@ -48,7 +48,7 @@ def usable_ranks(ranks: Rank, sizes: tuple[int, ...]) -> Rank:
     return tuple(usable)
 
 
-def widened(train: TensorTrain, ranks: Rank) -> TensorTrain:
+def widen_ranks(train: TensorTrain, ranks: Rank) -> TensorTrain:
     """The same tensor with larger ``ranks``, the cores filled with zeros."""
     bonds = (1, *ranks, 1)
     cores = []

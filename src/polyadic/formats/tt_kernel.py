@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from polyadic.algebra import TTMatrix
+from polyadic.algebra import TTMatrixTensor
 from polyadic.schema import TTSpec
 
 
-def contracted(spec: TTSpec, cores: Sequence[Tensor]) -> Tensor:
+def contract_train(spec: TTSpec, cores: Sequence[Tensor]) -> Tensor:
     """The kernel T x S x window (T x S for a Linear) that ``cores`` are a matrix tensor train of."""
-    W = TTMatrix(tuple(cores)).full()  # (D^2 rows) x columns
+    W = TTMatrixTensor(tuple(cores)).full()  # (D^2 rows) x columns
     T, S = spec.out_channels, spec.in_channels
     kernel = W.reshape(spec.dense.taps, -1, W.shape[1])[:, :T, :S].permute(1, 2, 0)
     return kernel.reshape(T, S, *spec.dense.kernel)

@@ -9,12 +9,12 @@ from typing import final
 import torch
 from torch import Tensor
 
-from polyadic.algebra import TTMatrix, covering_modes, largest_tt_ranks
+from polyadic.algebra import TTMatrixTensor, covering_modes, largest_tt_ranks
 from polyadic.decomposition import InputNorm, Solution, tt_matrix, tt_matrix_als
-from polyadic.decomposition.tt_matrix import rearranged
+from polyadic.decomposition.tt_matrix import rearrange
 from polyadic.errors import LayerError
 from polyadic.formats.format import Format
-from polyadic.formats.train_ranks import train_ladder, usable_ranks, widened
+from polyadic.formats.train_ranks import train_ladder, usable_ranks, widen_ranks
 from polyadic.schema import ConvSpec, Rank, TTSpec
 
 
@@ -81,11 +81,11 @@ class TTMatrixFormat(Format):
         """One layer."""
         return (TTSpec(spec, *self.modes(spec), rank),)
 
-    def rungs(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
+    def group_ranks(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
         """The cheapest ranks for falling errors, as TT-SVD promises them."""
-        return train_ladder(rearranged(self._matrix(kernel.double(), spec), *self._all_modes(spec)))
+        return train_ladder(rearrange(self._matrix(kernel.double(), spec), *self._all_modes(spec)))
 
-    def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[TTMatrix]:
+    def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[TTMatrixTensor]:
         """TT-SVD of the rearranged matrix, then alternating least squares at its ranks."""
         W = self._matrix(kernel, spec)
         rows, columns = self._all_modes(spec)
@@ -94,7 +94,7 @@ class TTMatrixFormat(Format):
 
     def solve_in(
         self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int, norm: InputNorm
-    ) -> tuple[Solution[TTMatrix], float]:
+    ) -> tuple[Solution[TTMatrixTensor], float]:
         """The train in the norm of the inputs, found from the plain one (its digits couple in that norm)."""
         W, start = self._matrix(kernel.double(), spec), self.solve(kernel.double(), spec, rank, seed).factors
         root = torch.eye(W.shape[1], dtype=W.dtype, device=W.device)
@@ -103,9 +103,9 @@ class TTMatrixFormat(Format):
         solution = tt_matrix_als(W, start, root)
         return solution, solution.history[-1] if solution.history else 0.0
 
-    def weights(self, factors: TTMatrix, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
+    def weights(self, factors: TTMatrixTensor, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
         """All cores in one row; ranks that the kernel did not need are filled with zeros."""
-        return (torch.cat([G.flatten() for G in widened(factors.train(), rank).cores]),)
+        return (torch.cat([G.flatten() for G in widen_ranks(factors.train(), rank).cores]),)
 
     def _all_modes(self, spec: ConvSpec) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Row and column modes with that of the window."""
@@ -124,7 +124,7 @@ def _products(rows: tuple[int, ...], columns: tuple[int, ...]) -> tuple[int, ...
     return tuple(m * n for m, n in zip(rows, columns, strict=True))
 
 
-def parsed_modes(text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def parse_modes(text: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Row and column modes from ``4x8x4,4x4x4``.
 
     Raises:

@@ -7,7 +7,7 @@ from typing import final
 
 from torch import Tensor
 
-from polyadic.algebra import Tucker2, kernel_to_order3, order3_to_kernel
+from polyadic.algebra import Tucker2Tensor, kernel_to_order3, order3_to_kernel
 from polyadic.decomposition import Solution, Tucker2Options, tucker2, tucker2_rank_frontier
 from polyadic.formats.format import Format
 from polyadic.schema import ConvSpec, Rank, Stage, chain_params
@@ -49,15 +49,15 @@ class Tucker2Format(Format):
             ConvSpec.pointwise(R2, spec.out_channels, spec.axes, bias=spec.bias),
         )
 
-    def rungs(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
+    def group_ranks(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
         """The Pareto frontier of (R1, R2) in weights and error."""
         return [*tucker2_rank_frontier(kernel_to_order3(kernel), lambda *rank: chain_params(self.chain(spec, rank)))]
 
-    def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[Tucker2]:
+    def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[Tucker2Tensor]:
         """Tucker-2 of the kernel as a D^2 x S x T tensor."""
         return tucker2(kernel_to_order3(kernel), (rank[0], rank[1]), self.options)
 
-    def weights(self, factors: Tucker2, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
+    def weights(self, factors: Tucker2Tensor, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
         """``U'`` (R1 x S x 1), the core (R2 x R1 x window), ``V`` (T x R2 x 1)."""
         ones = (1,) * spec.axes
         return (

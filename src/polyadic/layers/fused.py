@@ -56,7 +56,7 @@ def fused(model: Network, example_input: Tensor | tuple[Tensor, ...] | None = No
     of them parametrised or watched.
 
     Args:
-        model: any module; it is left as it was. Fold batch norms first (:func:`polyadic.simplified`).
+        model: any module; it is left as it was. Fold batch norms first (:func:`polyadic.fold_and_merge`).
         example_input: a batch (N, ...) or a tuple of arguments. If there is one, a line that answers otherwise on it is
             not used: a symbolic trace takes ``y += 1`` for ``y = y + 1``, which differs where ``y`` has another name.
     """

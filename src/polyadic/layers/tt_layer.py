@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from polyadic.errors import LayerError
-from polyadic.formats import contracted, split_cores
+from polyadic.formats import contract_train, split_cores
 from polyadic.layers.plain import plain_layer, stored
 from polyadic.layers.tt_contraction import apply_cores, apply_kernel
 from polyadic.schema import TTSpec, Way
@@ -128,9 +128,9 @@ class TTLayer(nn.Module):
         """The kernel T x S x window (T x S for a Linear), differentiable in the cores, in their own precision."""
         device = self.cores[0].device.type
         if not torch.is_autocast_enabled(device):  # a graph that is captured then has plain operators alone
-            return contracted(self.spec, [*self.cores])
+            return contract_train(self.spec, [*self.cores])
         with torch.autocast(device, enabled=False):
-            return contracted(self.spec, [*self.cores])
+            return contract_train(self.spec, [*self.cores])
 
     def to_dense(self) -> nn.Module:
         """The torch layer that gives the same answers."""

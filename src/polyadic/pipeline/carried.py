@@ -8,17 +8,17 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from polyadic.costing import network_cost
-from polyadic.files import remove_partial
 from polyadic.formats import FactoredKernel
 from polyadic.pipeline.options import CompressOptions, OnProgress, Progress
 from polyadic.pipeline.outcome import outcome_of
-from polyadic.pipeline.problem import Asked
 from polyadic.pipeline.reach import Reached
 from polyadic.pipeline.rounds import Round
 from polyadic.pipeline.run import Judge, Run
+from polyadic.pipeline.space import Asked
 from polyadic.pipeline.together import factorised, tune_together
 from polyadic.schema import LayerOutcome, Plan
+from polyadic.storage import remove_partial
+from polyadic.surgery import network_cost
 from polyadic.training import FinetuneReport
 from polyadic.training.snapshot import Checkpoint
 
@@ -55,7 +55,7 @@ class Carried:
             if name in before and name not in self.kernels:
                 found[name] = before[name]
                 continue
-            outcome = outcome_of(site, self.kernels.get(name), run.request, self.reached.problem, options)
+            outcome = outcome_of(site, self.kernels.get(name), run.request, self.reached.space, options)
             if name in before:  # what was timed now is the chain of an earlier round
                 outcome = replace(outcome, latency_before=before[name].latency_before)
             found[name] = outcome

@@ -7,16 +7,16 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from polyadic.costing import MACS_CONVENTION, network_cost
 from polyadic.pipeline.carried import Carried, carried_through, next_round, numbered
 from polyadic.pipeline.options import CompressionResult, CompressOptions, OnProgress
 from polyadic.pipeline.outcome import environment, warnings_of
-from polyadic.pipeline.problem import Asked
 from polyadic.pipeline.rounds import Round, check_rounds
 from polyadic.pipeline.run import Judge, Run
+from polyadic.pipeline.space import Asked
 from polyadic.pipeline.together import end_together, help_along
 from polyadic.schema import Plan, Summary
 from polyadic.search import concluding
+from polyadic.surgery import MACS_CONVENTION, network_cost
 from polyadic.training import FinalScores, FinetuneReport, processes
 
 

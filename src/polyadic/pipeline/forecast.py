@@ -7,23 +7,22 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from polyadic.costing import network_cost
 from polyadic.errors import BudgetError
 from polyadic.layers import device_of
+from polyadic.pipeline.all_candidates import find_candidates, prepared
 from polyadic.pipeline.kernels import Kernels
-from polyadic.pipeline.ladders import ladders_of, prepared
-from polyadic.pipeline.options import CompressOptions, Forecast, OnProgress
+from polyadic.pipeline.options import CompressOptions, CostEstimate, OnProgress
 from polyadic.pipeline.outcome import planned_layer
-from polyadic.pipeline.problem import Asked, Request
-from polyadic.pipeline.reach import topped_up
-from polyadic.pipeline.speed import Track, in_time
+from polyadic.pipeline.reach import fill_budget
+from polyadic.pipeline.space import Asked, Request
+from polyadic.pipeline.speed import LatencyCheck, in_time
 from polyadic.pipeline.timed_ladders import on_engine, timed_cost
 from polyadic.schema import Plan
-from polyadic.search import Problem, Uniform
-from polyadic.surgery import copied, find_sites
+from polyadic.search import SearchSpace, Uniform
+from polyadic.surgery import copy_model, find_layers, network_cost
 
 
-def forecast(
+def estimate_cost(
     model: nn.Module,
     example_input: Tensor,
     *,
@@ -31,7 +30,7 @@ def forecast(
     formats: Sequence[str] = ("cp-epc", "svd"),
     options: CompressOptions | None = None,
     on_progress: OnProgress = lambda _: None,
-) -> Forecast:
+) -> CostEstimate:
     """The plan of a strategy that needs no trials, and what the network would cost with it; the model is left alone.
 
     Args:
@@ -52,27 +51,29 @@ def forecast(
     options = replace(options or CompressOptions(), search=(options and options.search) or Uniform())
     if not budget:
         raise BudgetError("a forecast takes a budget (macs=50%): a drop is not known before anything was tried")
-    dense = copied(model).eval()
+    dense = copy_model(model).eval()
     example = example_input.to(device_of(dense))
-    sites, cost = find_sites(dense, example), network_cost(dense, example)
+    sites, cost = find_layers(dense, example), network_cost(dense, example)
     cost = timed_cost(cost, dense, example, options)
     request = Request.of(Asked(None, tuple(budget), tuple(formats)), options, cost)
-    every = ladders_of(dense, sites, request.formats, options)
+    every = find_candidates(dense, sites, request.formats, options)
     every, refused = on_engine(every, sites, options, request, on_progress)
-    problem, search = request.problem(every, dense, cost, refused), request.search
-    if search.expected_trials(problem) > 1:
+    space, search = request.space(every, dense, cost, refused), request.search
+    if search.expected_trials(space) > 1:
         raise BudgetError(
             f"{search.name} needs trials, and a forecast makes none: choose uniform, error-bound or vbmf, or search"
         )
-    ladders = prepared(search, problem.ladders, Kernels(dense, options), options.rungs, on_progress)
+    all_candidates = prepared(
+        search, space.all_candidates, Kernels(dense, options), options.candidates_per_layer, on_progress
+    )
 
-    def concluded(other: Problem) -> Plan:
-        return topped_up(other, search.conclude(replace(other, ladders=ladders), ()))
+    def concluded(other: SearchSpace) -> Plan:
+        return fill_budget(other, search.conclude(replace(other, all_candidates=all_candidates), ()))
 
-    plan, speed = concluded(problem), None
+    plan, speed = concluded(space), None
     if options.latency is not None:
-        track = Track(options.latency, dense, example, problem)
+        track = LatencyCheck(options.latency, dense, example, space)
         speed = in_time(track, plan, concluded, require_speedup=options.require_speedup)
         plan = speed.plan
-    layers = tuple(planned_layer(site, plan, request, problem, options) for site in sites)
-    return Forecast(plan, cost, problem.cost(plan), layers, speed)
+    layers = tuple(planned_layer(site, plan, request, space, options) for site in sites)
+    return CostEstimate(plan, cost, space.cost(plan), layers, speed)

@@ -9,9 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from polyadic.costing import LatencyModel
-from polyadic.files import as_plain
-from polyadic.pipeline.speed import Speed
+from polyadic.engines import LatencyModel
+from polyadic.pipeline.speed import LatencyResult
 from polyadic.reporting import (
     Rows,
     Svg,
@@ -24,6 +23,7 @@ from polyadic.reporting import (
 )
 from polyadic.schema import Cost, Plan, Summary
 from polyadic.search import RankSearch
+from polyadic.storage import as_plain
 from polyadic.surgery import FactorCache, SequentialOptions
 
 
@@ -82,15 +82,15 @@ class CompressOptions:
         work: folder for the trial log and the training checkpoint; None keeps nothing.
         resume: go on with what is in ``work``.
         storage: URL of a study in which several workers share their trials, in the place of the log in ``work``; see
-            :func:`polyadic.search.study_storage.opened`.
+            :func:`polyadic.search.study_storage.open_storage`.
     """
 
     eps: float | None = None
-    recoverable: float = 6.0
+    finetune_recovery_factor: float = 6.0
     search: RankSearch | None = None
     trials: int | None = None
     timeout: float | None = None
-    rungs: int = 8
+    candidates_per_layer: int = 8
     round_to: int | None = None
     latency: LatencyModel | None = None
     require_speedup: bool = True
@@ -158,15 +158,15 @@ class TriedPlan:
     plan: Plan
     cost: Cost
     drop: float
-    loss: float | None
+    divergence: float | None
 
     def document(self) -> dict[str, Any]:
         """The same as a mapping."""
-        return {**asdict(self.cost), "drop": self.drop, "loss": self.loss, "layers": self.plan.to_json()}
+        return {**asdict(self.cost), "drop": self.drop, "loss": self.divergence, "layers": self.plan.to_json()}
 
 
 @dataclass(frozen=True)
-class FoundPlan:
+class SearchResult:
     """What a search found, before anything is carried out.
 
     Attributes:
@@ -193,9 +193,9 @@ class FoundPlan:
     front: tuple[TriedPlan, ...]
     seconds: dict[str, float]
     max_drop: float | None = None
-    layers: tuple[LayerForecast, ...] = ()
+    layers: tuple[LayerEstimate, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
-    speed: Speed | None = None
+    speed: LatencyResult | None = None
 
     @property
     def plan(self) -> Plan:
@@ -235,7 +235,7 @@ class FoundPlan:
 
 
 @dataclass(frozen=True)
-class LayerForecast:
+class LayerEstimate:
     """What a plan does to one layer, and why it leaves it alone where it does.
 
     Attributes:
@@ -264,7 +264,7 @@ class LayerForecast:
 
 
 @dataclass(frozen=True)
-class Forecast:
+class CostEstimate:
     """What a network would cost with a plan; nothing was tried.
 
     Attributes:
@@ -278,7 +278,7 @@ class Forecast:
     plan: Plan
     dense: Cost
     cost: Cost
-    layers: tuple[LayerForecast, ...]
+    layers: tuple[LayerEstimate, ...]
 
     def records(self) -> Rows:
         """One row per layer."""
@@ -288,4 +288,4 @@ class Forecast:
         """What a notebook shows: the costs, the plan as a strip of layers."""
         return forecast_html(self.dense, self.cost, self.records())
 
-    speed: Speed | None = None
+    speed: LatencyResult | None = None

@@ -9,20 +9,20 @@ from typing import Any, Literal
 import torch
 
 from polyadic.formats import FactoredKernel, format_named
-from polyadic.pipeline.ladders import is_excluded
-from polyadic.pipeline.options import CompressOptions, LayerForecast
-from polyadic.pipeline.problem import Request
+from polyadic.pipeline.all_candidates import is_excluded
+from polyadic.pipeline.options import CompressOptions, LayerEstimate
+from polyadic.pipeline.space import Request
 from polyadic.schema import Choice, LayerOutcome, LayerSite, Plan, Summary, plain_rank
-from polyadic.search import Problem
+from polyadic.search import SearchSpace
 
 
 def outcome_of(
-    site: LayerSite, kernel: FactoredKernel | None, request: Request, problem: Problem, options: CompressOptions
+    site: LayerSite, kernel: FactoredKernel | None, request: Request, space: SearchSpace, options: CompressOptions
 ) -> LayerOutcome:
     """What happened to a layer and why; ``kernel`` is what took its place, if anything did."""
     if kernel is None:
-        status, reason = why_dense(site, request, problem, options)
-        return LayerOutcome(site.name, status, reason, site.macs, site.macs, latency_before=_dense_time(site, problem))
+        status, reason = why_dense(site, request, space, options)
+        return LayerOutcome(site.name, status, reason, site.macs, site.macs, latency_before=_dense_time(site, space))
     return LayerOutcome(
         site.name,
         "factorised",
@@ -35,25 +35,25 @@ def outcome_of(
         kernel.weighted_error,
         kernel.sensitivity,
         kernel.intensity_ratio,
-        *_times(Choice(site.name, kernel.format, kernel.rank), problem),
+        *_times(Choice(site.name, kernel.format, kernel.rank), space),
     )
 
 
 def planned_layer(
-    site: LayerSite, plan: Plan, request: Request, problem: Problem, options: CompressOptions
-) -> LayerForecast:
+    site: LayerSite, plan: Plan, request: Request, space: SearchSpace, options: CompressOptions
+) -> LayerEstimate:
     """What ``plan`` does to a layer, before it is carried out."""
     choice = plan.of(site.name)
     if choice is None:
-        status, reason = why_dense(site, request, problem, options)
-        before = _dense_time(site, problem)
-        return LayerForecast(
+        status, reason = why_dense(site, request, space, options)
+        before = _dense_time(site, space)
+        return LayerEstimate(
             site.name, site.macs, site.macs, reason=reason, supported=status == "dense", latency_before=before
         )
-    ladder = problem.ladder(choice)
-    after = ladder.macs[ladder.position(choice)]
-    before_ms, after_ms, measured = _times(choice, problem)
-    return LayerForecast(
+    candidates = space.candidates(choice)
+    after = candidates.macs[candidates.position(choice)]
+    before_ms, after_ms, measured = _times(choice, space)
+    return LayerEstimate(
         site.name,
         site.macs,
         after,
@@ -65,23 +65,23 @@ def planned_layer(
     )
 
 
-def _dense_time(site: LayerSite, problem: Problem) -> float | None:
+def _dense_time(site: LayerSite, space: SearchSpace) -> float | None:
     """Milliseconds of a layer that was timed."""
-    ladders = problem.of_layer().get(site.name, ())
-    return ladders[0].dense_time if ladders and ladders[0].times else None
+    all_candidates = space.by_layer().get(site.name, ())
+    return all_candidates[0].dense_time if all_candidates and all_candidates[0].times else None
 
 
-def _times(choice: Choice, problem: Problem) -> tuple[float | None, float | None, bool | None]:
+def _times(choice: Choice, space: SearchSpace) -> tuple[float | None, float | None, bool | None]:
     """Milliseconds of a layer and of what replaces it, and whether the latter was measured."""
-    ladder = problem.ladder(choice)
-    if not ladder.times:
+    candidates = space.candidates(choice)
+    if not candidates.times:
         return None, None, None
-    at = ladder.position(choice)
-    return ladder.dense_time, ladder.times[at], ladder.measured[at]
+    at = candidates.position(choice)
+    return candidates.dense_time, candidates.times[at], candidates.measured[at]
 
 
 def why_dense(
-    site: LayerSite, request: Request, problem: Problem, options: CompressOptions
+    site: LayerSite, request: Request, space: SearchSpace, options: CompressOptions
 ) -> tuple[Literal["dense", "unsupported"], str]:
     """Why nothing took the place of a layer, and whether anything could have."""
     if site.reason is not None or site.spec is None:
@@ -93,12 +93,12 @@ def why_dense(
     refusals = [format_named(name).refuses(site.spec) for name in request.formats]
     if all(refusals):
         return "unsupported", "; ".join(dict.fromkeys(filter(None, refusals)))
-    if site.name in problem.refused:
-        return "dense", problem.refused[site.name]
-    if site.name not in problem.of_layer():
+    if site.name in space.refused:
+        return "dense", space.refused[site.name]
+    if site.name not in space.by_layer():
         return "dense", "no rank of the given formats makes it cheaper"
     if request.search.tunes_layers:
-        return "dense", f"no cheaper rank that was tried lost at most {problem.threshold:g} points"
+        return "dense", f"no cheaper rank that was tried lost at most {space.threshold:g} points"
     return "dense", f"the {request.search.name} search left it so"
 
 

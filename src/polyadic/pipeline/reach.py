@@ -7,14 +7,14 @@ import time
 from dataclasses import dataclass, replace
 
 from polyadic.errors import BudgetError
-from polyadic.pipeline.ladders import prepared
-from polyadic.pipeline.problem import Request
+from polyadic.pipeline.all_candidates import prepared
 from polyadic.pipeline.search_loop import COMPLETE, searched
-from polyadic.pipeline.speed import Conclude, Speed
+from polyadic.pipeline.space import Request
+from polyadic.pipeline.speed import Conclude, LatencyResult
 from polyadic.pipeline.whole_plans import Prover
 from polyadic.pipeline.workshop import Workshop
 from polyadic.schema import Choice, Plan, Rank
-from polyadic.search import Journal, Problem, Trial, relaxed
+from polyadic.search import SearchSpace, Trial, TrialStore, relax_plan
 
 STEPS = 16  # of the relaxation
 
@@ -32,18 +32,18 @@ class Reached:
         speed: of the plan on the engine, where one was named.
     """
 
-    problem: Problem
+    space: SearchSpace
     plan: Plan
     stop: str
     again: Conclude | None = None
-    speed: Speed | None = None
+    speed: LatencyResult | None = None
 
-    def timed(self, speed: Speed) -> Reached:
+    def timed(self, speed: LatencyResult) -> Reached:
         """The same end with the plan that has proven fast enough."""
         return replace(self, plan=speed.plan, speed=speed)
 
 
-def reach(prover: Prover, problem: Problem, journal: Journal, request: Request) -> Reached:
+def run_search(prover: Prover, space: SearchSpace, journal: TrialStore, request: Request) -> Reached:
     """Search as asked; ``problem`` holds all ranks, and what may be lost.
 
     Raises:
@@ -51,55 +51,59 @@ def reach(prover: Prover, problem: Problem, journal: Journal, request: Request) 
     """
     workshop, search = prover.workshop, request.search
     if search.tunes_layers:
-        return _within_drop(prover, problem, journal, request)
-    ladders = prepared(search, problem.ladders, workshop.kernels, workshop.options.rungs, workshop.show)
-    found = searched(prover, search, replace(problem, ladders=ladders), journal)
+        return _within_drop(prover, space, journal, request)
+    all_candidates = prepared(
+        search, space.all_candidates, workshop.kernels, workshop.options.candidates_per_layer, workshop.show
+    )
+    found = searched(prover, search, replace(space, all_candidates=all_candidates), journal)
     if not found.plan.choices:
         raise BudgetError(
-            f"no plan lost at most {problem.allowed:g} points on the held-out images before fine-tuning "
+            f"no plan lost at most {space.allowed:g} points on the held-out images before fine-tuning "
             f"({len(journal.trials)} trials; {found.stop}): allow a larger drop, more trials, or other formats"
         )
 
-    def again(other: Problem) -> Plan:
-        return topped_up(other, search.conclude(replace(other, ladders=ladders), journal.trials))
+    def again(other: SearchSpace) -> Plan:
+        return fill_budget(other, search.conclude(replace(other, all_candidates=all_candidates), journal.trials))
 
-    return Reached(problem, topped_up(problem, found.plan), found.stop, again)
+    return Reached(space, fill_budget(space, found.plan), found.stop, again)
 
 
-def topped_up(problem: Problem, plan: Plan) -> Plan:
+def fill_budget(space: SearchSpace, plan: Plan) -> Plan:
     """``plan`` with all layers moved up their ladders alike, then one by one, as far as the budget admits.
 
     A search works on a few ranks of each ladder; this uses what lies between them. One by one means: the layers that
     have lost most go up first, and those at their highest rank become dense where there is room. Without a budget the
     plan stays.
     """
-    if problem.budget is None or not problem.admits(plan):
+    if space.budget is None or not space.admits(plan):
         return plan
     low, high = 0.0, 1.0
     for _ in range(30):  # halvings: below the step from one rank to the next
         middle = (low + high) / 2
         low, high = (
-            (middle, high) if problem.admits(relaxed(plan, problem.ladders, middle, problem.measure)) else (low, middle)
+            (middle, high)
+            if space.admits(relax_plan(plan, space.all_candidates, middle, space.measure))
+            else (low, middle)
         )
-    plan = relaxed(plan, problem.ladders, low, problem.measure)
-    nearest_last = sorted(plan.choices, key=lambda choice: _share(problem, choice))
+    plan = relax_plan(plan, space.all_candidates, low, space.measure)
+    nearest_last = sorted(plan.choices, key=lambda choice: _share(space, choice))
     for choice in nearest_last:
-        ladder = problem.ladder(choice)
-        for rank in ladder.ranks[ladder.position(choice) + 1 :]:
+        candidates = space.candidates(choice)
+        for rank in candidates.ranks[candidates.position(choice) + 1 :]:
             higher = _with_rank(plan, choice.layer, rank)
-            if not problem.admits(higher):
+            if not space.admits(higher):
                 break
             plan = higher
     for choice in reversed(nearest_last):
         without = _with_rank(plan, choice.layer, None)
-        if plan.of(choice.layer) == replace(choice, rank=problem.ladder(choice).ranks[-1]) and problem.admits(without):
+        if plan.of(choice.layer) == replace(choice, rank=space.candidates(choice).ranks[-1]) and space.admits(without):
             plan = without
     return plan
 
 
-def _share(problem: Problem, choice: Choice) -> float:
-    ladder = problem.ladder(choice)
-    return ladder.costs(problem.measure)[ladder.position(choice)] / (ladder.dense_cost(problem.measure) or 1)
+def _share(space: SearchSpace, choice: Choice) -> float:
+    candidates = space.candidates(choice)
+    return candidates.costs(space.measure)[candidates.position(choice)] / (candidates.dense_cost(space.measure) or 1)
 
 
 def _with_rank(plan: Plan, layer: str, rank: Rank | None) -> Plan:
@@ -108,7 +112,7 @@ def _with_rank(plan: Plan, layer: str, rank: Rank | None) -> Plan:
     return Plan(tuple(choice for choice in changed if rank is not None or choice.layer != layer))
 
 
-def _within_drop(prover: Prover, problem: Problem, journal: Journal, request: Request) -> Reached:
+def _within_drop(prover: Prover, space: SearchSpace, journal: TrialStore, request: Request) -> Reached:
     """Search, then give ranks back to all layers until fine-tuning can win back what the whole network loses.
 
     Losses of single layers add up, so ranks that suit each layer alone may ruin the whole. The smallest share of ranks
@@ -118,25 +122,25 @@ def _within_drop(prover: Prover, problem: Problem, journal: Journal, request: Re
         BudgetError: no layer passes, or the network is out of reach whatever is given back.
     """
     workshop = prover.workshop
-    options, allowed, drop = workshop.options, problem.allowed, request.max_drop
+    options, allowed, drop = workshop.options, space.allowed, request.max_drop
     most = drop.points(workshop.dense_score) if drop is not None else 0.0
-    share = min(most, allowed / len(problem.of_layer()))
-    problem = replace(problem, threshold=options.eps if options.eps is not None else share)
-    found = searched(prover, request.search, problem, journal)
+    share = min(most, allowed / len(space.by_layer()))
+    space = replace(space, threshold=options.eps if options.eps is not None else share)
+    found = searched(prover, request.search, space, journal)
     if not found.plan.choices:
         ended = "" if found.stop == COMPLETE else f"; {found.stop}"
         raise BudgetError(
-            f"no layer can be made cheaper with at most {problem.threshold:g} points lost on the held-out images "
-            f"(tried: {len(problem.ladders)} pairs of layer and format{ended}): allow a larger drop, or other formats"
+            f"no layer can be made cheaper with at most {space.threshold:g} points lost on the held-out images "
+            f"(tried: {len(space.all_candidates)} pairs of layer and format{ended}): allow a larger drop, or other formats"
         )
     plan = found.plan
     if options.eps is None:
         lost = joint_drop(workshop, plan, journal)
-        plan = plan if lost <= allowed else _given_back(workshop, plan, problem, journal, lost)
-    return Reached(problem, plan, found.stop, again=lambda _: plan)
+        plan = plan if lost <= allowed else _given_back(workshop, plan, space, journal, lost)
+    return Reached(space, plan, found.stop, again=lambda _: plan)
 
 
-def joint_drop(workshop: Workshop, plan: Plan, journal: Journal) -> float:
+def joint_drop(workshop: Workshop, plan: Plan, journal: TrialStore) -> float:
     """Points that the network loses when all of ``plan`` is carried out, untuned; from the log if known."""
     known = [trial.drop for trial in journal.trials if trial.joint and trial.plan == plan]
     if known:
@@ -149,15 +153,15 @@ def joint_drop(workshop: Workshop, plan: Plan, journal: Journal) -> float:
     return drop
 
 
-def _given_back(workshop: Workshop, tightest: Plan, problem: Problem, journal: Journal, lost: float) -> Plan:
+def _given_back(workshop: Workshop, tightest: Plan, space: SearchSpace, journal: TrialStore, lost: float) -> Plan:
     """The cheapest relaxation, in sixteenths, of ``tightest`` (which loses ``lost``) that loses what is allowed."""
-    allowed = problem.allowed
+    allowed = space.allowed
     # the drop falls about as exp(-6 share): begin there, double while it fails, bisect once it has passed
     guess = STEPS * math.log(lost / allowed) / 6.0 if allowed > 0 else STEPS / 2
     fails, passes, step = 0, STEPS + 1, min(max(round(guess), 1), STEPS)
     best, least = tightest, lost
     while passes - fails > 1:
-        plan = relaxed(tightest, problem.ladders, step / STEPS, problem.measure)
+        plan = relax_plan(tightest, space.all_candidates, step / STEPS, space.measure)
         lost = joint_drop(workshop, plan, journal)
         least = min(least, lost)
         if lost <= allowed:

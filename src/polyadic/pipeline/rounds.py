@@ -23,8 +23,8 @@ from torch import nn
 
 from polyadic.errors import BudgetError
 from polyadic.schema import Budget, Cost, LayerOutcome, LayerSite, Plan, Stage, chain_params
-from polyadic.search import Ladder
-from polyadic.surgery import check_finite, contracted, copied, plan_stages
+from polyadic.search import RankCandidates
+from polyadic.surgery import check_finite, copy_model, merge, plan_stages
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +60,7 @@ class Round:
             PolyadicError: weights that are not finite.
         """
         check_finite(model)
-        dense = copied(model).eval()
+        dense = copy_model(model).eval()
         return Round(dense, 1, count, dense)
 
     @property
@@ -71,7 +71,7 @@ class Round:
     @cached_property
     def dense(self) -> nn.Module:
         """The network that the round begins with, all chains contracted."""
-        return contracted(self.network, self.origin, self.plan) if self.plan.choices else self.origin
+        return merge(self.network, self.origin, self.plan) if self.plan.choices else self.origin
 
     @property
     def chains(self) -> dict[str, nn.Module]:
@@ -95,7 +95,9 @@ class Round:
         }
         return Budget(**limits)
 
-    def below(self, ladders: tuple[Ladder, ...], sites: tuple[LayerSite, ...]) -> tuple[Ladder, ...]:
+    def below(
+        self, all_candidates: tuple[RankCandidates, ...], sites: tuple[LayerSite, ...]
+    ) -> tuple[RankCandidates, ...]:
         """The ranks that are cheaper than what stands in a layer's place already; that is what the layer costs now.
 
         Raises:
@@ -103,14 +105,14 @@ class Round:
         """
         known, standing = {site.name: site for site in sites}, self.standing
         kept = []
-        for ladder in ladders:
-            if ladder.layer in standing:
-                chain = standing[ladder.layer]
-                macs = known[ladder.layer].chain_macs(chain)
-                cheaper = [at for at, cost in enumerate(ladder.macs) if cost < macs]
-                ladder = replace(ladder.only(cheaper), dense_macs=macs, dense_params=chain_params(chain))
-            if ladder.ranks:
-                kept.append(ladder)
+        for candidates in all_candidates:
+            if candidates.layer in standing:
+                chain = standing[candidates.layer]
+                macs = known[candidates.layer].chain_macs(chain)
+                cheaper = [at for at, cost in enumerate(candidates.macs) if cost < macs]
+                candidates = replace(candidates.only(cheaper), dense_macs=macs, dense_params=chain_params(chain))
+            if candidates.ranks:
+                kept.append(candidates)
         if not kept:
             raise BudgetError(
                 f"round {self.number} of {self.count} has nothing left to make smaller: all layers are at their lowest "

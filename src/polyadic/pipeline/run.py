@@ -9,22 +9,21 @@ from functools import cached_property
 
 from torch import Tensor, nn
 
-from polyadic.costing import network_cost
 from polyadic.data import ImageData
 from polyadic.errors import LayerError
 from polyadic.layers import device_of
-from polyadic.pipeline.ladders import ladders_of, ladders_of_plan
+from polyadic.pipeline.all_candidates import candidates_of_plan, find_candidates
 from polyadic.pipeline.options import CompressOptions, OnProgress
-from polyadic.pipeline.problem import Asked, Request, run_digest
-from polyadic.pipeline.reach import Reached, reach
+from polyadic.pipeline.reach import Reached, run_search
 from polyadic.pipeline.rounds import Round
-from polyadic.pipeline.speed import Speed, Track, in_time
+from polyadic.pipeline.space import Asked, Request, run_digest
+from polyadic.pipeline.speed import LatencyCheck, LatencyResult, in_time
 from polyadic.pipeline.timed_ladders import on_engine, timed_cost
 from polyadic.pipeline.whole_plans import Prover
 from polyadic.pipeline.workshop import Workshop
 from polyadic.schema import Cost, Plan
-from polyadic.search import Journal, Ladder, Problem, StudyLog, TrialLog
-from polyadic.surgery import find_sites
+from polyadic.search import RankCandidates, SearchSpace, StudyLog, TrialLog, TrialStore
+from polyadic.surgery import find_layers, network_cost
 from polyadic.training import ImageTask, ScoreTask, Task
 
 Judge = ImageData | Task | Callable[[nn.Module], float]
@@ -67,8 +66,8 @@ class Run:
     example: Tensor
     cost: Cost
     request: Request
-    problem: Problem
-    journal: Journal
+    space: SearchSpace
+    journal: TrialStore
     digest: str
     clock: Clock = field(default_factory=Clock)
 
@@ -88,29 +87,29 @@ class Run:
             raise LayerError("finding layers takes an example input; got none: pass example_input, a batch of one")
         dense = stage.dense
         example = example.to(device_of(dense))
-        sites = find_sites(dense, example)
+        sites = find_layers(dense, example)
         cost, now = _costs(stage, example, options)
         whole = Request.of(asked, options, cost)
         request = replace(whole, budget=stage.budget(whole.budget, cost))
         if request.plan is None:
-            ladders = ladders_of(dense, sites, request.formats, options)
+            all_candidates = find_candidates(dense, sites, request.formats, options)
         else:
-            ladders = ladders_of_plan(dense, sites, request.plan)
+            all_candidates = candidates_of_plan(dense, sites, request.plan)
         refused: dict[str, str] = {}
         if not _is_met(request, now):
-            ladders = stage.below(ladders, sites)
-            ladders, refused = on_engine(ladders, sites, options, request, on_progress, stage.standing)
+            all_candidates = stage.below(all_candidates, sites)
+            all_candidates, refused = on_engine(all_candidates, sites, options, request, on_progress, stage.standing)
         if stage.number == 1 and not stage.is_last:
-            whole.problem(ladders, dense, now, refused)  # what no round can reach is refused before the first one
-        problem = request.problem(ladders, dense, now, refused)
+            whole.space(all_candidates, dense, now, refused)  # what no round can reach is refused before the first one
+        space = request.space(all_candidates, dense, now, refused)
         workshop = Workshop(dense, task, sites, options, on_progress, stage.chains)
-        digest = run_digest(dense, task, ladders, options, request, example)
-        journal = _journal(options, digest, ladders)
-        problem = replace(problem, allowed=request.allowed(options.recoverable, workshop.dense_score))
+        digest = run_digest(dense, task, all_candidates, options, request, example)
+        journal = _journal(options, digest, all_candidates)
+        space = replace(space, allowed=request.allowed(options.finetune_recovery_factor, workshop.dense_score))
         if request.plan is None:
-            workshop.measure_inputs(ladders)
+            workshop.measure_inputs(all_candidates)
         clock.lap("inspect")
-        return Run(stage, workshop, example, cost, request, problem, journal, digest, clock)
+        return Run(stage, workshop, example, cost, request, space, journal, digest, clock)
 
     @cached_property
     def origin_score(self) -> float:
@@ -126,25 +125,25 @@ class Run:
         """
         prover = Prover(self.workshop)
         if self.request.plan is not None:
-            reached = Reached(self.problem, self.request.plan, "a plan was given")
-        elif _is_met(self.request, self.problem.dense):
-            reached = Reached(self.problem, Plan(), "the rounds before have met the budget")
+            reached = Reached(self.space, self.request.plan, "a plan was given")
+        elif _is_met(self.request, self.space.dense):
+            reached = Reached(self.space, Plan(), "the rounds before have met the budget")
         else:
-            reached = reach(prover, self.problem, self.journal, self.request)
+            reached = run_search(prover, self.space, self.journal, self.request)
         if self.track is None:
             return reached, prover
         required = self.workshop.options.require_speedup
         return reached.timed(in_time(self.track, reached.plan, reached.again, require_speedup=required)), prover
 
     @cached_property
-    def track(self) -> Track | None:
+    def track(self) -> LatencyCheck | None:
         """Where plans are timed; None where no engine was named."""
         model, stage = self.workshop.options.latency, self.round
         if model is None:
             return None
-        return Track(model, stage.origin, self.example, self.problem, self.cost.latency, stage.merged)
+        return LatencyCheck(model, stage.origin, self.example, self.space, self.cost.latency, stage.merged)
 
-    def final_speed(self, reached: Reached, network: nn.Module) -> Speed | None:
+    def final_speed(self, reached: Reached, network: nn.Module) -> LatencyResult | None:
         """That of the network that went out, timed against the dense one; None where no engine was named."""
         if self.track is None or reached.speed is None:
             return None
@@ -156,11 +155,11 @@ class Run:
         options, request = self.workshop.options, self.request
         return {
             "seed": options.seed,
-            "eps": reached.problem.threshold if request.search.tunes_layers and request.plan is None else None,
+            "eps": reached.space.threshold if request.search.tunes_layers and request.plan is None else None,
             "formats": list(request.formats),
             "exclude": list(options.exclude),
             "data_aware": options.data_aware,
-            "recoverable": options.recoverable,
+            "recoverable": options.finetune_recovery_factor,
             "budget": str(request.budget) if request.budget is not None else None,
             "search": None if request.plan is not None else repr(request.search),
             "search_stop": reached.stop,
@@ -194,7 +193,7 @@ def _is_met(request: Request, cost: Cost) -> bool:
     return request.plan is None and request.budget is not None and request.budget.admits(cost)
 
 
-def _journal(options: CompressOptions, digest: str, ladders: tuple[Ladder, ...]) -> Journal:
+def _journal(options: CompressOptions, digest: str, all_candidates: tuple[RankCandidates, ...]) -> TrialStore:
     if options.storage is not None:
-        return StudyLog(options.storage, digest, ladders)
+        return StudyLog(options.storage, digest, all_candidates)
     return TrialLog(options.work / "trials.jsonl" if options.work else None, digest, resume=options.resume)

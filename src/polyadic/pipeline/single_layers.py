@@ -7,7 +7,7 @@ from typing import Any
 from polyadic.pipeline.workshop import Workshop
 from polyadic.schema import Plan
 from polyadic.search import Trial
-from polyadic.surgery import chain_for, swapped
+from polyadic.surgery import chain_for, swap_layer
 
 
 def try_out(workshop: Workshop, plan: Plan, threshold: float) -> tuple[Trial, dict[str, Any]]:
@@ -25,7 +25,7 @@ def try_out(workshop: Workshop, plan: Plan, threshold: float) -> tuple[Trial, di
     site, bench = workshop.sites[choice.layer], workshop.bench
     factored = workshop.kernels.alone(choice)
     chain = chain_for(bench.get_submodule(choice.layer), factored)
-    with swapped(bench, site, chain):
+    with swap_layer(bench, site, chain):
         before = after = workshop.drop(bench)
         wanting = not before <= threshold  # NaN is wanting too
         if wanting and workshop.task.tune_layer(bench, chain.parameters(), workshop.dense):

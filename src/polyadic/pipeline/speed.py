@@ -14,12 +14,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from polyadic.costing import LatencyModel, Measured, with_random_weights
-from polyadic.engines import Prepared
+from polyadic.engines import LatencyModel, Measured, Prepared, draw_weights
 from polyadic.schema import Budget, Choice, Plan
-from polyadic.schema.budget import written
-from polyadic.search import Problem
-from polyadic.surgery import copied, rebuild
+from polyadic.schema.budget import format_cost
+from polyadic.search import SearchSpace
+from polyadic.surgery import copy_model, rebuild
 
 CORRECTIONS = 4
 """How often a plan that is too slow, or faster than it has to be, is concluded anew for another limit."""
@@ -27,12 +26,12 @@ CORRECTIONS = 4
 SLACK = 0.03
 """Of a limit; what is left unused beyond it is given back to the ranks."""
 
-Conclude = Callable[[Problem], Plan]
+Conclude = Callable[[SearchSpace], Plan]
 """What a search concludes from its trials for a problem with another budget."""
 
 
 @dataclass(frozen=True)
-class Speed:
+class LatencyResult:
     """A plan on the engine, in milliseconds of a pass.
 
     Attributes:
@@ -60,8 +59,8 @@ class Speed:
         """As people read it."""
         times = self.dense / self.measured
         return (
-            f"{written('latency', self.dense)} to {written('latency', self.measured)} a pass ({times:.2f}x faster), "
-            f"timed as a whole; the sum of its blocks had predicted {written('latency', self.predicted)}"
+            f"{format_cost('latency', self.dense)} to {format_cost('latency', self.measured)} a pass ({times:.2f}x faster), "
+            f"timed as a whole; the sum of its blocks had predicted {format_cost('latency', self.predicted)}"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -77,7 +76,7 @@ class Speed:
 
 
 @dataclass(frozen=True)
-class Track:
+class LatencyCheck:
     """Where plans are timed.
 
     Attributes:
@@ -92,40 +91,40 @@ class Track:
     model: LatencyModel
     dense: nn.Module
     example: Tensor
-    problem: Problem
+    space: SearchSpace
     latency: float | None = None
     merged: Callable[[Plan], Plan] = field(default=lambda plan: plan)
 
     @property
     def before(self) -> float:
         """Milliseconds of the network that the plans begin with: the dense one, or what earlier rounds have left."""
-        if self.problem.dense.latency is None:
+        if self.space.dense.latency is None:
             raise ValueError("plans are timed where the dense network was; the problem knows no latency")
-        return self.problem.dense.latency
+        return self.space.dense.latency
 
-    def speed(self, plan: Plan) -> Speed:
+    def speed(self, plan: Plan) -> LatencyResult:
         """Time the whole network with ``plan`` against the dense one.
 
         Raises:
             EngineError: the engine does not run it.
         """
         whole = self.merged(plan)
-        network = rebuild(copied(self.dense), whole)
+        network = rebuild(copy_model(self.dense), whole)
         for choice in whole.choices:
-            with_random_weights(network.get_submodule(choice.layer))
+            draw_weights(network.get_submodule(choice.layer))
         return self.of(plan, self._against_dense(network.eval()))
 
-    def of(self, plan: Plan, pair: Measured) -> Speed:
+    def of(self, plan: Plan, pair: Measured) -> LatencyResult:
         """A measurement of the whole network, in the terms of the budget."""
         dense = self.before if self.latency is None else self.latency
-        scale, predicted = dense / pair.dense, self.problem.cost(plan).latency or 0.0
-        return Speed(plan, dense, predicted, pair.chain * scale, pair.noise * scale)
+        scale, predicted = dense / pair.dense, self.space.cost(plan).latency or 0.0
+        return LatencyResult(plan, dense, predicted, pair.chain * scale, pair.noise * scale)
 
-    def unchanged(self, speed: Speed) -> Speed:
+    def unchanged(self, speed: LatencyResult) -> LatencyResult:
         """No plan at all, where ``speed`` is that of one."""
-        return Speed(Plan(), speed.dense, self.before, self.before, 0.0)
+        return LatencyResult(Plan(), speed.dense, self.before, self.before, 0.0)
 
-    def final(self, speed: Speed, network: nn.Module, *, require_speedup: bool) -> Speed:
+    def final(self, speed: LatencyResult, network: nn.Module, *, require_speedup: bool) -> LatencyResult:
         """Time the ``network`` that came of a plan; what was done to the plan is that of ``speed``.
 
         Raises:
@@ -146,7 +145,7 @@ class Track:
         return self.model.prepared(self.dense, self.example)
 
 
-def in_time(track: Track, plan: Plan, conclude: Conclude | None, *, require_speedup: bool) -> Speed:
+def in_time(track: LatencyCheck, plan: Plan, conclude: Conclude | None, *, require_speedup: bool) -> LatencyResult:
     """``plan``, or what has to take its place so that the whole network is fast enough.
 
     A plan over the limit of latency by more than noise is concluded anew under a limit that is tighter by the same
@@ -170,8 +169,8 @@ def in_time(track: Track, plan: Plan, conclude: Conclude | None, *, require_spee
     return _warned(track, _faster(track, speed) if require_speedup else speed, require_speedup)
 
 
-def _within_limit(track: Track, first: Speed, conclude: Conclude) -> Speed:
-    budget = track.problem.budget
+def _within_limit(track: LatencyCheck, first: LatencyResult, conclude: Conclude) -> LatencyResult:
+    budget = track.space.budget
     if budget is None or budget.latency is None:
         return first
     limit, dense = budget.latency, track.before
@@ -183,7 +182,7 @@ def _within_limit(track: Track, first: Speed, conclude: Conclude) -> Speed:
             break
         nearest = min(internal, speed.predicted) if late else max(internal, speed.predicted)
         internal = min(nearest * limit / speed.measured, dense)
-        plan = conclude(replace(track.problem, budget=replace(budget, latency=internal)))
+        plan = conclude(replace(track.space, budget=replace(budget, latency=internal)))
         if plan in seen:
             break
         seen.append(plan)
@@ -192,25 +191,25 @@ def _within_limit(track: Track, first: Speed, conclude: Conclude) -> Speed:
     return best
 
 
-def _is_late(speed: Speed, limit: float) -> bool:
+def _is_late(speed: LatencyResult, limit: float) -> bool:
     return speed.measured - speed.noise > limit
 
 
-def _better(one: Speed, other: Speed, limit: float) -> Speed:
+def _better(one: LatencyResult, other: LatencyResult, limit: float) -> LatencyResult:
     """The slower of those in time, because it keeps the higher ranks; the faster one if neither is."""
     if _is_late(one, limit) and _is_late(other, limit):
         return min(one, other, key=lambda speed: speed.measured)
     return max((speed for speed in (one, other) if not _is_late(speed, limit)), key=lambda speed: speed.measured)
 
 
-def _faster(track: Track, speed: Speed) -> Speed:
+def _faster(track: LatencyCheck, speed: LatencyResult) -> LatencyResult:
     put_back: tuple[str, ...] = ()
-    others = replace(track.problem.budget or Budget(), latency=None)
+    others = replace(track.space.budget or Budget(), latency=None)
     while speed.plan.choices and not speed.measured + speed.noise < track.before:
-        ranked = sorted(speed.plan.choices, key=lambda choice: _gain(track.problem, choice))
+        ranked = sorted(speed.plan.choices, key=lambda choice: _gain(track.space, choice))
         slowest = {choice.layer for choice in ranked[: math.ceil(len(ranked) / 4)]}
         plan = Plan(tuple(choice for choice in speed.plan.choices if choice.layer not in slowest))
-        if not others.admits(track.problem.cost(plan)):
+        if not others.admits(track.space.cost(plan)):
             break  # a limit of latency is not kept by what is slower than before; the other limits hold first
         put_back = (*put_back, *(choice.layer for choice in ranked if choice.layer in slowest))
         faster = track.speed(plan) if plan.choices else track.unchanged(speed)
@@ -218,26 +217,26 @@ def _faster(track: Track, speed: Speed) -> Speed:
     return speed
 
 
-def _gain(problem: Problem, choice: Choice) -> float:
-    ladder = problem.ladder(choice)
-    return ladder.saved(ladder.position(choice), "latency")
+def _gain(space: SearchSpace, choice: Choice) -> float:
+    candidates = space.candidates(choice)
+    return candidates.saved(candidates.position(choice), "latency")
 
 
-def _warned(track: Track, speed: Speed, require_speedup: bool) -> Speed:
+def _warned(track: LatencyCheck, speed: LatencyResult, require_speedup: bool) -> LatencyResult:
     """What was asked for and not reached, in words."""
     said, where = [], str(track.model)
-    limit = track.problem.budget.latency if track.problem.budget is not None else None
+    limit = track.space.budget.latency if track.space.budget is not None else None
     if not track.merged(speed.plan).choices:
         said.append(f"no plan was faster than the dense network as a whole on {where}: it is returned as it came")
     elif require_speedup and not speed.measured < speed.dense:
         said.append(
-            f"the compressed network is not faster than the dense one on {where}: {written('latency', speed.measured)} "
-            f"instead of {written('latency', speed.dense)}"
+            f"the compressed network is not faster than the dense one on {where}: {format_cost('latency', speed.measured)} "
+            f"instead of {format_cost('latency', speed.dense)}"
         )
     if limit is not None and speed.measured - speed.noise > limit:
         said.append(
-            f"the whole network takes {written('latency', speed.measured)} on {where}, more than the "
-            f"{written('latency', limit)} allowed; the sum of its blocks had predicted "
-            f"{written('latency', speed.predicted)}"
+            f"the whole network takes {format_cost('latency', speed.measured)} on {where}, more than the "
+            f"{format_cost('latency', limit)} allowed; the sum of its blocks had predicted "
+            f"{format_cost('latency', speed.predicted)}"
         )
     return replace(speed, warnings=tuple(said))

@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from polyadic.costing import LatencyModel, Measured, between
+from polyadic.engines import LatencyModel, Measured, interpolate_time
 from polyadic.errors import BudgetError
 from polyadic.formats import format_named
 from polyadic.pipeline.options import CompressOptions, OnProgress, Progress
-from polyadic.pipeline.problem import Request
+from polyadic.pipeline.space import Request
 from polyadic.schema import Cost, LayerSite, Stage
-from polyadic.search import Ladder
+from polyadic.search import RankCandidates
 
 Standing = Mapping[str, tuple[Stage, ...]]
 """Chains that stand in the place of layers already, by the layers' names."""
@@ -40,13 +40,13 @@ class TimedLadders:
         measured: how many ranks were measured, the others being interpolated.
     """
 
-    ladders: tuple[Ladder, ...]
+    all_candidates: tuple[RankCandidates, ...]
     refused: dict[str, str]
     measured: int
 
 
 def timed(
-    ladders: Sequence[Ladder],
+    all_candidates: Sequence[RankCandidates],
     sites: Iterable[LayerSite],
     model: LatencyModel,
     points: int,
@@ -71,32 +71,34 @@ def timed(
         StorageError: the times cannot be kept.
     """
     known = {site.name: site for site in sites}
-    found: list[tuple[Ladder, dict[int, Measured]]] = []
-    for done, ladder in enumerate(ladders, 1):
-        now = (standing or {}).get(ladder.layer)
-        found.append((ladder, _measured(known[ladder.layer], ladder, model, points, now)))
-        show(Progress("time", done, len(ladders), f"{ladder.layer} {ladder.format}"))
+    found: list[tuple[RankCandidates, dict[int, Measured]]] = []
+    for done, candidates in enumerate(all_candidates, 1):
+        now = (standing or {}).get(candidates.layer)
+        found.append((candidates, _measured(known[candidates.layer], candidates, model, points, now)))
+        show(Progress("time", done, len(all_candidates), f"{candidates.layer} {candidates.format}"))
     dense = {
-        layer: statistics.median(one.dense for ladder, rows in found if ladder.layer == layer for one in rows.values())
+        layer: statistics.median(
+            one.dense for candidates, rows in found if candidates.layer == layer for one in rows.values()
+        )
         for layer in known
-        if any(ladder.layer == layer for ladder, _ in found)
+        if any(candidates.layer == layer for candidates, _ in found)
     }
-    kept = [_kept(ladder, rows, dense[ladder.layer], faster_only=faster_only) for ladder, rows in found]
-    left = tuple(ladder for ladder in kept if ladder.ranks)
-    served = {ladder.layer for ladder in left}
+    kept = [_kept(candidates, rows, dense[candidates.layer], faster_only=faster_only) for candidates, rows in found]
+    left = tuple(candidates for candidates in kept if candidates.ranks)
+    served = {candidates.layer for candidates in left}
     where = f"{model.engine.name} at batch {model.conditions.batch}"
     refused = {layer: f"no block of the formats was faster on {where}" for layer in dense if layer not in served}
     return TimedLadders(left, refused, sum(len(rows) for _, rows in found))
 
 
 def on_engine(
-    ladders: tuple[Ladder, ...],
+    all_candidates: tuple[RankCandidates, ...],
     sites: Iterable[LayerSite],
     options: CompressOptions,
     request: Request,
     show: OnProgress,
     standing: Standing | None = None,
-) -> tuple[tuple[Ladder, ...], dict[str, str]]:
+) -> tuple[tuple[RankCandidates, ...], dict[str, str]]:
     """The ladders with times, and the layers that have none left; as they are where no engine was named.
 
     Ranks of a plan that the user gave are measured, and none is left out. ``standing`` as in :func:`timed`.
@@ -106,16 +108,24 @@ def on_engine(
         EngineError: the engine does not run a layer.
     """
     if options.latency is None:
-        return ladders, {}
+        return all_candidates, {}
     faster_only = options.require_speedup and request.plan is None
-    found = timed(ladders, sites, options.latency, options.rungs, faster_only=faster_only, show=show, standing=standing)
-    if not found.ladders:
+    found = timed(
+        all_candidates,
+        sites,
+        options.latency,
+        options.candidates_per_layer,
+        faster_only=faster_only,
+        show=show,
+        standing=standing,
+    )
+    if not found.all_candidates:
         fastest = "the network that the earlier rounds have left" if standing else "the dense network"
         raise BudgetError(
             f"no layer can be made faster by {', '.join(request.formats)} on {options.latency}: {fastest} is the "
             "fastest there; allow other formats, or --no-require-speedup"
         )
-    return found.ladders, found.refused
+    return found.all_candidates, found.refused
 
 
 def timed_cost(cost: Cost, dense: nn.Module, example: Tensor, options: CompressOptions) -> Cost:
@@ -131,13 +141,13 @@ def timed_cost(cost: Cost, dense: nn.Module, example: Tensor, options: CompressO
 
 
 def _measured(
-    site: LayerSite, ladder: Ladder, model: LatencyModel, points: int, standing: tuple[Stage, ...] | None
+    site: LayerSite, candidates: RankCandidates, model: LatencyModel, points: int, standing: tuple[Stage, ...] | None
 ) -> dict[int, Measured]:
     """Times of some positions of a ladder, over all calls of the layer in a pass, against the layer as it is now."""
     if site.spec is None:
         raise ValueError(f"layers with ladders have a geometry; {site.name} has none")
-    ranks, fmt = ladder.thinned(points).ranks, format_named(ladder.format)
-    positions = [ladder.ranks.index(rank) for rank in ranks]
+    ranks, fmt = candidates.thinned(points).ranks, format_named(candidates.format)
+    positions = [candidates.ranks.index(rank) for rank in ranks]
     chains = [fmt.stages(site.spec, rank) for rank in ranks]
     now = standing or (site.spec,)
     calls = [(count, model.blocks(now, chains, size)) for size, count in Counter(site.input_sizes).items()]
@@ -151,22 +161,22 @@ def _measured(
     }
 
 
-def _kept(ladder: Ladder, rows: dict[int, Measured], dense: float, *, faster_only: bool) -> Ladder:
+def _kept(candidates: RankCandidates, rows: dict[int, Measured], dense: float, *, faster_only: bool) -> RankCandidates:
     """The ladder with times, and without the ranks that are not worth it.
 
     What is measured best is the difference to the dense layer, which ran in turns; so times are dense less difference.
     """
-    times = {ladder.macs[at]: dense - (one.dense - one.chain) for at, one in rows.items()}
-    noises = {ladder.macs[at]: one.noise for at, one in rows.items()}
+    times = {candidates.macs[at]: dense - (one.dense - one.chain) for at, one in rows.items()}
+    noises = {candidates.macs[at]: one.noise for at, one in rows.items()}
     least = 1e-3 * dense  # a difference with noise in it may exceed the layer
-    every = tuple(max(between(times, macs), least) for macs in ladder.macs)
-    measured = tuple(at in rows for at in range(len(ladder.ranks)))
-    with_times = replace(ladder, times=every, measured=measured, dense_time=dense)
+    every = tuple(max(interpolate_time(times, macs), least) for macs in candidates.macs)
+    measured = tuple(at in rows for at in range(len(candidates.ranks)))
+    with_times = replace(candidates, times=every, measured=measured, dense_time=dense)
     if not faster_only:
         return with_times
     fastest, kept = math.inf, []
-    for at in reversed(range(len(ladder.ranks))):
-        enough = max(MARGIN * dense, between(noises, ladder.macs[at]))
+    for at in reversed(range(len(candidates.ranks))):
+        enough = max(MARGIN * dense, interpolate_time(noises, candidates.macs[at]))
         if dense - every[at] > enough and every[at] < (1 - SAME) * fastest:
             fastest = every[at]
             kept.append(at)

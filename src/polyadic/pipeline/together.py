@@ -17,7 +17,7 @@ from polyadic.pipeline.options import CompressionResult
 from polyadic.pipeline.run import Judge, task_of
 from polyadic.pipeline.workshop import Workshop
 from polyadic.schema import Plan, Summary
-from polyadic.surgery import copied, rebuild
+from polyadic.surgery import copy_model, rebuild
 from polyadic.training import FinetuneReport, Processes, processes
 
 Weights = Mapping[str, Tensor]
@@ -85,7 +85,7 @@ def help_along(model: nn.Module, judge: Judge, team: Processes) -> CompressionRe
     task = task_of(judge)
     while True:
         sent: Sent = team.broadcast(None)
-        dense = copied(model).eval()
+        dense = copy_model(model).eval()
         dense.load_state_dict(sent.dense)
         network = factorised(dense, sent.plan, sent.network)
         if sent.end is not None:
@@ -95,7 +95,7 @@ def help_along(model: nn.Module, judge: Judge, team: Processes) -> CompressionRe
 
 def factorised(dense: nn.Module, plan: Plan, weights: Weights) -> nn.Module:
     """A copy of ``dense``, factorised by ``plan``, with ``weights``; what is frozen in a layer is so in its chain."""
-    network = rebuild(copied(dense), plan)
+    network = rebuild(copy_model(dense), plan)
     network.load_state_dict(weights)
     for choice in plan.choices:
         trained = any(parameter.requires_grad for parameter in dense.get_submodule(choice.layer).parameters())

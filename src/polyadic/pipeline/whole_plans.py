@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from polyadic.pipeline.workshop import Workshop
 from polyadic.schema import Choice, Plan
 from polyadic.search import Trial
-from polyadic.surgery import Statistics, chain_for, shift_statistics, statistics_kept, statistics_over, swapped
+from polyadic.surgery import Statistics, chain_for, keep_statistics, measure_statistics, shift_statistics, swap_layer
 from polyadic.training import Proxy
 
 ROW_SHARE = 0.5
@@ -43,16 +43,16 @@ class Prover:
             trials: those so far: a plan that is hopeless beside the best of them is not looked at to the end.
         """
         workshop, several = self.workshop, len(plan.choices) > 1
-        wholes = [trial.harm for trial in trials if len(trial.plan.choices) > 1] if several else []
+        wholes = [trial.loss for trial in trials if len(trial.plan.choices) > 1] if several else []
         with ExitStack() as stack:
             for choice in plan.choices:
                 chain = self._chain(choice)
-                stack.enter_context(swapped(workshop.bench, workshop.sites[choice.layer], chain))
-            stack.enter_context(statistics_kept(workshop.bench))
+                stack.enter_context(swap_layer(workshop.bench, workshop.sites[choice.layer], chain))
+            stack.enter_context(keep_statistics(workshop.bench))
             shift_statistics(workshop.bench, self._batches, self._statistics)
             least = min(wholes, default=math.inf)
             score = self._proxy(workshop.bench, least, 1.0 if several else ROW_SHARE)
-        return Trial(plan, score.drop, joint=True, loss=score.loss), {"interval": score.interval}
+        return Trial(plan, score.drop, joint=True, divergence=score.divergence), {"interval": score.interval}
 
     @cached_property
     def _batches(self) -> list[Tensor]:
@@ -67,7 +67,7 @@ class Prover:
     @cached_property
     def _statistics(self) -> Statistics:
         """What the batch norms of the dense network see there."""
-        return statistics_over(self.workshop.dense, self._batches)
+        return measure_statistics(self.workshop.dense, self._batches)
 
     @cached_property
     def _proxy(self) -> Proxy:

@@ -14,8 +14,15 @@ from polyadic.layers import device_of
 from polyadic.pipeline.kernels import Kernels
 from polyadic.pipeline.options import CompressOptions, OnProgress, Progress
 from polyadic.schema import LayerSite, Plan, points
-from polyadic.search import Ladder
-from polyadic.surgery import compress_apart, compress_in_sequence, copied, input_norms, put, recalibrate_if_better
+from polyadic.search import RankCandidates
+from polyadic.surgery import (
+    copy_model,
+    input_norms,
+    recalibrate_if_better,
+    replace_in_sequence,
+    replace_layer,
+    replace_one_by_one,
+)
 from polyadic.training import EpochRecord, Task
 
 
@@ -33,7 +40,7 @@ class Workshop:
     ) -> None:
         """Nothing is scored or replaced yet; ``chains`` are what earlier rounds have put in the place of layers."""
         self.dense = dense
-        self.bench = copied(dense)
+        self.bench = copy_model(dense)
         self.task = task
         self.sites = {site.name: site for site in sites}
         self.kernels = Kernels(dense, options)
@@ -46,11 +53,11 @@ class Workshop:
         """The dense network's, on the held-out images."""
         return self.task.score(self.dense)
 
-    def measure_inputs(self, ladders: tuple[Ladder, ...]) -> None:
+    def measure_inputs(self, all_candidates: tuple[RankCandidates, ...]) -> None:
         """Take the norm of every candidate's inputs, if there are images for it."""
         batches = list(self.batches()) if self.options.data_aware else []
         if batches:
-            names = list(dict.fromkeys(ladder.layer for ladder in ladders))
+            names = list(dict.fromkeys(candidates.layer for candidates in all_candidates))
             self.kernels.norms = input_norms(self.dense, names, torch.cat(batches), self.options.sequential)
 
     def batches(self) -> Iterable[Tensor]:
@@ -84,16 +91,16 @@ class Workshop:
         standing = {name: chain for name, chain in self.chains.items() if plan.of(name) is None}
         sites = [site for site in self.sites.values() if site.name not in standing]
         if standing:
-            dense = copied(dense)
+            dense = copy_model(dense)
             for name, chain in standing.items():
-                put(dense, self.sites[name], copied(chain))
+                replace_layer(dense, self.sites[name], copy_model(chain))
         batches = list(self.batches()) if self.options.data_aware else []
         if batches:
-            network, kernels = compress_in_sequence(
+            network, kernels = replace_in_sequence(
                 dense, sites, plan, torch.cat(batches), factorise, self.options.sequential, replaced
             )
         else:
-            network, kernels = compress_apart(dense, sites, plan, factorise, replaced)
+            network, kernels = replace_one_by_one(dense, sites, plan, factorise, replaced)
         recalibrate_if_better(network, self.calibration_batches(), self.task.score)
         return network, kernels
 

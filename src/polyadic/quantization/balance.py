@@ -37,7 +37,7 @@ from torch import Tensor, nn
 
 from polyadic.layers import device_of, kernel_of, spec_of, stored
 from polyadic.schema import ConvSpec
-from polyadic.surgery import copied
+from polyadic.surgery import copy_model
 
 _SWEEPS = 30  # a chain of three comes within 1e-3 of its fixed point in ten
 
@@ -50,7 +50,7 @@ class Bond:
     second: nn.Module
 
 
-def balanced(network: nn.Module, batches: Iterable[Tensor] = ()) -> nn.Module:
+def balance_chains(network: nn.Module, batches: Iterable[Tensor] = ()) -> nn.Module:
     """A copy of ``network`` that answers alike, with the scales of its chains moved to where 8 bits want them.
 
     Args:
@@ -61,7 +61,7 @@ def balanced(network: nn.Module, batches: Iterable[Tensor] = ()) -> nn.Module:
     Returns:
         The copy, in evaluation mode.
     """
-    result = copied(network).eval()
+    result = copy_model(network).eval()
     bonds = bonds_of(result)
     for _ in range(_SWEEPS):
         for bond in bonds:

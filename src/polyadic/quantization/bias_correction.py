@@ -26,7 +26,7 @@ _LAYERS = ("Conv", "ConvTranspose", "Gemm")
 _BIAS = 2  # which input of a layer it is
 
 
-def with_corrected_biases(rounded: bytes, graph: bytes, batches: Sequence[Tensor]) -> bytes:
+def correct_biases(rounded: bytes, graph: bytes, batches: Sequence[Tensor]) -> bytes:
     """``rounded`` with other numbers for its biases, in the format that they have there.
 
     A bias that several layers share stays as it is.

@@ -16,7 +16,7 @@ _ENDS: tuple[tuple[End, ...], ...] = (("last",), ("first",), ("first", "last"))
 
 
 @dataclass(frozen=True)
-class Trial:
+class RecipeTrial:
     """A recipe that was tried, and what came of it."""
 
     recipe: Recipe
@@ -24,25 +24,25 @@ class Trial:
     verdict: Verdict
 
 
-def chosen(
+def choose_recipe(
     quantizer: Quantizer,
     bench: Bench,
     judge: Judge,
     example: Tensor,
     options: QuantizeOptions,
-    on_trial: Callable[[Trial], None],
-) -> tuple[Artefact, tuple[Trial, ...]]:
+    on_trial: Callable[[RecipeTrial], None],
+) -> tuple[Artefact, tuple[RecipeTrial, ...]]:
     """The best of all methods, biases corrected and not; then, with it, the ends in float32 where that saves enough.
 
     Returns:
         The files of the recipe that was chosen, and all trials; the chosen one is the last.
     """
-    trials: list[Trial] = []
+    trials: list[RecipeTrial] = []
 
-    def tried(recipe: Recipe) -> tuple[Artefact, Trial]:
+    def tried(recipe: Recipe) -> tuple[Artefact, RecipeTrial]:
         artefact = bench.quantized(recipe)
         prepared = quantizer.prepared(artefact, example, Conditions(batch=len(example), precision="int8"))
-        trial = Trial(recipe, artefact.bytes, judge.verdict(OnEngine(prepared, len(example))))
+        trial = RecipeTrial(recipe, artefact.bytes, judge.verdict(OnEngine(prepared, len(example))))
         trials.append(trial)
         on_trial(trial)
         return artefact, trial
@@ -60,5 +60,5 @@ def chosen(
     return best[0], (*trials, best[1])
 
 
-def _divergence(tried: tuple[Artefact, Trial]) -> float:
+def _divergence(tried: tuple[Artefact, RecipeTrial]) -> float:
     return tried[1].verdict.divergence

@@ -15,10 +15,10 @@ from typing import Any, final
 from torch import Tensor, nn
 
 from polyadic.engines import Conditions, OnnxRuntime, Prepared, onnx_bytes
-from polyadic.quantization.bias_correction import with_corrected_biases
+from polyadic.quantization.bias_correction import correct_biases
 from polyadic.quantization.options import Recipe
 from polyadic.quantization.quantizer import Artefact, Bench, Quantizer
-from polyadic.quantization.slim_graph import slimmed
+from polyadic.quantization.slim_graph import slim_graph
 
 _METHODS = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
 _LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -72,7 +72,7 @@ class _Bench(Bench):
         self._ranges: dict[str, bytes] = {}  # by method: a pass over all batches is most of the time
 
     def plain(self) -> Artefact:
-        return Artefact({_ENDING: slimmed(self._graph)})
+        return Artefact({_ENDING: slim_graph(self._graph)})
 
     def quantized(self, recipe: Recipe) -> Artefact:
         from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
@@ -98,8 +98,8 @@ class _Bench(Bench):
             rounded = target.read_bytes()
         if recipe.corrected:
             few = self._batches[: max(1, _MEANS // len(self._batches[0]))]
-            rounded = with_corrected_biases(rounded, self._graph, few)
-        return Artefact({_ENDING: slimmed(rounded)})
+            rounded = correct_biases(rounded, self._graph, few)
+        return Artefact({_ENDING: slim_graph(rounded)})
 
     def _excluded(self, recipe: Recipe) -> list[str]:
         import onnx

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from polyadic.engines import Conditions, OpenVino, Prepared, onnx_bytes
 from polyadic.quantization.options import Recipe
 from polyadic.quantization.quantizer import Artefact, Bench, Quantizer
-from polyadic.quantization.slim_ir import slimmed_ir
+from polyadic.quantization.slim_ir import slim_ir
 
 _METHODS = {"mixed": "MIXED", "performance": "PERFORMANCE"}
 _LAYERS = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "GroupConvolutionBackpropData", "MatMul")
@@ -103,7 +103,7 @@ def _written(model: Any) -> Artefact:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.xml"
         openvino.save_model(model, path, compress_to_fp16=False)
-        return Artefact({_GRAPH: slimmed_ir(path.read_bytes()), _WEIGHTS: path.with_suffix(".bin").read_bytes()})
+        return Artefact({_GRAPH: slim_ir(path.read_bytes()), _WEIGHTS: path.with_suffix(".bin").read_bytes()})
 
 
 @contextlib.contextmanager

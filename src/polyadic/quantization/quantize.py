@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from polyadic.data import ImageData
-from polyadic.engines import Conditions, Prepared, interleaved
+from polyadic.engines import Conditions, Prepared, time_interleaved
 from polyadic.errors import QuantizationError
-from polyadic.quantization.balance import balanced
-from polyadic.quantization.choose import Trial, chosen
+from polyadic.quantization.balance import balance_chains
+from polyadic.quantization.choose import RecipeTrial, choose_recipe
 from polyadic.quantization.judge import Judge, OnEngine, score_of
 from polyadic.quantization.options import QuantizeOptions
 from polyadic.quantization.quantizer import Artefact, Quantizer
@@ -32,7 +32,7 @@ class Quantized:
 
     plain: Artefact
     artefact: Artefact
-    trials: tuple[Trial, ...]
+    trials: tuple[RecipeTrial, ...]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def quantize(
     quantizer: Quantizer,
     options: QuantizeOptions | None = None,
     *,
-    on_trial: Callable[[Trial], None] = lambda trial: None,
+    on_trial: Callable[[RecipeTrial], None] = lambda trial: None,
 ) -> Quantized:
     """``network`` in 8 bits; it is left as it was.
 
@@ -83,11 +83,11 @@ def quantize(
     options = options or QuantizeOptions()
     batches = calibration_batches(data, options)
     judge = Judge(network, data, options.judges, options.batch)
-    scaled = balanced(network, batches) if options.balance else network
+    scaled = balance_chains(network, batches) if options.balance else network
     bench = quantizer.opened(scaled, batches)
     example = data.normalise(data.train.images(torch.zeros(options.batch, dtype=torch.int64)))
     try:
-        artefact, trials = chosen(quantizer, bench, judge, example, options, on_trial)
+        artefact, trials = choose_recipe(quantizer, bench, judge, example, options, on_trial)
     except (RuntimeError, ValueError, KeyError, IndexError) as error:
         first = (str(error).strip() or "no message").splitlines()[0]
         raise QuantizationError(f"{quantizer.name} cannot quantize this network: {first}") from error
@@ -103,7 +103,7 @@ def calibration_batches(data: ImageData, options: QuantizeOptions) -> list[Tenso
     return [data.normalise(data.train.images(part)) for part in index if len(part) > 1 or len(index) == 1]
 
 
-def measured(
+def measure_artefacts(
     networks: Mapping[str, Quantized],
     data: ImageData,
     quantizer: Quantizer,
@@ -128,7 +128,7 @@ def measured(
         scoring_batch: test images of a pass.
     """
     found = _files(networks)
-    times = timed(networks, data, quantizer, batches=batches, threads=threads, seconds=seconds)
+    times = time_artefacts(networks, data, quantizer, batches=batches, threads=threads, seconds=seconds)
     ready = _ready(networks, data, quantizer, scoring_batch, threads)
     scores = [score_of(OnEngine(prepared, scoring_batch), data.test, data, scoring_batch) for prepared in ready]
     return tuple(
@@ -145,7 +145,7 @@ def measured(
     )
 
 
-def timed(
+def time_artefacts(
     networks: Mapping[str, Quantized],
     data: ImageData,
     quantizer: Quantizer,
@@ -156,13 +156,13 @@ def timed(
 ) -> tuple[Mapping[int, float], ...]:
     """Median milliseconds of a pass by batch, of each network in float32 and then in 8 bits; all take turns.
 
-    Args are those of :func:`measured`; the inputs are training images.
+    Args are those of :func:`measure_artefacts`; the inputs are training images.
     """
     times: tuple[dict[int, float], ...] = tuple({} for _ in _files(networks))
     for batch in batches:
         ready = _ready(networks, data, quantizer, batch, threads)
         passes = {str(number): prepared.once for number, prepared in enumerate(ready)}
-        for number, timing in interleaved(passes, seconds=seconds).items():
+        for number, timing in time_interleaved(passes, seconds=seconds).items():
             times[int(number)][batch] = timing.median
     return times
 

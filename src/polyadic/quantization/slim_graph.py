@@ -12,7 +12,7 @@ from typing import Any
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
-def slimmed(graph: bytes) -> bytes:
+def slim_graph(graph: bytes) -> bytes:
     """``graph`` with the same inputs, outputs and operations, and nothing that is not needed to run it.
 
     Notes, names of operations and inferred shapes are removed, tensors inside are renamed to ``a``, ``b``, ..., and

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as Xml
 _NAMED = ("Parameter", "Result")
 
 
-def slimmed_ir(graph: bytes) -> bytes:
+def slim_ir(graph: bytes) -> bytes:
     """The content of an .xml file with the same layers, edges, inputs and outputs, and nothing else.
 
     Layers inside are named by their numbers, and notes of where each came from are removed; inputs and outputs keep

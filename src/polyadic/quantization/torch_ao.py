@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from polyadic.engines import Conditions, Prepared
 from polyadic.quantization.options import Recipe
 from polyadic.quantization.quantizer import Artefact, Bench, Quantizer
-from polyadic.surgery import copied
+from polyadic.surgery import copy_model
 
 _ENDING = ".pt2"
 _TALKERS = ("torchao", "torch.utils._pytree")
@@ -80,7 +80,7 @@ class TorchAOQuantizer(Quantizer):
 
 class _Bench(Bench):
     def __init__(self, network: nn.Module, batches: Sequence[Tensor]) -> None:
-        self._network = copied(network).eval().requires_grad_(False)
+        self._network = copy_model(network).eval().requires_grad_(False)
         self._batches = batches
 
     def plain(self) -> Artefact:

@@ -14,7 +14,7 @@ from polyadic.reporting.chart import SERIES, BarChart, Bars, Chart, Line, Table
 from polyadic.reporting.documents import checked, read_document
 from polyadic.reporting.page import rendered
 from polyadic.reporting.svg import svg_file
-from polyadic.reporting.writing import storable
+from polyadic.reporting.writing import xml_safe
 
 BENCH_COLUMNS = (
     "network", "engine", "layout", "batch", "format", "ms", "quartiles", "speed-up", "quartiles of it", "share of MACs",
@@ -39,7 +39,7 @@ def read_bench(folder: Path | str) -> BenchResult:
 def bench_page(result: BenchResult) -> bytes:
     """A page of its own."""
     names = " and ".join(network.name for network in result.networks)
-    return storable(rendered("bench_page.html", title=f"Measured speed of {names}", bench=bench_section(result)))
+    return xml_safe(rendered("bench_page.html", title=f"Measured speed of {names}", bench=bench_section(result)))
 
 
 def bench_figures(result: BenchResult) -> list[tuple[str, bytes]]:

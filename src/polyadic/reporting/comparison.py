@@ -7,15 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from polyadic.files import write_together
 from polyadic.reporting.chart import Table
 from polyadic.reporting.layer_charts import strip, what_happened
 from polyadic.reporting.page import rendered
 from polyadic.reporting.result_folder import ResultFolder, read_result
 from polyadic.reporting.run_charts import drop_chart
 from polyadic.reporting.verdict import verdicts
-from polyadic.reporting.writing import storable
+from polyadic.reporting.writing import xml_safe
 from polyadic.schema import LayerOutcome, Summary
+from polyadic.storage import write_together
 
 _HEADLINE: tuple[tuple[str, Callable[[Summary], str]], ...] = (
     ("score of the dense network, %", lambda summary: f"{100 * summary.dense_score:.2f}"),
@@ -42,7 +42,7 @@ def compare(first: Path | str, second: Path | str, out: Path | str) -> Path:
         StorageError: a file is missing, damaged or of another version, or the disk refused.
     """
     path = Path(out)
-    write_together({path: storable(comparison_html(read_result(first), read_result(second)))})
+    write_together({path: xml_safe(comparison_html(read_result(first), read_result(second)))})
     return path
 
 

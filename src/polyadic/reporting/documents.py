@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from polyadic.errors import StorageError
-from polyadic.files import storage_error
+from polyadic.storage import storage_error
 
 READS = 1
 """The version of every document that is understood."""

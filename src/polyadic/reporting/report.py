@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from polyadic.errors import StorageError
-from polyadic.files import write_together
 from polyadic.reporting.chart import Chart
 from polyadic.reporting.result_folder import PLAN, RESULT, ResultFolder, read_result
 from polyadic.reporting.result_page import result_charts, result_html
@@ -14,7 +13,8 @@ from polyadic.reporting.search_page import search_html, search_page_charts
 from polyadic.reporting.study_folder import STUDIES, StudyFolder, read_study
 from polyadic.reporting.study_page import study_charts, study_html
 from polyadic.reporting.svg import svg_file
-from polyadic.reporting.writing import storable
+from polyadic.reporting.writing import xml_safe
+from polyadic.storage import write_together
 
 REPORT = "report.html"
 
@@ -51,7 +51,7 @@ def report(directory: Path | str, out: Path | str | None = None) -> Path:
     """
     folder = read_folder(directory)
     path = Path(out) if out is not None else folder.path / REPORT
-    write_together({path: storable(report_html(folder))})
+    write_together({path: xml_safe(report_html(folder))})
     return path
 
 

@@ -40,7 +40,7 @@ class Told:
 def study_html(folder: StudyFolder) -> str:
     """The page."""
     study = folder.study
-    told = told_of(study)
+    told = describe(study)
     return rendered(
         "study.html",
         title=f"{folder.model or 'A network'}: {told.heading}",
@@ -66,7 +66,7 @@ def study_charts(study: Study) -> list[Chart]:
 def study_piece(name: str, document: Mapping[str, Any]) -> Html:
     """What a notebook shows of a study, by the name and the content of its document."""
     study = study_in(name, document)
-    told = told_of(study)
+    told = describe(study)
     return Html(rendered("study_piece.html", told=told, charts=study_charts(study)[:1]))
 
 
@@ -75,7 +75,7 @@ def study_figures(name: str, document: Mapping[str, Any]) -> dict[str, Svg]:
     return figures_of(study_charts(study_in(name, document)))
 
 
-def told_of(study: Study) -> Told:
+def describe(study: Study) -> Told:
     """What is said of a study."""
     match study:
         case Truncation():

@@ -22,7 +22,7 @@ from polyadic.reporting.svg_parts import (
     text,
     vertical_axis,
 )
-from polyadic.reporting.writing import storable
+from polyadic.reporting.writing import xml_safe
 
 _RIGHT = WIDTH - 22  # the last number of an axis reaches beyond its end
 _NAMES = 30  # characters of a layer's name that are shown
@@ -55,7 +55,7 @@ def svg_file(chart: Chart) -> bytes:
         width=WIDTH,
         height=height,
     )
-    return storable(f'<?xml version="1.0" encoding="UTF-8"?>\n{drawing}\n')
+    return xml_safe(f'<?xml version="1.0" encoding="UTF-8"?>\n{drawing}\n')
 
 
 def _drawn(chart: Chart) -> tuple[list[Markup], float]:

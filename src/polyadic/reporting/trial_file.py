@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from polyadic.files import storage_error
 from polyadic.schema import Choice, Cost, Plan
+from polyadic.storage import storage_error
 
 TRIALS = "trials.jsonl"
 

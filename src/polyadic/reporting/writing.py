@@ -8,6 +8,6 @@ import re
 _NO_CHARACTER = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd\U00010000-\U0010ffff]")
 
 
-def storable(text: str) -> bytes:
+def xml_safe(text: str) -> bytes:
     """UTF-8, with a replacement character for what is no character, such as half of a surrogate pair."""
     return _NO_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", text).encode()

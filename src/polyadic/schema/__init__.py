@@ -1,8 +1,8 @@
 """Frozen descriptions in integers and JSON; no algorithm."""
 
 from polyadic.schema.budget import Budget
-from polyadic.schema.chain import Stage, chain_macs, chain_params, strided_early
-from polyadic.schema.composition import composed, is_mixing, keeps_constants, stride_moved
+from polyadic.schema.chain import Stage, chain_macs, chain_params, stride_early
+from polyadic.schema.composition import compose, is_mixing, keeps_constants, move_stride
 from polyadic.schema.conv_spec import ConvSpec
 from polyadic.schema.cost import Cost, Measure
 from polyadic.schema.layer_site import LayerSite
@@ -26,11 +26,11 @@ __all__ = [
     "Way",
     "chain_macs",
     "chain_params",
-    "composed",
+    "compose",
     "is_mixing",
     "keeps_constants",
+    "move_stride",
     "plain_rank",
     "points",
-    "stride_moved",
-    "strided_early",
+    "stride_early",
 ]

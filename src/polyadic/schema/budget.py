@@ -55,7 +55,7 @@ class Budget:
     def __str__(self) -> str:
         """As people write it."""
         return ", ".join(
-            f"{name} <= {limit:,.6g} ms" if name == "latency" else f"{name} <= {written(name, limit)}"
+            f"{name} <= {limit:,.6g} ms" if name == "latency" else f"{name} <= {format_cost(name, limit)}"
             for name, limit in self.limits.items()
         )
 
@@ -86,7 +86,7 @@ class Budget:
         return Budget(**limits)
 
 
-def written(name: str, amount: float) -> str:
+def format_cost(name: str, amount: float) -> str:
     """A cost as people read it: ``12,345``, or ``2.31 ms`` of latency."""
     if name != "latency":
         return f"{amount:,}"

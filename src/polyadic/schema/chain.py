@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from polyadic.schema.composition import stride_moved
+from polyadic.schema.composition import move_stride
 from polyadic.schema.conv_spec import ConvSpec
 from polyadic.schema.tt_spec import TTSpec
 
@@ -24,11 +24,11 @@ def chain_macs(stages: tuple[Stage, ...], input_size: tuple[int, ...]) -> int:
     return total
 
 
-def strided_early(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+def stride_early(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
     """The same chain with every stride as early as it is exact, so that no stage computes what the next leaves out."""
     early = list(stages)
     for number in reversed(range(1, len(early))):
         first, second = early[number - 1 : number + 1]
         if isinstance(first, ConvSpec) and isinstance(second, ConvSpec):
-            early[number - 1 : number + 1] = stride_moved(first, second)
+            early[number - 1 : number + 1] = move_stride(first, second)
     return tuple(early)

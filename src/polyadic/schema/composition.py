@@ -8,7 +8,7 @@ from dataclasses import replace
 from polyadic.schema.conv_spec import ConvSpec
 
 
-def composed(first: ConvSpec, second: ConvSpec) -> ConvSpec | str:
+def compose(first: ConvSpec, second: ConvSpec) -> ConvSpec | str:
     """The layer that ``second`` after ``first`` is exactly, or in one sentence why there is none.
 
     One of the two has to be a *mixing*: a window of one tap and no padding. With s the stride of a mixing that comes
@@ -38,7 +38,7 @@ def composed(first: ConvSpec, second: ConvSpec) -> ConvSpec | str:
     )
 
 
-def stride_moved(first: ConvSpec, second: ConvSpec) -> tuple[ConvSpec, ConvSpec]:
+def move_stride(first: ConvSpec, second: ConvSpec) -> tuple[ConvSpec, ConvSpec]:
     """The two layers with as much of the second one's stride in the first one as is exact; as they are if none is.
 
     Along an axis the second layer reads the positions ``s o + d k - p``. With g = gcd(s, d), which is s for a single

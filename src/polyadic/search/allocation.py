@@ -14,40 +14,40 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from polyadic.schema import Budget, Choice, Cost, Plan
 from polyadic.search.loss_table import Option
-from polyadic.search.rank_search import Problem, cheapest_plan, plan_of
+from polyadic.search.rank_search import SearchSpace, cheapest_plan, plan_of
 
 Table = Mapping[str, Sequence[Option]]
 
 _ROUNDS = 8  # turns of the direction, where there are several limits
 
 
-def allocated(problem: Problem, table: Table, power: float = 1.0) -> Plan:
+def allocate(space: SearchSpace, table: Table, power: float = 1.0) -> Plan:
     """The plan of least total harm within the problem's budget; the cheapest plan of all if the table has none.
 
     Raises:
         ValueError: the problem has no budget.
     """
-    if problem.budget is None:
+    if space.budget is None:
         raise ValueError("an allocation divides a budget; the problem has none")
-    direction = dict.fromkeys(problem.budget.limits, 1.0)
+    direction = dict.fromkeys(space.budget.limits, 1.0)
     best: Plan | None = None
     for _ in range(_ROUNDS if len(direction) > 1 else 1):
-        plan = _along(problem, table, direction, power)
+        plan = _along(space, table, direction, power)
         if plan is None:
             break
-        plan = _filled(problem, table, plan, power)
+        plan = _filled(space, table, plan, power)
         if best is None or _total(table, plan) < _total(table, best):
             best = plan
-        cost = problem.cost(plan)
-        use = {name: getattr(cost, name) / limit for name, limit in problem.budget.limits.items()}
+        cost = space.cost(plan)
+        use = {name: getattr(cost, name) / limit for name, limit in space.budget.limits.items()}
         direction = {name: share * use[name] ** 4 for name, share in direction.items()}
-    return best if best is not None else cheapest_plan(problem)
+    return best if best is not None else cheapest_plan(space)
 
 
-def _along(problem: Problem, table: Table, direction: Mapping[str, float], power: float) -> Plan | None:
+def _along(space: SearchSpace, table: Table, direction: Mapping[str, float], power: float) -> Plan | None:
     """The plan of the smallest multiplier, along one direction of the limits, that the budget admits; None if none."""
     priced = {
-        layer: [(option.harm**power, _saved(problem, option, direction), option) for option in options]
+        layer: [(option.loss**power, _saved(space, option, direction), option) for option in options]
         for layer, options in table.items()
     }
 
@@ -55,7 +55,7 @@ def _along(problem: Problem, table: Table, direction: Mapping[str, float], power
         return [min(rows, key=lambda row: row[0] - multiplier * row[1])[2] for rows in priced.values()]
 
     def admits(options: list[Option]) -> bool:
-        return (problem.budget or Budget()).admits(_cost(problem, options))
+        return (space.budget or Budget()).admits(_cost(space, options))
 
     low, high = 1e-12, 1e12
     if not admits(at(high)):
@@ -66,9 +66,9 @@ def _along(problem: Problem, table: Table, direction: Mapping[str, float], power
     return _plan(at(high))
 
 
-def _saved(problem: Problem, option: Option, direction: Mapping[str, float]) -> float:
+def _saved(space: SearchSpace, option: Option, direction: Mapping[str, float]) -> float:
     """The share of the network that an option saves, along a direction of the limits."""
-    dense = problem.dense
+    dense = space.dense
     shares = {
         "macs": option.macs / max(dense.macs, 1),
         "params": option.params / max(dense.params, 1),
@@ -78,30 +78,30 @@ def _saved(problem: Problem, option: Option, direction: Mapping[str, float]) -> 
     return sum(weight * shares[name] for name, weight in direction.items())
 
 
-def _cost(problem: Problem, options: Iterable[Option]) -> Cost:
+def _cost(space: SearchSpace, options: Iterable[Option]) -> Cost:
     """Of the network, every layer in its option."""
     chosen = list(options)
     macs, params = (sum(getattr(option, name) for option in chosen) for name in ("macs", "params"))
-    return problem.cost_after(macs, params, sum(option.latency for option in chosen))
+    return space.cost_after(macs, params, sum(option.latency for option in chosen))
 
 
-def _filled(problem: Problem, table: Table, plan: Plan, power: float) -> Plan:
+def _filled(space: SearchSpace, table: Table, plan: Plan, power: float) -> Plan:
     """The plan with options of less harm wherever the budget still admits one, the best buys first."""
     chosen = {layer: _option(options, plan, layer) for layer, options in table.items()}
-    budget = problem.budget or Budget()
+    budget = space.budget or Budget()
     even = dict.fromkeys(budget.limits, 1.0)
     while True:
         macs, params, latency = (
             sum(getattr(o, name) for o in chosen.values()) for name in ("macs", "params", "latency")
         )
         buys = [
-            ((now.harm**power - option.harm**power) / max(price, 1e-12), layer, at)
+            ((now.loss**power - option.loss**power) / max(price, 1e-12), layer, at)
             for layer, now in chosen.items()
             for at, option in enumerate(table[layer])
-            if option.harm < now.harm
-            for price in [_saved(problem, now, even) - _saved(problem, option, even)]
+            if option.loss < now.loss
+            for price in [_saved(space, now, even) - _saved(space, option, even)]
             if budget.admits(
-                problem.cost_after(
+                space.cost_after(
                     macs - now.macs + option.macs,
                     params - now.params + option.params,
                     latency - now.latency + option.latency,
@@ -120,13 +120,17 @@ def _option(options: Sequence[Option], plan: Plan, layer: str) -> Option:
 
 
 def _choice_of(option: Option) -> Choice | None:
-    ladder = option.ladder
-    return Choice(ladder.layer, ladder.format, ladder.ranks[option.position]) if ladder is not None else None
+    candidates = option.candidates
+    return (
+        Choice(candidates.layer, candidates.format, candidates.ranks[option.position])
+        if candidates is not None
+        else None
+    )
 
 
 def _total(table: Table, plan: Plan) -> float:
-    return sum(_option(options, plan, layer).harm for layer, options in table.items())
+    return sum(_option(options, plan, layer).loss for layer, options in table.items())
 
 
 def _plan(options: Sequence[Option]) -> Plan:
-    return plan_of([(option.ladder, option.position) for option in options if option.ladder is not None])
+    return plan_of([(option.candidates, option.position) for option in options if option.candidates is not None])

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import final
 
 from polyadic.schema import Plan
-from polyadic.search.ladder import Ladder
-from polyadic.search.rank_search import Problem, RankSearch, Trial, single, verdicts
+from polyadic.search.rank_candidates import RankCandidates
+from polyadic.search.rank_search import RankSearch, SearchSpace, Trial, single_layer_plan, verdicts
 
 
 @final
@@ -32,48 +32,48 @@ class Bisection(RankSearch):
         """Yes: the drop counts after fine-tuning."""
         return True
 
-    def propose(self, problem: Problem, trials: Sequence[Trial], running: Sequence[Plan] = ()) -> Plan | None:
+    def propose(self, space: SearchSpace, trials: Sequence[Trial], running: Sequence[Plan] = ()) -> Plan | None:
         """The middle rank of the first ladder that is not decided yet, of a layer at which nobody is."""
-        known = verdicts(problem, trials)
+        known = verdicts(space, trials)
         busy = {choice.layer for plan in running for choice in plan.choices}
-        for ladder in problem.ladders:
-            if ladder.layer in busy:
+        for candidates in space.all_candidates:
+            if candidates.layer in busy:
                 continue
-            fails, passes = self._bracket(ladder, problem, known)
-            if not self._decided(ladder, problem, fails, passes):
-                return single(ladder, (fails + passes) // 2)
+            fails, passes = self._bracket(candidates, space, known)
+            if not self._decided(candidates, space, fails, passes):
+                return single_layer_plan(candidates, (fails + passes) // 2)
         return None
 
-    def conclude(self, problem: Problem, trials: Sequence[Trial]) -> Plan:
+    def conclude(self, space: SearchSpace, trials: Sequence[Trial]) -> Plan:
         """Every layer at the cheapest rank that passed, in whichever format; dense where none did."""
-        known = verdicts(problem, trials)
+        known = verdicts(space, trials)
         best: dict[str, tuple[float, Plan]] = {}
-        for ladder in problem.ladders:
-            _, passes = self._bracket(ladder, problem, known)
-            if passes < len(ladder.ranks) and known.get(single(ladder, passes)):
-                candidate = (ladder.costs(problem.measure)[passes], single(ladder, passes))
-                if ladder.layer not in best or candidate[0] < best[ladder.layer][0]:
-                    best[ladder.layer] = candidate
+        for candidates in space.all_candidates:
+            _, passes = self._bracket(candidates, space, known)
+            if passes < len(candidates.ranks) and known.get(single_layer_plan(candidates, passes)):
+                candidate = (candidates.costs(space.measure)[passes], single_layer_plan(candidates, passes))
+                if candidates.layer not in best or candidate[0] < best[candidates.layer][0]:
+                    best[candidates.layer] = candidate
         return Plan(tuple(choice for _, plan in best.values() for choice in plan.choices))
 
-    def expected_trials(self, problem: Problem) -> int:
+    def expected_trials(self, space: SearchSpace) -> int:
         """The bisection steps of all ladders."""
         return sum(
-            max(1, math.ceil(math.log2(max(2.0, min(len(ladder.ranks), 1.0 / self.resolution)))))
-            for ladder in problem.ladders
+            max(1, math.ceil(math.log2(max(2.0, min(len(candidates.ranks), 1.0 / self.resolution)))))
+            for candidates in space.all_candidates
         )
 
-    def _bracket(self, ladder: Ladder, problem: Problem, known: dict[Plan, bool]) -> tuple[int, int]:
+    def _bracket(self, candidates: RankCandidates, space: SearchSpace, known: dict[Plan, bool]) -> tuple[int, int]:
         """The highest rank on the ladder that failed (-1: none) and the lowest above it that passed.
 
         Ranks that cost no less than what another format of the layer already reached count as passed: not worth a
         trial.
         """
-        fails, passes = -1, self._worthwhile(ladder, problem, known)
+        fails, passes = -1, self._worthwhile(candidates, space, known)
         while passes - fails > 1:
             middle = (fails + passes) // 2
-            passed = known.get(single(ladder, middle))
-            if passed is None or self._decided(ladder, problem, fails, passes):
+            passed = known.get(single_layer_plan(candidates, middle))
+            if passed is None or self._decided(candidates, space, fails, passes):
                 break
             if passed:
                 passes = middle
@@ -81,24 +81,24 @@ class Bisection(RankSearch):
                 fails = middle
         return fails, passes
 
-    def _decided(self, ladder: Ladder, problem: Problem, fails: int, passes: int) -> bool:
+    def _decided(self, candidates: RankCandidates, space: SearchSpace, fails: int, passes: int) -> bool:
         if passes - fails <= 1:
             return True
-        costs, dense = ladder.costs(problem.measure), ladder.dense_cost(problem.measure)
+        costs, dense = candidates.costs(space.measure), candidates.dense_cost(space.measure)
         # while nothing has passed, the answer may still be "dense"
-        upper = dense if passes == len(ladder.ranks) else costs[passes]
+        upper = dense if passes == len(candidates.ranks) else costs[passes]
         lower = costs[fails] if fails >= 0 else 0
         return upper - lower < self.resolution * dense
 
-    def _worthwhile(self, ladder: Ladder, problem: Problem, known: dict[Plan, bool]) -> int:
+    def _worthwhile(self, candidates: RankCandidates, space: SearchSpace, known: dict[Plan, bool]) -> int:
         """How many ranks of the ladder are cheaper than what earlier formats of the same layer reached."""
-        measure = problem.measure
-        reached = ladder.dense_cost(measure)
-        for earlier in problem.ladders:
-            if earlier == ladder:
+        measure = space.measure
+        reached = candidates.dense_cost(measure)
+        for earlier in space.all_candidates:
+            if earlier == candidates:
                 break
-            if earlier.layer == ladder.layer:
-                _, passes = self._bracket(earlier, problem, known)
-                if passes < len(earlier.ranks) and known.get(single(earlier, passes)):
+            if earlier.layer == candidates.layer:
+                _, passes = self._bracket(earlier, space, known)
+                if passes < len(earlier.ranks) and known.get(single_layer_plan(earlier, passes)):
                     reached = min(reached, earlier.costs(measure)[passes])
-        return sum(cost < reached for cost in ladder.costs(measure))
+        return sum(cost < reached for cost in candidates.costs(measure))

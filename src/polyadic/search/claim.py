@@ -52,13 +52,13 @@ class Claim:
         self._thread = threading.Thread(target=self._beat, args=(interval,), name=f"claim-{number}", daemon=True)
         self._thread.start()
 
-    def completed(self, record: Mapping[str, Any], harm: float) -> bool:
+    def completed(self, record: Mapping[str, Any], loss: float) -> bool:
         """Turn the claim into a finished trial; False if others have given it up for lost."""
         self._stop()
         try:
             for key, value in record.items():
                 self._storage.set_trial_user_attr(self._id, key, value)
-            return self._storage.set_trial_state_values(self._id, TrialState.COMPLETE, [harm])
+            return self._storage.set_trial_state_values(self._id, TrialState.COMPLETE, [loss])
         except UpdateFinishedTrialError:
             return False
 

@@ -12,7 +12,7 @@ from polyadic.schema import Plan
 from polyadic.search.claim import Holder
 from polyadic.search.rank_search import Trial
 from polyadic.search.study_log import StudyLog
-from polyadic.search.study_storage import shown
+from polyadic.search.study_storage import hide_password
 
 _THE_PLAN = Plan()  # what is claimed here; whichever it is, one worker carries it out
 
@@ -78,10 +78,10 @@ def _in_words(holder: Holder, url: str) -> str:
     folder = f" in {holder.where}" if holder.where else ""
     if holder.finished:
         return (
-            f"worker {holder.worker} has concluded the run at {shown(url)}{folder}, so nothing is left to do here: "
+            f"worker {holder.worker} has concluded the run at {hide_password(url)}{folder}, so nothing is left to do here: "
             "--resume does it once more"
         )
     return (
-        f"worker {holder.worker} carries out the plan of {shown(url)} and fine-tunes it{folder}; this worker has "
+        f"worker {holder.worker} carries out the plan of {hide_password(url)} and fine-tunes it{folder}; this worker has "
         "nothing left to do"
     )

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import final
 
 from polyadic.schema import Plan
-from polyadic.search.levels import admitted, concluded_level, expected_levels, next_level
-from polyadic.search.rank_search import Problem, RankSearch, Trial, plan_of
+from polyadic.search.levels import conclude_level, dearest_within, expected_levels, propose_level
+from polyadic.search.rank_search import RankSearch, SearchSpace, Trial, plan_of
 
 
 @final
@@ -30,36 +30,36 @@ class ErrorBound(RankSearch):
         """Yes."""
         return True
 
-    def propose(self, problem: Problem, trials: Sequence[Trial], running: Sequence[Plan] = ()) -> Plan | None:
+    def propose(self, space: SearchSpace, trials: Sequence[Trial], running: Sequence[Plan] = ()) -> Plan | None:
         """The bound that meets the budget, or a bisection on the bound."""
-        return next_level(lambda level: _bounded_plan(problem, 1.0 - level), problem, trials, running)
+        return propose_level(lambda level: _bounded_plan(space, 1.0 - level), space, trials, running)
 
-    def conclude(self, problem: Problem, trials: Sequence[Trial]) -> Plan:
+    def conclude(self, space: SearchSpace, trials: Sequence[Trial]) -> Plan:
         """The plan of that bound."""
-        return concluded_level(lambda level: _bounded_plan(problem, 1.0 - level), problem, trials)
+        return conclude_level(lambda level: _bounded_plan(space, 1.0 - level), space, trials)
 
-    def expected_trials(self, problem: Problem) -> int:
+    def expected_trials(self, space: SearchSpace) -> int:
         """One under a budget."""
-        return expected_levels(problem)
+        return expected_levels(space)
 
 
-def bounded_within(problem: Problem) -> Plan:
+def error_bound_plan(space: SearchSpace) -> Plan:
     """The plan of the smallest bound that the budget admits; nothing is replaced where errors are not known."""
-    if any(ladder.errors is None for ladder in problem.ladders):
+    if any(candidates.errors is None for candidates in space.all_candidates):
         return Plan()
-    return admitted(lambda level: _bounded_plan(problem, 1.0 - level), problem)
+    return dearest_within(lambda level: _bounded_plan(space, 1.0 - level), space)
 
 
-def _bounded_plan(problem: Problem, bound: float) -> Plan:
+def _bounded_plan(space: SearchSpace, bound: float) -> Plan:
     chosen = []
-    for ladders in problem.of_layer().values():
+    for all_candidates in space.by_layer().values():
         within = [
-            (ladder.costs(problem.measure)[at], ladder, at)
-            for ladder in ladders
-            for at, error in enumerate(ladder.errors or ())
+            (candidates.costs(space.measure)[at], candidates, at)
+            for candidates in all_candidates
+            for at, error in enumerate(candidates.errors or ())
             if error <= bound
         ]
         if within:
-            _, ladder, at = min(within, key=lambda option: option[0])
-            chosen.append((ladder, at))
+            _, candidates, at = min(within, key=lambda option: option[0])
+            chosen.append((candidates, at))
     return plan_of(chosen)

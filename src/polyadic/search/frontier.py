@@ -18,10 +18,10 @@ from dataclasses import dataclass, replace
 from typing import final
 
 from polyadic.schema import Plan
-from polyadic.search.allocation import allocated
-from polyadic.search.error_bound import bounded_within
+from polyadic.search.allocation import allocate
+from polyadic.search.error_bound import error_bound_plan
 from polyadic.search.loss_table import Option, is_complete, missing_probe, options_of, probes
-from polyadic.search.rank_search import Problem, RankSearch, Trial, cheapest_kept
+from polyadic.search.rank_search import RankSearch, SearchSpace, Trial, cheapest_kept
 from polyadic.search.uniform import uniform_within
 
 _HALVINGS = 6  # of the budget, where a drop is given
@@ -49,75 +49,73 @@ class Frontier(RankSearch):
         """Yes: losses are read off the errors."""
         return True
 
-    def propose(self, problem: Problem, trials: Sequence[Trial], running: Sequence[Plan] = ()) -> Plan | None:
+    def propose(self, space: SearchSpace, trials: Sequence[Trial], running: Sequence[Plan] = ()) -> Plan | None:
         """The next row of the table, then whole plans."""
-        if problem.budget is not None and problem.admits(Plan()):
+        if space.budget is not None and space.admits(Plan()):
             return None
-        probe = missing_probe(problem, trials, running)
-        if probe is not None or not is_complete(problem, trials):
+        probe = missing_probe(space, trials, running)
+        if probe is not None or not is_complete(space, trials):
             return probe
         tried = {trial.plan for trial in trials if trial.joint} | set(running)
-        return next((plan for plan in self._candidates(problem, trials) if plan not in tried), None)
+        return next((plan for plan in self._candidates(space, trials) if plan not in tried), None)
 
-    def conclude(self, problem: Problem, trials: Sequence[Trial]) -> Plan:
+    def conclude(self, space: SearchSpace, trials: Sequence[Trial]) -> Plan:
         """The least harmful plan within the budget, or the cheapest one that kept the drop."""
-        if problem.budget is None:
-            return cheapest_kept(problem, trials)
-        if problem.admits(Plan()):
+        if space.budget is None:
+            return cheapest_kept(space, trials)
+        if space.admits(Plan()):
             return Plan()
-        within = [trial for trial in trials if trial.joint and problem.admits(trial.plan)]
+        within = [trial for trial in trials if trial.joint and space.admits(trial.plan)]
         if within:
-            return min(within, key=lambda trial: trial.harm).plan
-        return (
-            allocated(problem, options_of(problem, trials)) if is_complete(problem, trials) else uniform_within(problem)
-        )
+            return min(within, key=lambda trial: trial.loss).plan
+        return allocate(space, options_of(space, trials)) if is_complete(space, trials) else uniform_within(space)
 
-    def expected_trials(self, problem: Problem) -> int:
+    def expected_trials(self, space: SearchSpace) -> int:
         """The table, the powers and the two plans beside them, the groups, and what they lead to."""
-        rows = len(probes(problem))
-        if problem.budget is None:
+        rows = len(probes(space))
+        if space.budget is None:
             return rows + _HALVINGS * 2
-        groups = min(self.groups, len(problem.of_layer()))
+        groups = min(self.groups, len(space.by_layer()))
         return rows + len(self.powers) + 2 + (groups + len(_STEPS) if groups > 1 else 0)
 
-    def _candidates(self, problem: Problem, trials: Sequence[Trial]) -> list[Plan]:
+    def _candidates(self, space: SearchSpace, trials: Sequence[Trial]) -> list[Plan]:
         """Plans that are to be tried as far as the trials tell, in order; those that were tried are among them."""
-        table = options_of(problem, trials)
-        if problem.budget is None:
-            return self._shrinking(problem, trials, table)
-        of_power = [allocated(problem, table, power) for power in self.powers]
-        plans = [*of_power, uniform_within(problem), bounded_within(problem)]
+        table = options_of(space, trials)
+        if space.budget is None:
+            return self._shrinking(space, trials, table)
+        of_power = [allocate(space, table, power) for power in self.powers]
+        plans = [*of_power, uniform_within(space), error_bound_plan(space)]
         plans = [plan for plan in plans if plan.choices]
-        harms = {trial.plan: trial.harm for trial in trials if trial.joint}
-        if any(plan not in harms for plan in plans):
+        losses = {trial.plan: trial.loss for trial in trials if trial.joint}
+        if any(plan not in losses for plan in plans):
             return plans
-        base, power = min(zip(of_power, self.powers, strict=True), key=lambda pair: harms[pair[0]])
+        base, power = min(zip(of_power, self.powers, strict=True), key=lambda pair: losses[pair[0]])
         parts = _parts([*table], self.groups)
         if len(parts) < 2:
             return plans
-        favoured = [allocated(problem, _weighted(table, {part: 1.0}, power), power) for part in parts]
+        favoured = [allocate(space, _weighted(table, {part: 1.0}, power), power) for part in parts]
         plans += favoured
-        if any(plan not in harms for plan in plans):
+        if any(plan not in losses for plan in plans):
             return plans
-        gains = {part: _gain(harms[base], harms[plan]) for part, plan in zip(parts, favoured, strict=True)}
+        gains = {part: _gain(losses[base], losses[plan]) for part, plan in zip(parts, favoured, strict=True)}
         most = max(map(abs, gains.values()))
         for step in _STEPS if most > 0 else ():
             moved = {part: step * gain / most for part, gain in gains.items()}
-            plans.append(allocated(problem, _weighted(table, moved, power), power))
+            plans.append(allocate(space, _weighted(table, moved, power), power))
         return plans
 
-    def _shrinking(self, problem: Problem, trials: Sequence[Trial], table: dict[str, list[Option]]) -> list[Plan]:
+    def _shrinking(self, space: SearchSpace, trials: Sequence[Trial], table: dict[str, list[Option]]) -> list[Plan]:
         """Allocations at budgets between all and nothing, halved towards the smallest that keeps the drop."""
         drops = {trial.plan: trial.drop for trial in trials if trial.joint}
         plans, fails, passes = [], 0.0, 1.0
         for _ in range(_HALVINGS):
             share = (fails + passes) / 2
-            limited = problem.limited(share)
-            both = [allocated(limited, table, power) for power in self.powers[:2]]
+            limited = space.limited(share)
+            both = [allocate(limited, table, power) for power in self.powers[:2]]
             plans += both
             if any(plan not in drops for plan in both):
                 return plans
-            kept = any(drops[plan] <= problem.allowed for plan in both)
+            kept = any(drops[plan] <= space.allowed for plan in both)
             fails, passes = (fails, share) if kept else (share, passes)
         return plans
 
@@ -132,7 +130,7 @@ def _weighted(table: Table, moved: Mapping[tuple[str, ...], float], power: float
     """The table with losses of groups weighted, to the power, by that many factors of :data:`_WEIGHT`."""
     factors = {layer: _WEIGHT ** (far / power) for part, far in moved.items() for layer in part}
     return {
-        layer: [replace(option, harm=option.harm * factors.get(layer, 1.0)) for option in options]
+        layer: [replace(option, loss=option.loss * factors.get(layer, 1.0)) for option in options]
         for layer, options in table.items()
     }
 

@@ -9,7 +9,7 @@ from typing import final
 
 from polyadic.schema import Plan
 from polyadic.search.loss_table import Option, is_complete, missing_probe, options_of, probes
-from polyadic.search.rank_search import Problem, RankSearch, Trial, cheapest_kept, cheapest_plan, plan_of
+from polyadic.search.rank_search import RankSearch, SearchSpace, Trial, cheapest_kept, cheapest_plan, plan_of
 from polyadic.search.uniform import uniform_within
 
 
@@ -23,54 +23,54 @@ class Greedy(RankSearch):
         """Yes: losses are read off the errors."""
         return True
 
-    def propose(self, problem: Problem, trials: Sequence[Trial], running: Sequence[Plan] = ()) -> Plan | None:
+    def propose(self, space: SearchSpace, trials: Sequence[Trial], running: Sequence[Plan] = ()) -> Plan | None:
         """The next row of the table; then the plan itself, or a bisection along the descent."""
-        probe = missing_probe(problem, trials, running)
-        if probe is not None or not is_complete(problem, trials):
+        probe = missing_probe(space, trials, running)
+        if probe is not None or not is_complete(space, trials):
             return probe
         tried = {trial.plan for trial in trials if trial.joint} | set(running)
-        plan = self._next(problem, trials)
+        plan = self._next(space, trials)
         return None if plan is None or not plan.choices or plan in tried else plan
 
-    def conclude(self, problem: Problem, trials: Sequence[Trial]) -> Plan:
+    def conclude(self, space: SearchSpace, trials: Sequence[Trial]) -> Plan:
         """The first plan of the descent that the budget admits, or the last one that kept the drop.
 
         From an unfinished table: uniform ranks within the budget, or the cheapest row that kept the drop.
         """
-        if not is_complete(problem, trials):
-            return uniform_within(problem) if problem.budget is not None else cheapest_kept(problem, trials)
-        descent = [*_descent(problem, trials)]
-        if problem.budget is not None:
-            return next((plan for plan in descent if problem.admits(plan)), cheapest_plan(problem))
-        kept = {trial.plan for trial in trials if trial.joint and trial.drop <= problem.allowed}
+        if not is_complete(space, trials):
+            return uniform_within(space) if space.budget is not None else cheapest_kept(space, trials)
+        descent = [*_descent(space, trials)]
+        if space.budget is not None:
+            return next((plan for plan in descent if space.admits(plan)), cheapest_plan(space))
+        kept = {trial.plan for trial in trials if trial.joint and trial.drop <= space.allowed}
         return next((plan for plan in reversed(descent) if plan in kept), Plan())
 
-    def expected_trials(self, problem: Problem) -> int:
+    def expected_trials(self, space: SearchSpace) -> int:
         """The table, and a few more."""
-        return len(probes(problem)) + (1 if problem.budget is not None else 8)
+        return len(probes(space)) + (1 if space.budget is not None else 8)
 
-    def _next(self, problem: Problem, trials: Sequence[Trial]) -> Plan | None:
-        if problem.budget is not None:
-            return self.conclude(problem, trials)
-        descent = [plan for plan in _descent(problem, trials) if plan.choices]
+    def _next(self, space: SearchSpace, trials: Sequence[Trial]) -> Plan | None:
+        if space.budget is not None:
+            return self.conclude(space, trials)
+        descent = [plan for plan in _descent(space, trials) if plan.choices]
         drops = {trial.plan: trial.drop for trial in trials if trial.joint}
         passes, fails = -1, len(descent)
         while fails - passes > 1:
             middle = (fails + passes) // 2
             if descent[middle] not in drops:
                 return descent[middle]
-            passes, fails = (middle, fails) if drops[descent[middle]] <= problem.allowed else (passes, middle)
+            passes, fails = (middle, fails) if drops[descent[middle]] <= space.allowed else (passes, middle)
         return None
 
 
-def _descent(problem: Problem, trials: Sequence[Trial]) -> Iterator[Plan]:
+def _descent(space: SearchSpace, trials: Sequence[Trial]) -> Iterator[Plan]:
     """Plans from dense to cheapest, each one step below the last."""
-    table = options_of(problem, trials)
+    table = options_of(space, trials)
     at = dict.fromkeys(table, 0)
     while True:
         yield _plan([options[at[layer]] for layer, options in table.items()])
         steps = [
-            (_price(problem, options[at[layer]], options[further]), layer, further)
+            (_price(space, options[at[layer]], options[further]), layer, further)
             for layer, options in table.items()
             for further in range(at[layer] + 1, len(options))
         ]
@@ -80,11 +80,11 @@ def _descent(problem: Problem, trials: Sequence[Trial]) -> Iterator[Plan]:
         at[layer] = further
 
 
-def _price(problem: Problem, now: Option, then: Option) -> float:
+def _price(space: SearchSpace, now: Option, then: Option) -> float:
     """Harm added for each share of the network that is saved; infinite where there is no telling."""
-    saved = (then.saved(problem.measure) - now.saved(problem.measure)) / problem.dense_figure
-    return (then.harm - now.harm) / saved if saved > 0 and math.isfinite(then.harm) else math.inf
+    saved = (then.saved(space.measure) - now.saved(space.measure)) / space.dense_figure
+    return (then.loss - now.loss) / saved if saved > 0 and math.isfinite(then.loss) else math.inf
 
 
 def _plan(options: Sequence[Option]) -> Plan:
-    return plan_of([(option.ladder, option.position) for option in options if option.ladder is not None])
+    return plan_of([(option.candidates, option.position) for option in options if option.candidates is not None])

@@ -43,19 +43,19 @@ class LossCurve:
             measured: harms of 0 and infinite ones are allowed.
             least: the smallest harm above 0 of all layers.
         """
-        falling = sorted(((max(error, _LEAST), harm) for error, harm in measured), reverse=True)
+        falling = sorted(((max(error, _LEAST), loss) for error, loss in measured), reverse=True)
         ruin, lowest = math.inf, math.inf
         known: list[tuple[float, float]] = []
-        for error, harm in falling:
-            lowest = min(lowest, harm)
+        for error, loss in falling:
+            lowest = min(lowest, loss)
             if lowest == math.inf:
                 ruin = error
             elif not known or error < known[-1][0]:
                 known.append((error, lowest))
             else:
                 known[-1] = (error, lowest)
-        loud = [(math.log(error), math.log(harm)) for error, harm in known if harm > 0]
-        quiet = [math.log(error) for error, harm in known if harm <= 0][:1]  # the largest error that did nothing
+        loud = [(math.log(error), math.log(loss)) for error, loss in known if loss > 0]
+        quiet = [math.log(error) for error, loss in known if loss <= 0][:1]  # the largest error that did nothing
         if quiet:
             floor = math.log(least * _QUIET)
             beside = min((y - _SLOPES[0] * (x - quiet[0]) for x, y in loud), default=floor)

@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from polyadic.schema import Measure, Plan
-from polyadic.search.ladder import Ladder
 from polyadic.search.loss_curve import LossCurve
-from polyadic.search.rank_search import Problem, Trial, single
+from polyadic.search.rank_candidates import RankCandidates
+from polyadic.search.rank_search import SearchSpace, Trial, single_layer_plan
 
 _ROWS = 3  # of each layer: two ends and what lies between
 _SHARES = (0.1, 0.25, 0.5)  # of the dense layer's MACs: where layers end up at budgets from a half to a tenth
@@ -38,18 +38,18 @@ class Option:
         latency: milliseconds saved against the dense layer; 0 where nobody has timed it.
     """
 
-    ladder: Ladder | None
+    candidates: RankCandidates | None
     position: int
     macs: int
     params: int
-    harm: float
+    loss: float
     latency: float = 0.0
 
     @staticmethod
-    def of(ladder: Ladder, at: int, harm: float) -> Option:
+    def of(candidates: RankCandidates, at: int, loss: float) -> Option:
         """The rank at a position of a ladder."""
-        macs, params = (int(ladder.saved(at, measure)) for measure in ("macs", "params"))
-        return Option(ladder, at, macs, params, harm, ladder.saved(at, "latency"))
+        macs, params = (int(candidates.saved(at, measure)) for measure in ("macs", "params"))
+        return Option(candidates, at, macs, params, loss, candidates.saved(at, "latency"))
 
     def saved(self, measure: Measure) -> float:
         """What it saves against the dense layer."""
@@ -60,48 +60,54 @@ DENSE = Option(None, -1, 0, 0, 0.0)
 """What a layer is that stays as it is."""
 
 
-def anchors(ladder: Ladder) -> list[int]:
+def anchors(candidates: RankCandidates) -> list[int]:
     """Positions of a ladder that a table is built on: their errors have to be known, others may be interpolated."""
-    last = len(ladder.ranks) - 1
-    found = sorted({ladder.within(share * ladder.dense_macs) for share in _SHARES})
+    last = len(candidates.ranks) - 1
+    found = sorted({candidates.within(share * candidates.dense_macs) for share in _SHARES})
     return found if len(found) == _ROWS else sorted({0, last // 2, last})
 
 
-def probes(problem: Problem) -> list[Plan]:
+def probes(space: SearchSpace) -> list[Plan]:
     """The plans that fill the table, layer after layer."""
-    return [single(ladder, at) for ladders in problem.of_layer().values() for ladder, at in _rows(ladders)]
+    return [
+        single_layer_plan(candidates, at)
+        for all_candidates in space.by_layer().values()
+        for candidates, at in _rows(all_candidates)
+    ]
 
 
-def missing_probe(problem: Problem, trials: Sequence[Trial], running: Sequence[Plan]) -> Plan | None:
+def missing_probe(space: SearchSpace, trials: Sequence[Trial], running: Sequence[Plan]) -> Plan | None:
     """The first plan of the table that nobody has tried or is trying."""
     known = {trial.plan for trial in trials if trial.joint} | set(running)
-    return next((plan for plan in probes(problem) if plan not in known), None)
+    return next((plan for plan in probes(space) if plan not in known), None)
 
 
-def is_complete(problem: Problem, trials: Sequence[Trial]) -> bool:
+def is_complete(space: SearchSpace, trials: Sequence[Trial]) -> bool:
     """Whether every row is there."""
-    return missing_probe(problem, trials, ()) is None
+    return missing_probe(space, trials, ()) is None
 
 
-def options_of(problem: Problem, trials: Sequence[Trial]) -> dict[str, list[Option]]:
+def options_of(space: SearchSpace, trials: Sequence[Trial]) -> dict[str, list[Option]]:
     """For each layer its options, the dense one first, then by falling cost; those that another beats are left out."""
-    harms = {trial.plan: max(trial.harm, 0.0) for trial in trials if trial.joint and len(trial.plan.choices) == 1}
-    least = min((harm for harm in harms.values() if 0 < harm < math.inf), default=1.0)
+    losses = {trial.plan: max(trial.loss, 0.0) for trial in trials if trial.joint and len(trial.plan.choices) == 1}
+    least = min((loss for loss in losses.values() if 0 < loss < math.inf), default=1.0)
     table = {}
-    for layer, ladders in problem.of_layer().items():
-        read = _interpolated if _has_errors(ladders) else _measured
-        found = sorted(read(ladders, harms, least), key=lambda option: (option.saved(problem.measure), option.harm))
+    for layer, all_candidates in space.by_layer().items():
+        read = _interpolated if _has_errors(all_candidates) else _measured
+        found = sorted(
+            read(all_candidates, losses, least), key=lambda option: (option.saved(space.measure), option.loss)
+        )
         rising = [DENSE, *found]
         table[layer] = [option for option in rising if not any(_beats(other, option) for other in rising)]
     return table
 
 
-def _rows(ladders: Sequence[Ladder]) -> list[tuple[Ladder, int]]:
+def _rows(all_candidates: Sequence[RankCandidates]) -> list[tuple[RankCandidates, int]]:
     """What is tried of one layer: every rank, or the ends and the middle of what errors there are to choose from."""
-    if not _has_errors(ladders):
-        return [(ladder, at) for ladder in ladders for at in range(len(ladder.ranks))]
-    known = [(_errors(ladder)[at], ladder, at) for ladder in ladders for at in anchors(ladder)]
-    if len(ladders) > 1:
+    if not _has_errors(all_candidates):
+        return [(candidates, at) for candidates in all_candidates for at in range(len(candidates.ranks))]
+    known = [(_errors(candidates)[at], candidates, at) for candidates in all_candidates for at in anchors(candidates)]
+    if len(all_candidates) > 1:
         known = [
             row
             for row in known
@@ -114,31 +120,35 @@ def _rows(ladders: Sequence[Ladder]) -> list[tuple[Ladder, int]]:
     return [worth[at][1:] for at in chosen]
 
 
-def _has_errors(ladders: Sequence[Ladder]) -> bool:
-    return all(ladder.errors is not None for ladder in ladders)
+def _has_errors(all_candidates: Sequence[RankCandidates]) -> bool:
+    return all(candidates.errors is not None for candidates in all_candidates)
 
 
-def _errors(ladder: Ladder) -> list[float]:
+def _errors(candidates: RankCandidates) -> list[float]:
     """At each rank, no more than at a cheaper one."""
-    return [*itertools.accumulate(ladder.errors or (), min)]
+    return [*itertools.accumulate(candidates.errors or (), min)]
 
 
-def _measured(ladders: Sequence[Ladder], harms: Mapping[Plan, float], least: float) -> list[Option]:
+def _measured(all_candidates: Sequence[RankCandidates], losses: Mapping[Plan, float], least: float) -> list[Option]:
     found = []
-    for ladder in ladders:
-        rows = [harms[single(ladder, at)] for at in range(len(ladder.ranks))]
-        found += [Option.of(ladder, at, harm) for at, harm in enumerate(itertools.accumulate(rows, min))]
+    for candidates in all_candidates:
+        rows = [losses[single_layer_plan(candidates, at)] for at in range(len(candidates.ranks))]
+        found += [Option.of(candidates, at, loss) for at, loss in enumerate(itertools.accumulate(rows, min))]
     return found
 
 
-def _interpolated(ladders: Sequence[Ladder], harms: Mapping[Plan, float], least: float) -> list[Option]:
-    rungs = [(ladder, at, error) for ladder in ladders for at, error in enumerate(_errors(ladder))]
-    tried = [(error, harms[plan]) for ladder, at, error in rungs if (plan := single(ladder, at)) in harms]
+def _interpolated(all_candidates: Sequence[RankCandidates], losses: Mapping[Plan, float], least: float) -> list[Option]:
+    ranked = [(candidates, at, error) for candidates in all_candidates for at, error in enumerate(_errors(candidates))]
+    tried = [
+        (error, losses[plan])
+        for candidates, at, error in ranked
+        if (plan := single_layer_plan(candidates, at)) in losses
+    ]
     curve = LossCurve.of(tried, least)
-    return [Option.of(ladder, at, curve(error)) for ladder, at, error in rungs]
+    return [Option.of(candidates, at, curve(error)) for candidates, at, error in ranked]
 
 
 def _beats(other: Option, option: Option) -> bool:
     """Whether it saves no less and harms less."""
     no_less = other.macs >= option.macs and other.params >= option.params and other.latency >= option.latency
-    return no_less and other.harm < option.harm
+    return no_less and other.loss < option.loss

@@ -34,7 +34,7 @@ from torch.quasirandom import SobolEngine
 from polyadic.errors import PolyadicError
 from polyadic.schema import Plan
 from polyadic.search.quiet import quiet_optuna
-from polyadic.search.rank_search import Problem, RankSearch, Trial, cheapest_kept, cheapest_plan
+from polyadic.search.rank_search import RankSearch, SearchSpace, Trial, cheapest_kept, cheapest_plan
 from polyadic.search.ratio_space import RatioSpace
 
 _RELATIVE = (0.2, 1.8)  # bounds of x under a budget: a layer at 1/25 to 3 times the mean share
@@ -68,12 +68,12 @@ class PARS(RankSearch):
         """Yes: of several formats a ratio stands for the one with the least error."""
         return True
 
-    def propose(self, problem: Problem, trials: Sequence[Trial], running: Sequence[Plan] = ()) -> Plan | None:
+    def propose(self, space: SearchSpace, trials: Sequence[Trial], running: Sequence[Plan] = ()) -> Plan | None:
         """The next plan of the first design; then the one of greatest expected improvement."""
-        space = RatioSpace.of(problem)
-        seen = _wholes(problem, trials)
+        ratios = RatioSpace.of(space)
+        seen = _wholes(space, trials)
         taken = {*seen, *running}
-        anchors = self._anchors(space)
+        anchors = self._anchors(ratios)
         if len(taken) >= self.evaluations or not anchors:
             return None
         for plan in anchors:
@@ -82,110 +82,110 @@ class PARS(RankSearch):
         state = repr((self.seed, len(seen), sorted(map(repr, running))))
         source = random.Random(int.from_bytes(hashlib.sha256(state.encode()).digest()))
         if len(taken) < self.initial or len(seen) < 2:
-            point = self._quasi_random(space, anchors[0], len(taken))
+            point = self._quasi_random(ratios, anchors[0], len(taken))
         else:
-            point = _asked(space, list(seen.values()), running, source.getrandbits(31))
-        return _untaken(_cheaper(space, trials), point, taken, source)
+            point = _asked(ratios, list(seen.values()), running, source.getrandbits(31))
+        return _untaken(_cheaper(ratios, trials), point, taken, source)
 
-    def conclude(self, problem: Problem, trials: Sequence[Trial]) -> Plan:
+    def conclude(self, space: SearchSpace, trials: Sequence[Trial]) -> Plan:
         """The least harmful plan within the budget, or the cheapest one that kept the drop."""
-        if problem.budget is None:
-            return cheapest_kept(problem, trials)
-        within = [trial for trial in trials if trial.joint and problem.admits(trial.plan)]
+        if space.budget is None:
+            return cheapest_kept(space, trials)
+        within = [trial for trial in trials if trial.joint and space.admits(trial.plan)]
         if within:
-            return min(within, key=lambda trial: trial.harm).plan
-        untried = RatioSpace.of(problem).plan([1.0] * len(problem.of_layer()))
-        return untried if untried is not None else cheapest_plan(problem)
+            return min(within, key=lambda trial: trial.loss).plan
+        untried = RatioSpace.of(space).plan([1.0] * len(space.by_layer()))
+        return untried if untried is not None else cheapest_plan(space)
 
-    def expected_trials(self, problem: Problem) -> int:
+    def expected_trials(self, space: SearchSpace) -> int:
         """As many as it may do."""
         return self.evaluations
 
-    def _anchors(self, space: RatioSpace) -> list[Plan]:
+    def _anchors(self, ratios: RatioSpace) -> list[Plan]:
         """What is tried before anything else: the plan to begin from, uniform shares."""
-        layers = len(space.options)
-        levels = (1.0,) if space.problem.budget is not None else (0.5, 0.25, 0.75)
+        layers = len(ratios.options)
+        levels = (1.0,) if ratios.space.budget is not None else (0.5, 0.25, 0.75)
         shares = [[level] * layers for level in levels]
         if self.start is not None:
-            shares.insert(0, space.shares(_on_ladders(space.problem, self.start)))
-        plans = [space.plan(one) for one in shares]
-        return [plan for plan in plans if plan is not None and _is_whole(space.problem, plan)]
+            shares.insert(0, ratios.shares(_on_ladders(ratios.space, self.start)))
+        plans = [ratios.plan(one) for one in shares]
+        return [plan for plan in plans if plan is not None and _is_whole(ratios.space, plan)]
 
-    def _quasi_random(self, space: RatioSpace, centre: Plan, number: int) -> list[float]:
+    def _quasi_random(self, ratios: RatioSpace, centre: Plan, number: int) -> list[float]:
         """A scrambled Sobol point in a box around a plan."""
-        (low, high), middle = _bounds(space), _point(space, centre)
+        (low, high), middle = _bounds(ratios), _point(ratios, centre)
         engine = SobolEngine(len(middle), scramble=True, seed=self.seed)  # type: ignore[no-untyped-call]  # torch has no types here
         draw, side = engine.draw(number + 1)[-1].tolist(), self.spread * (high - low)
         return [min(max(x + (u - 0.5) * side, low), high) for x, u in zip(middle, draw, strict=True)]
 
 
-def _on_ladders(problem: Problem, plan: Plan) -> Plan:
+def _on_ladders(space: SearchSpace, plan: Plan) -> Plan:
     """The plan with the nearest ranks that the ladders hold: a search sees a few of each ladder only.
 
     Raises:
         PolyadicError: a layer or its format is not to choose from.
     """
-    known = {(ladder.layer, ladder.format): ladder for ladder in problem.ladders}
+    known = {(candidates.layer, candidates.format): candidates for candidates in space.all_candidates}
     choices = []
     for choice in plan.choices:
-        ladder = known.get((choice.layer, choice.format))
-        if ladder is None:
+        candidates = known.get((choice.layer, choice.format))
+        if candidates is None:
             raise PolyadicError(
                 f"the plan to begin from puts layer {choice.layer!r} into {choice.format}, which this search does not "
                 "choose from: allow the format, or leave the layer out"
             )
-        far = [sum(abs(a - b) for a, b in zip(rank, choice.rank, strict=True)) for rank in ladder.ranks]
-        choices.append(replace(choice, rank=ladder.ranks[far.index(min(far))]))
+        far = [sum(abs(a - b) for a, b in zip(rank, choice.rank, strict=True)) for rank in candidates.ranks]
+        choices.append(replace(choice, rank=candidates.ranks[far.index(min(far))]))
     return Plan(tuple(choices))
 
 
-def _wholes(problem: Problem, trials: Sequence[Trial]) -> dict[Plan, Trial]:
-    return {trial.plan: trial for trial in trials if trial.joint and _is_whole(problem, trial.plan)}
+def _wholes(space: SearchSpace, trials: Sequence[Trial]) -> dict[Plan, Trial]:
+    return {trial.plan: trial for trial in trials if trial.joint and _is_whole(space, trial.plan)}
 
 
-def _is_whole(problem: Problem, plan: Plan) -> bool:
+def _is_whole(space: SearchSpace, plan: Plan) -> bool:
     """Whether it replaces several layers, if there are several: rows of a table of single layers are not learnt from.
 
     They would outnumber all others and say little; so none such is proposed either.
     """
-    return len(plan.choices) >= min(2, len(problem.of_layer()))
+    return len(plan.choices) >= min(2, len(space.by_layer()))
 
 
-def _bounds(space: RatioSpace) -> tuple[float, float]:
-    if space.problem.budget is not None:
+def _bounds(ratios: RatioSpace) -> tuple[float, float]:
+    if ratios.space.budget is not None:
         return _RELATIVE
     least = min(
-        space.cost(layer, options[0]) / space.cost(layer, options[-1]) for layer, options in space.options.items()
+        ratios.cost(layer, options[0]) / ratios.cost(layer, options[-1]) for layer, options in ratios.options.items()
     )
     return math.sqrt(least), 1.0
 
 
-def _point(space: RatioSpace, plan: Plan) -> list[float]:
+def _point(ratios: RatioSpace, plan: Plan) -> list[float]:
     """The coordinates x of a plan, within the bounds."""
-    roots = [math.sqrt(share) for share in space.shares(plan)]
-    unit = statistics.fmean(roots) if space.problem.budget is not None else 1.0
-    low, high = _bounds(space)
+    roots = [math.sqrt(share) for share in ratios.shares(plan)]
+    unit = statistics.fmean(roots) if ratios.space.budget is not None else 1.0
+    low, high = _bounds(ratios)
     return [min(max(root / unit, low), high) for root in roots]
 
 
-def _asked(space: RatioSpace, seen: Sequence[Trial], running: Sequence[Plan], seed: int) -> list[float]:
+def _asked(ratios: RatioSpace, seen: Sequence[Trial], running: Sequence[Plan], seed: int) -> list[float]:
     """The point of greatest expected improvement, where running plans count as points to keep away from."""
-    names = [f"x{number:03d}" for number in range(len(space.options))]
-    box: dict[str, BaseDistribution] = dict.fromkeys(names, FloatDistribution(*_bounds(space)))
+    names = [f"x{number:03d}" for number in range(len(ratios.options))]
+    box: dict[str, BaseDistribution] = dict.fromkeys(names, FloatDistribution(*_bounds(ratios)))
 
     def at(plan: Plan) -> dict[str, float]:
-        return dict(zip(names, _point(space, plan), strict=True))
+        return dict(zip(names, _point(ratios, plan), strict=True))
 
     outcomes: list[tuple[float, dict[str, float]]]
-    over = [trial.drop - space.problem.allowed for trial in seen]
-    if space.problem.budget is not None:
-        outcomes = [(harm, {}) for harm in _evened([trial.harm for trial in seen])]
+    over = [trial.drop - ratios.space.allowed for trial in seen]
+    if ratios.space.budget is not None:
+        outcomes = [(loss, {}) for loss in _evened([trial.loss for trial in seen])]
     elif not any(points <= 0 for points in over):  # as long as nothing keeps the drop, that is what is looked for
         outcomes = [(points, {}) for points in _evened(over)]
     else:
-        dense = space.problem.dense_figure
+        dense = ratios.space.dense_figure
         outcomes = [
-            (space.problem.figure(trial.plan) / dense, {"drop": points})
+            (ratios.space.figure(trial.plan) / dense, {"drop": points})
             for trial, points in zip(seen, _evened(over), strict=True)
         ]
     past = [create_trial(state=TrialState.RUNNING, params=at(plan), distributions=box) for plan in running]
@@ -201,16 +201,16 @@ def _asked(space: RatioSpace, seen: Sequence[Trial], running: Sequence[Plan], se
     return [asked[name] for name in names]
 
 
-def _cheaper(space: RatioSpace, trials: Sequence[Trial]) -> RatioSpace:
+def _cheaper(ratios: RatioSpace, trials: Sequence[Trial]) -> RatioSpace:
     """The same layers under a budget a little below the cheapest plan that kept the drop, as soon as there is one.
 
     A proposal that is dearer would be of no use, and one that is much cheaper would hardly keep the drop.
     """
-    best = cheapest_kept(space.problem, trials)
-    if space.problem.budget is not None or not best.choices:
-        return space
-    problem = space.problem
-    return replace(space, problem=problem.limited(_STEP * problem.figure(best) / problem.dense_figure))
+    best = cheapest_kept(ratios.space, trials)
+    if ratios.space.budget is not None or not best.choices:
+        return ratios
+    space = ratios.space
+    return replace(ratios, space=space.limited(_STEP * space.figure(best) / space.dense_figure))
 
 
 def _evened(values: Sequence[float]) -> list[float]:
@@ -225,14 +225,14 @@ def _evened(values: Sequence[float]) -> list[float]:
     return [math.asinh((value if math.isfinite(value) else most) / max(unit, 1e-12)) for value in values]
 
 
-def _untaken(space: RatioSpace, point: Sequence[float], taken: Collection[Plan], source: random.Random) -> Plan | None:
+def _untaken(ratios: RatioSpace, point: Sequence[float], taken: Collection[Plan], source: random.Random) -> Plan | None:
     """The plan of a point; if that is known, one of a point nearby, looked for farther and farther away.
 
     None where all that are found are known: few plans are left.
     """
     for attempt in range(_NEARBY + 1):
         reach = 1.5 * attempt / _NEARBY  # a factor of up to e^3 on a share, in one standard deviation
-        plan = space.plan([(max(x, 1e-3) * math.exp(source.gauss(0.0, reach))) ** 2 for x in point])
-        if plan is not None and _is_whole(space.problem, plan) and plan not in taken:
+        plan = ratios.plan([(max(x, 1e-3) * math.exp(source.gauss(0.0, reach))) ** 2 for x in point])
+        if plan is not None and _is_whole(ratios.space, plan) and plan not in taken:
             return plan
     return None

@@ -14,11 +14,11 @@ from functools import cached_property
 from typing import Any
 
 from polyadic.schema import Budget, Choice, Cost, Measure, Plan
-from polyadic.search.ladder import Ladder
+from polyadic.search.rank_candidates import RankCandidates
 
 
 @dataclass(frozen=True)
-class Problem:
+class SearchSpace:
     """What there is to choose from, layer after layer in the order of the network, and what is asked.
 
     With a ``budget`` the best network within it is looked for; without one, the cheapest whose drop before fine-tuning
@@ -34,7 +34,7 @@ class Problem:
         refused: why a layer that formats serve has no ladder, by its name.
     """
 
-    ladders: tuple[Ladder, ...]
+    all_candidates: tuple[RankCandidates, ...]
     threshold: float = 0.0
     dense: Cost = field(default_factory=lambda: Cost(0, 0, 0))
     budget: Budget | None = None
@@ -44,9 +44,9 @@ class Problem:
 
     def cost(self, plan: Plan) -> Cost:
         """What the network costs with ``plan``, from integers alone."""
-        taken = [(self.ladder(choice), self.ladder(choice).position(choice)) for choice in plan.choices]
+        taken = [(self.candidates(choice), self.candidates(choice).position(choice)) for choice in plan.choices]
         macs, params, latency = (
-            sum(ladder.saved(at, measure) for ladder, at in taken) for measure in ("macs", "params", "latency")
+            sum(candidates.saved(at, measure) for candidates, at in taken) for measure in ("macs", "params", "latency")
         )
         return self.cost_after(int(macs), int(params), latency)
 
@@ -66,11 +66,11 @@ class Problem:
 
         Without a budget it is latency where the ladders hold times, and MACs otherwise.
         """
-        timed = self.dense.latency is not None and all(ladder.times for ladder in self.ladders)
+        timed = self.dense.latency is not None and all(candidates.times for candidates in self.all_candidates)
         limits = self.budget.limits if self.budget is not None else {"latency": 0.0, "macs": 0.0}
         if timed and "latency" in limits:
             return "latency"
-        counted = "macs" in limits or not limits or not all(ladder.params for ladder in self.ladders)
+        counted = "macs" in limits or not limits or not all(candidates.params for candidates in self.all_candidates)
         return "macs" if counted else "params"
 
     def figure(self, plan: Plan) -> float:
@@ -83,7 +83,7 @@ class Problem:
         cost = float(getattr(self.dense, self.measure))
         return cost if cost > 0 else 1.0
 
-    def limited(self, share: float) -> Problem:
+    def limited(self, share: float) -> SearchSpace:
         """The same layers under a budget: that share of the dense network, by :attr:`measure`."""
         limit = share * float(getattr(self.dense, self.measure))
         if self.measure == "latency":
@@ -94,22 +94,24 @@ class Problem:
         """Whether ``plan`` keeps the budget; yes where there is none."""
         return self.budget is None or self.budget.admits(self.cost(plan))
 
-    def ladder(self, choice: Choice) -> Ladder:
+    def candidates(self, choice: Choice) -> RankCandidates:
         """The ladder that ``choice`` stands on."""
         return self._by_name[choice.layer, choice.format]
 
-    def of_layer(self) -> dict[str, tuple[Ladder, ...]]:
+    def by_layer(self) -> dict[str, tuple[RankCandidates, ...]]:
         """The ladders of each layer, in the order of the network."""
         return self._by_layer
 
     @cached_property
-    def _by_name(self) -> dict[tuple[str, str], Ladder]:
-        return {(ladder.layer, ladder.format): ladder for ladder in self.ladders}
+    def _by_name(self) -> dict[tuple[str, str], RankCandidates]:
+        return {(candidates.layer, candidates.format): candidates for candidates in self.all_candidates}
 
     @cached_property
-    def _by_layer(self) -> dict[str, tuple[Ladder, ...]]:
-        names = dict.fromkeys(ladder.layer for ladder in self.ladders)
-        return {name: tuple(ladder for ladder in self.ladders if ladder.layer == name) for name in names}
+    def _by_layer(self) -> dict[str, tuple[RankCandidates, ...]]:
+        names = dict.fromkeys(candidates.layer for candidates in self.all_candidates)
+        return {
+            name: tuple(candidates for candidates in self.all_candidates if candidates.layer == name) for name in names
+        }
 
 
 @dataclass(frozen=True)
@@ -130,18 +132,18 @@ class Trial:
     drop: float
     final: bool = True
     joint: bool = False
-    loss: float | None = None
+    divergence: float | None = None
 
     @property
-    def harm(self) -> float:
+    def loss(self) -> float:
         """What to compare untuned plans by: the loss, or the drop where there is none; infinite if not a number."""
-        value = self.drop if self.loss is None else self.loss
+        value = self.drop if self.divergence is None else self.divergence
         return value if math.isfinite(value) else math.inf
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
         known = {"plan": self.plan.to_json(), "drop": self.drop, "final": self.final, "joint": self.joint}
-        return known if self.loss is None else {**known, "loss": self.loss}
+        return known if self.divergence is None else {**known, "loss": self.divergence}
 
     @staticmethod
     def from_json(record: Mapping[str, Any]) -> Trial:
@@ -151,13 +153,13 @@ class Trial:
             KeyError, TypeError, ValueError: something is missing or of another kind.
         """
         plan = Plan.from_json(record["plan"])
-        loss = record.get("loss")
+        divergence = record.get("loss")
         return Trial(
             plan,
             float(record["drop"]),
             bool(record["final"]),
             bool(record["joint"]),
-            None if loss is None else float(loss),
+            None if divergence is None else float(divergence),
         )
 
     def verdict(self, threshold: float) -> bool | None:
@@ -200,52 +202,56 @@ class RankSearch(ABC):
         return False
 
     @abstractmethod
-    def propose(self, problem: Problem, trials: Sequence[Trial], running: Sequence[Plan] = ()) -> Plan | None:
+    def propose(self, space: SearchSpace, trials: Sequence[Trial], running: Sequence[Plan] = ()) -> Plan | None:
         """The next plan to try; None when there is nothing left to learn.
 
         ``running`` are plans that other workers are trying at this moment.
         """
 
     @abstractmethod
-    def conclude(self, problem: Problem, trials: Sequence[Trial]) -> Plan:
+    def conclude(self, space: SearchSpace, trials: Sequence[Trial]) -> Plan:
         """The plan for the whole network."""
 
     @abstractmethod
-    def expected_trials(self, problem: Problem) -> int:
+    def expected_trials(self, space: SearchSpace) -> int:
         """About how many trials it will take, for the display of progress."""
 
 
-def single(ladder: Ladder, position: int) -> Plan:
+def single_layer_plan(candidates: RankCandidates, position: int) -> Plan:
     """The plan that replaces one layer only."""
-    return Plan((Choice(ladder.layer, ladder.format, ladder.ranks[position]),))
+    return Plan((Choice(candidates.layer, candidates.format, candidates.ranks[position]),))
 
 
-def verdicts(problem: Problem, trials: Sequence[Trial]) -> dict[Plan, bool]:
+def verdicts(space: SearchSpace, trials: Sequence[Trial]) -> dict[Plan, bool]:
     """Which plans stayed within the threshold, as far as trials tell; of several trials of a plan the last counts."""
-    known = {trial.plan: trial.verdict(problem.threshold) for trial in trials if not trial.joint}
+    known = {trial.plan: trial.verdict(space.threshold) for trial in trials if not trial.joint}
     return {plan: verdict for plan, verdict in known.items() if verdict is not None}
 
 
-def plan_of(chosen: Sequence[tuple[Ladder, int]]) -> Plan:
+def plan_of(chosen: Sequence[tuple[RankCandidates, int]]) -> Plan:
     """The plan of ladders and positions on them."""
-    return Plan(tuple(Choice(ladder.layer, ladder.format, ladder.ranks[position]) for ladder, position in chosen))
+    return Plan(
+        tuple(
+            Choice(candidates.layer, candidates.format, candidates.ranks[position]) for candidates, position in chosen
+        )
+    )
 
 
-def cheapest_kept(problem: Problem, trials: Sequence[Trial]) -> Plan:
+def cheapest_kept(space: SearchSpace, trials: Sequence[Trial]) -> Plan:
     """Of the plans tried as they are, the cheapest one that kept the allowed drop; empty if none did."""
-    kept = [trial.plan for trial in trials if trial.joint and trial.drop <= problem.allowed]
-    return min(kept, key=problem.figure, default=Plan())
+    kept = [trial.plan for trial in trials if trial.joint and trial.drop <= space.allowed]
+    return min(kept, key=space.figure, default=Plan())
 
 
-def cheapest_plan(problem: Problem) -> Plan:
+def cheapest_plan(space: SearchSpace) -> Plan:
     """Every layer in the format and at the rank that cost least, by :attr:`Problem.measure`."""
-    layers, measure = problem.of_layer().values(), problem.measure
+    layers, measure = space.by_layer().values(), space.measure
     return plan_of(
         [
             min(
-                ((ladder, at) for ladder in ladders for at in range(len(ladder.ranks))),
+                ((candidates, at) for candidates in all_candidates for at in range(len(candidates.ranks))),
                 key=lambda option: option[0].costs(measure)[option[1]],
             )
-            for ladders in layers
+            for all_candidates in layers
         ]
     )

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from polyadic.schema import Plan
-from polyadic.search.ladder import Ladder
 from polyadic.search.loss_table import DENSE, Option
-from polyadic.search.rank_search import Problem, plan_of
+from polyadic.search.rank_candidates import RankCandidates
+from polyadic.search.rank_search import SearchSpace, plan_of
 
 _HALVINGS = 60  # of the logarithm of the common factor, between 1e-6 and 1e6
 
@@ -28,40 +28,44 @@ class RatioSpace:
         options: per layer; their harm is the relative error of the kernel.
     """
 
-    problem: Problem
+    space: SearchSpace
     options: dict[str, list[Option]]
 
     @staticmethod
-    def of(problem: Problem) -> RatioSpace:
+    def of(space: SearchSpace) -> RatioSpace:
         """With the ladders of the problem; without errors on them the first format of each layer is taken."""
-        space = RatioSpace(problem, {})
-        for layer, ladders in problem.of_layer().items():
-            known = ladders if all(ladder.errors is not None for ladder in ladders) else ladders[:1]
-            every = [option for ladder in known for option in _options(ladder)] + [DENSE]
-            rising = sorted(every, key=lambda option: (space.cost(layer, option), option.harm))
-            least = itertools.accumulate((option.harm for option in rising), min)
-            space.options[layer] = [
+        ratios = RatioSpace(space, {})
+        for layer, all_candidates in space.by_layer().items():
+            known = (
+                all_candidates
+                if all(candidates.errors is not None for candidates in all_candidates)
+                else all_candidates[:1]
+            )
+            every = [option for candidates in known for option in _options(candidates)] + [DENSE]
+            rising = sorted(every, key=lambda option: (ratios.cost(layer, option), option.loss))
+            least = itertools.accumulate((option.loss for option in rising), min)
+            ratios.options[layer] = [
                 option
                 for option, best in zip(rising, least, strict=True)
-                if option.harm <= best and (option.ladder is not None or option is rising[-1])
+                if option.loss <= best and (option.candidates is not None or option is rising[-1])
             ]
-        return space
+        return ratios
 
     def cost(self, layer: str, option: Option) -> float:
         """What a layer costs in an option, by :attr:`Problem.measure`."""
-        ladder, measure = self.problem.of_layer()[layer][0], self.problem.measure
-        return ladder.dense_cost(measure) - option.saved(measure)
+        candidates, measure = self.space.by_layer()[layer][0], self.space.measure
+        return candidates.dense_cost(measure) - option.saved(measure)
 
     def shares(self, plan: Plan) -> list[float]:
         """What each layer keeps of its cost, above 0; 1 where it stays dense."""
-        kept, measure = [], self.problem.measure
-        for layer in self.problem.of_layer():
+        kept, measure = [], self.space.measure
+        for layer in self.space.by_layer():
             choice = plan.of(layer)
             if choice is None:
                 kept.append(1.0)
                 continue
-            ladder = self.problem.ladder(choice)
-            cost, dense = ladder.costs(measure)[ladder.position(choice)], ladder.dense_cost(measure)
+            candidates = self.space.candidates(choice)
+            cost, dense = candidates.costs(measure)[candidates.position(choice)], candidates.dense_cost(measure)
             kept.append(max(cost, 1e-6 * dense) / dense if dense > 0 else 1.0)
         return kept
 
@@ -71,7 +75,7 @@ class RatioSpace:
         There all shares are multiplied by one factor. What rounding leaves of the budget goes to the layers whose next
         option is nearest to their share. None where not even the cheapest options keep the budget.
         """
-        if self.problem.budget is None:
+        if self.space.budget is None:
             return self._plan(self._within(shares, 1.0))
         low, high = -6.0, 6.0
         for _ in range(_HALVINGS):
@@ -111,16 +115,20 @@ class RatioSpace:
     def _admits(self, at: Sequence[int]) -> bool:
         chosen = [options[position] for options, position in zip(self.options.values(), at, strict=True)]
         macs, params = sum(one.macs for one in chosen), sum(one.params for one in chosen)
-        cost = self.problem.cost_after(macs, params, sum(one.latency for one in chosen))
-        return self.problem.budget is None or self.problem.budget.admits(cost)
+        cost = self.space.cost_after(macs, params, sum(one.latency for one in chosen))
+        return self.space.budget is None or self.space.budget.admits(cost)
 
     def _plan(self, at: Sequence[int]) -> Plan:
         chosen = [options[position] for options, position in zip(self.options.values(), at, strict=True)]
-        return plan_of([(option.ladder, option.position) for option in chosen if option.ladder is not None])
+        return plan_of([(option.candidates, option.position) for option in chosen if option.candidates is not None])
 
 
-def _options(ladder: Ladder) -> list[Option]:
+def _options(candidates: RankCandidates) -> list[Option]:
     """Errors fall along the ladder, as far as they are known; noise of a solver must not let a rank drop out."""
-    measured = ladder.errors if ladder.errors is not None else tuple(1.0 / (at + 2) for at in range(len(ladder.ranks)))
+    measured = (
+        candidates.errors
+        if candidates.errors is not None
+        else tuple(1.0 / (at + 2) for at in range(len(candidates.ranks)))
+    )
     falling = itertools.accumulate(measured, min)
-    return [Option.of(ladder, at, error) for at, error in enumerate(falling)]
+    return [Option.of(candidates, at, error) for at, error in enumerate(falling)]

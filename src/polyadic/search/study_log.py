@@ -23,10 +23,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from polyadic.errors import PolyadicError, StorageError
 from polyadic.schema import Plan
 from polyadic.search.claim import BEAT, Claim, Holder, failed, gone
-from polyadic.search.ladder import Ladder
 from polyadic.search.quiet import quiet_optuna
+from polyadic.search.rank_candidates import RankCandidates
 from polyadic.search.rank_search import Trial
-from polyadic.search.study_storage import closed, opened, shown, storage_errors
+from polyadic.search.study_storage import close_storage, hide_password, open_storage, storage_errors
 
 _RUN, _WORKER, _WHERE = "run", "worker", "where"
 
@@ -38,7 +38,7 @@ class StudyLog:
         self,
         url: str,
         run: str,
-        ladders: Sequence[Ladder] = (),
+        all_candidates: Sequence[RankCandidates] = (),
         *,
         name: str = "polyadic",
         interval: float = 15.0,
@@ -47,7 +47,7 @@ class StudyLog:
         """Create the study of the run called ``run``, a digest of everything that decides its trials, or join it.
 
         Args:
-            url: see :func:`polyadic.search.study_storage.opened`.
+            url: see :func:`polyadic.search.study_storage.open_storage`.
             run: the digest.
             ladders: of all layers, for the parameters that dashboards show.
             name: of the study in its storage.
@@ -59,10 +59,10 @@ class StudyLog:
             StorageError: the storage cannot be used.
         """
         self.url = url
-        self.ladders = tuple(ladders)
+        self.all_candidates = tuple(all_candidates)
         self.interval, self.patience = interval, patience
-        self._storage = opened(url)
-        weakref.finalize(self, closed, self._storage)
+        self._storage = open_storage(url)
+        weakref.finalize(self, close_storage, self._storage)
         with storage_errors(url):
             with quiet_optuna():
                 self._study = optuna.create_study(
@@ -74,7 +74,7 @@ class StudyLog:
                 self._study.set_user_attr(_RUN, run)
         if known not in (None, run):
             raise PolyadicError(
-                f"study {name!r} in {shown(url)} belongs to a run with another model, data or options: repeat those to "
+                f"study {name!r} in {hide_password(url)} belongs to a run with another model, data or options: repeat those to "
                 "resume, or choose another storage"
             )
         self._claims: dict[Plan, Claim] = {}
@@ -157,9 +157,9 @@ class StudyLog:
         record = {**trial.to_json(), **details}
         claim = self._claims.pop(trial.plan, None)
         with storage_errors(self.url):
-            if claim is None or not claim.completed(record, trial.harm):
+            if claim is None or not claim.completed(record, trial.loss):
                 self._storage.create_new_trial(
-                    self._id, self._template(trial.plan, TrialState.COMPLETE, record, trial.harm)
+                    self._id, self._template(trial.plan, TrialState.COMPLETE, record, trial.loss)
                 )
 
     def release(self) -> None:
@@ -190,7 +190,7 @@ class StudyLog:
 
     def _foreign(self, frozen: FrozenTrial, error: Exception) -> StorageError:
         return StorageError(
-            f"trial {frozen.number} of the study at {shown(self.url)} is not one of a search ({error}): keep other "
+            f"trial {frozen.number} of the study at {hide_password(self.url)} is not one of a search ({error}): keep other "
             "trials in a storage of their own"
         )
 
@@ -208,11 +208,11 @@ class StudyLog:
     def _template(
         self, plan: Plan, state: TrialState, attributes: Mapping[str, Any], value: float | None = None
     ) -> FrozenTrial:
-        shares = dict.fromkeys((ladder.layer for ladder in self.ladders), 1.0)
-        for ladder in self.ladders:
-            choice = plan.of(ladder.layer)
-            if choice is not None and choice.format == ladder.format and choice.rank in ladder.ranks:
-                shares[ladder.layer] = ladder.macs[ladder.position(choice)] / ladder.dense_macs
+        shares = dict.fromkeys((candidates.layer for candidates in self.all_candidates), 1.0)
+        for candidates in self.all_candidates:
+            choice = plan.of(candidates.layer)
+            if choice is not None and choice.format == candidates.format and choice.rank in candidates.ranks:
+                shares[candidates.layer] = candidates.macs[candidates.position(choice)] / candidates.dense_macs
         distributions: dict[str, BaseDistribution] = dict.fromkeys(shares, FloatDistribution(0.0, 1.0))
         return create_trial(
             state=state, value=value, params=shares, distributions=distributions, user_attrs=dict(attributes)

@@ -21,7 +21,7 @@ _ATTEMPTS = 6  # at opening: workers that start together create the same tables
 _LOCKED_S = 60  # that a worker waits for another one to finish writing, in SQLite
 
 
-def opened(url: str) -> BaseStorage:
+def open_storage(url: str) -> BaseStorage:
     """The storage at ``url``, made if it is not there.
 
     Args:
@@ -37,7 +37,7 @@ def opened(url: str) -> BaseStorage:
     if not url.startswith((_JOURNAL, _SQLITE, _POSTGRESQL, "postgresql+")):
         raise PolyadicError(
             "a storage is sqlite:///FILE, postgresql://USER@HOST/DATABASE, journal:///FILE or the path of a SQLite "
-            f"file; got {shown(url)!r}"
+            f"file; got {hide_password(url)!r}"
         )
     with storage_errors(url):
         if url.startswith((_JOURNAL, _SQLITE)):
@@ -47,7 +47,7 @@ def opened(url: str) -> BaseStorage:
         return _database(url)
 
 
-def closed(storage: BaseStorage) -> None:
+def close_storage(storage: BaseStorage) -> None:
     """Give its connections back, if it has any."""
     if isinstance(storage, RDBStorage):
         storage.remove_session()
@@ -87,7 +87,7 @@ def storage_errors(url: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise StorageError(
-            f"the study at {shown(url)} takes a driver that is not installed ({error.name}): pip install "
+            f"the study at {hide_password(url)} takes a driver that is not installed ({error.name}): pip install "
             "'polyadic[postgresql]'"
         ) from error
     except PolyadicError:
@@ -95,12 +95,12 @@ def storage_errors(url: str) -> Iterator[None]:
     except (SQLAlchemyError, StorageInternalError, OSError, ValueError) as error:  # the last: a damaged journal
         cause = str(getattr(error, "orig", None) or error.__cause__ or error).strip().splitlines()[0]
         raise StorageError(
-            f"the study at {shown(url)} cannot be used ({cause}): check the address, its permissions and the disk; "
+            f"the study at {hide_password(url)} cannot be used ({cause}): check the address, its permissions and the disk; "
             "finished trials are kept, and the same command goes on"
         ) from error
 
 
-def shown(url: str) -> str:
+def hide_password(url: str) -> str:
     """The URL without the password."""
     try:
         return make_url(url).render_as_string(hide_password=True)

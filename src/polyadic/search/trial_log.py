@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from polyadic.errors import PolyadicError, StorageError
-from polyadic.files import append_line, storage_error, whole_lines
 from polyadic.schema import Plan
 from polyadic.search.rank_search import Trial
+from polyadic.storage import append_line, storage_error, whole_lines
 
 
 class TrialLog:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import final
 
 from polyadic.schema import Plan
-from polyadic.search.least_harm import within, worthwhile
-from polyadic.search.levels import PlanAt, admitted, concluded_level, expected_levels, next_level
-from polyadic.search.rank_search import Problem, RankSearch, Trial, plan_of
+from polyadic.search.least_loss import least_loss_within, worthwhile_ranks
+from polyadic.search.levels import PlanAt, conclude_level, dearest_within, expected_levels, propose_level
+from polyadic.search.rank_search import RankSearch, SearchSpace, Trial, plan_of
 
 
 @final
@@ -22,33 +22,36 @@ class Uniform(RankSearch):
         """No: one plan is all that is tried."""
         return False
 
-    def propose(self, problem: Problem, trials: Sequence[Trial], running: Sequence[Plan] = ()) -> Plan | None:
+    def propose(self, space: SearchSpace, trials: Sequence[Trial], running: Sequence[Plan] = ()) -> Plan | None:
         """The ratio that meets the budget, or a bisection on the ratio."""
-        return next_level(_family(problem), problem, trials, running)
+        return propose_level(_family(space), space, trials, running)
 
-    def conclude(self, problem: Problem, trials: Sequence[Trial]) -> Plan:
+    def conclude(self, space: SearchSpace, trials: Sequence[Trial]) -> Plan:
         """The plan of that ratio."""
-        return concluded_level(_family(problem), problem, trials)
+        return conclude_level(_family(space), space, trials)
 
-    def expected_trials(self, problem: Problem) -> int:
+    def expected_trials(self, space: SearchSpace) -> int:
         """One under a budget."""
-        return expected_levels(problem)
+        return expected_levels(space)
 
 
-def uniform_within(problem: Problem) -> Plan:
+def uniform_within(space: SearchSpace) -> Plan:
     """The dearest uniform plan within the budget; the cheapest plan of all if there is none."""
-    return admitted(_family(problem), problem)
+    return dearest_within(_family(space), space)
 
 
-def uniform_plan(problem: Problem, share: float) -> Plan:
+def uniform_plan(space: SearchSpace, share: float) -> Plan:
     """Every layer at ``share`` of its cost, or at its cheapest rank where that is dearer.
 
-    Its format is the first one; where ranks are timed, see :mod:`polyadic.search.least_harm`.
+    Its format is the first one; where ranks are timed, see :mod:`polyadic.search.least_loss`.
     """
-    return _family(problem)(share)
+    return _family(space)(share)
 
 
-def _family(problem: Problem) -> PlanAt:
-    measure = problem.measure
-    layers = [(worthwhile(ladders), ladders[0].dense_cost(measure)) for ladders in problem.of_layer().values()]
-    return lambda share: plan_of([within(rungs, share * dense, measure) for rungs, dense in layers])
+def _family(space: SearchSpace) -> PlanAt:
+    measure = space.measure
+    layers = [
+        (worthwhile_ranks(all_candidates), all_candidates[0].dense_cost(measure))
+        for all_candidates in space.by_layer().values()
+    ]
+    return lambda share: plan_of([least_loss_within(ranked, share * dense, measure) for ranked, dense in layers])

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import final
 
 from polyadic.schema import Measure, Plan
-from polyadic.search.ladder import Ladder
-from polyadic.search.least_harm import within, worthwhile
-from polyadic.search.levels import PlanAt, concluded_level, expected_levels, next_level
-from polyadic.search.rank_search import Problem, RankSearch, Trial, plan_of
+from polyadic.search.least_loss import least_loss_within, worthwhile_ranks
+from polyadic.search.levels import PlanAt, conclude_level, expected_levels, propose_level
+from polyadic.search.rank_candidates import RankCandidates
+from polyadic.search.rank_search import RankSearch, SearchSpace, Trial, plan_of
 
 
 @final
@@ -36,45 +36,48 @@ class VBMF(RankSearch):
         """Yes."""
         return True
 
-    def propose(self, problem: Problem, trials: Sequence[Trial], running: Sequence[Plan] = ()) -> Plan | None:
+    def propose(self, space: SearchSpace, trials: Sequence[Trial], running: Sequence[Plan] = ()) -> Plan | None:
         """The weakening that meets the budget, or a bisection on it."""
-        return next_level(_family(problem), problem, trials, running)
+        return propose_level(_family(space), space, trials, running)
 
-    def conclude(self, problem: Problem, trials: Sequence[Trial]) -> Plan:
+    def conclude(self, space: SearchSpace, trials: Sequence[Trial]) -> Plan:
         """The plan of that weakening."""
-        return concluded_level(_family(problem), problem, trials)
+        return conclude_level(_family(space), space, trials)
 
-    def expected_trials(self, problem: Problem) -> int:
+    def expected_trials(self, space: SearchSpace) -> int:
         """One under a budget."""
-        return expected_levels(problem)
+        return expected_levels(space)
 
 
-def _family(problem: Problem) -> PlanAt:
+def _family(space: SearchSpace) -> PlanAt:
     """Level 1/2 is the suggestion, 1 the dense layer, 0 nothing."""
-    measure = problem.measure
+    measure = space.measure
     layers = [
-        (worthwhile(ladders), _suggested(ladders, measure), ladders[0].dense_cost(measure))
-        for ladders in problem.of_layer().values()
+        (worthwhile_ranks(all_candidates), _suggested(all_candidates, measure), all_candidates[0].dense_cost(measure))
+        for all_candidates in space.by_layer().values()
     ]
 
     def plan_at(level: float) -> Plan:
         beyond = 2.0 * level - 1.0
         return plan_of(
             [
-                within(rungs, 2.0 * level * cost if beyond <= 0 else cost + beyond * (dense - cost), measure)
-                for rungs, cost, dense in layers
+                least_loss_within(
+                    ranked, 2.0 * level * cost if beyond <= 0 else cost + beyond * (dense - cost), measure
+                )
+                for ranked, cost, dense in layers
             ]
         )
 
     return plan_at
 
 
-def _suggested(ladders: Sequence[Ladder], measure: Measure) -> float:
+def _suggested(all_candidates: Sequence[RankCandidates], measure: Measure) -> float:
     """What the suggestion costs: in the first format, or in the one that is fastest there."""
     positions = [
-        (ladder, ladder.suggested if ladder.suggested is not None else len(ladder.ranks) // 2) for ladder in ladders
+        (candidates, candidates.suggested if candidates.suggested is not None else len(candidates.ranks) // 2)
+        for candidates in all_candidates
     ]
-    if all(ladder.times for ladder in ladders):
-        positions.sort(key=lambda rung: rung[0].times[rung[1]])
-    ladder, at = positions[0]
-    return ladder.costs(measure)[at]
+    if all(candidates.times for candidates in all_candidates):
+        positions.sort(key=lambda candidate: candidate[0].times[candidate[1]])
+    candidates, at = positions[0]
+    return candidates.costs(measure)[at]

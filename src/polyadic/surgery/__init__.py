@@ -2,16 +2,16 @@
 
 from polyadic.surgery.calibrate import (
     Statistics,
+    keep_statistics,
+    measure_statistics,
     recalibrate,
     recalibrate_if_better,
     shift_statistics,
-    statistics_kept,
-    statistics_over,
 )
-from polyadic.surgery.candidates import find_sites
 from polyadic.surgery.change import Change
-from polyadic.surgery.contract import contracted
-from polyadic.surgery.factorise import FactorCache, check_finite, default_cache_directory
+from polyadic.surgery.factor_cache import FactorCache, check_finite, default_cache_directory
+from polyadic.surgery.find_layers import find_layers
+from polyadic.surgery.fold_and_merge import Simplified, fold_and_merge
 from polyadic.surgery.input_norms import input_norms
 from polyadic.surgery.layer_map import (
     CP,
@@ -19,30 +19,32 @@ from polyadic.surgery.layer_map import (
     SVD,
     TKDCPD,
     TT,
+    LayerConfig,
     LayerMap,
-    Request,
     SpatialSVD,
     TTMatrix,
     Tucker2,
     decompose_,
 )
-from polyadic.surgery.parametrised import copied
+from polyadic.surgery.merge import merge
+from polyadic.surgery.network_cost import MACS_CONVENTION, network_cost
 from polyadic.surgery.rebuild import plan_stages, rebuild
-from polyadic.surgery.replace import chain_for, layer_at, put, swapped
-from polyadic.surgery.sequential import compress_apart, compress_in_sequence
+from polyadic.surgery.replace import chain_for, layer_at, replace_layer, swap_layer
+from polyadic.surgery.sequential import replace_in_sequence, replace_one_by_one
 from polyadic.surgery.sequential_options import SequentialOptions
-from polyadic.surgery.simplify import Simplified, simplified
+from polyadic.surgery.weights import copy_model
 
 __all__ = [
     "CP",
     "CP4",
+    "MACS_CONVENTION",
     "SVD",
     "TKDCPD",
     "TT",
     "Change",
     "FactorCache",
+    "LayerConfig",
     "LayerMap",
-    "Request",
     "SequentialOptions",
     "Simplified",
     "SpatialSVD",
@@ -51,23 +53,24 @@ __all__ = [
     "Tucker2",
     "chain_for",
     "check_finite",
-    "compress_apart",
-    "compress_in_sequence",
-    "contracted",
-    "copied",
+    "copy_model",
     "decompose_",
     "default_cache_directory",
-    "find_sites",
+    "find_layers",
+    "fold_and_merge",
     "input_norms",
+    "keep_statistics",
     "layer_at",
+    "measure_statistics",
+    "merge",
+    "network_cost",
     "plan_stages",
-    "put",
     "rebuild",
     "recalibrate",
     "recalibrate_if_better",
+    "replace_in_sequence",
+    "replace_layer",
+    "replace_one_by_one",
     "shift_statistics",
-    "simplified",
-    "statistics_kept",
-    "statistics_over",
-    "swapped",
+    "swap_layer",
 ]

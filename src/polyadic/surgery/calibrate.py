@@ -43,12 +43,12 @@ Statistics = dict[str, tuple[Tensor, Tensor]]
 """Means and variances of every batch norm, by its name."""
 
 
-def statistics_over(model: nn.Module, batches: Iterable[Tensor]) -> Statistics:
+def measure_statistics(model: nn.Module, batches: Iterable[Tensor]) -> Statistics:
     """What the batch norms of ``model`` see over ``batches``; those that it has stay. Empty without a batch."""
     batches = list(batches)
     if not batches:
         return {}
-    with statistics_kept(model):
+    with keep_statistics(model):
         recalibrate(model, batches)
         return {name: (mean.clone(), variance.clone()) for name, mean, variance, _ in _running(model)}
 
@@ -65,7 +65,7 @@ def shift_statistics(model: nn.Module, batches: Iterable[Tensor], dense: Statist
     Args:
         model: with the statistics of the dense network, and layers of it replaced.
         batches: those that ``dense`` was measured on.
-        dense: what the dense network sees there (:func:`statistics_over`). Batch norms that are not in it stay.
+        dense: what the dense network sees there (:func:`measure_statistics`). Batch norms that are not in it stay.
     """
     before = {name: (mean.clone(), variance.clone()) for name, mean, variance, _ in _running(model)}
     recalibrate(model, batches)
@@ -88,7 +88,7 @@ def _running(model: nn.Module) -> Iterator[tuple[str, Tensor, Tensor, float]]:
 
 
 @contextmanager
-def statistics_kept(model: nn.Module) -> Iterator[None]:
+def keep_statistics(model: nn.Module) -> Iterator[None]:
     """On leaving, every batch norm has the statistics that it had before."""
     norms = [module for module in model.modules() if isinstance(module, _Norms) and module.track_running_stats]
     saved = [{name: buffer.clone() for name, buffer in norm.named_buffers()} for norm in norms]

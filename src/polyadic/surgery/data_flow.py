@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from polyadic.surgery.parametrised import evaluating
 from polyadic.surgery.trace import Inputs, arguments_of
+from polyadic.surgery.weights import evaluation_mode
 
 _KEPT = "the model itself, which keeps or returns it"
 
@@ -153,7 +153,7 @@ def data_flow(model: nn.Module, example_input: Inputs, layers: Iterable[str]) ->
     with ExitStack() as stack:
         for name in layers:
             stack.callback(_watched(watch, name, model.get_submodule(name)))
-        stack.enter_context(evaluating(model))
+        stack.enter_context(evaluation_mode(model))
         stack.enter_context(torch.no_grad())
         stack.enter_context(watch)
         answer = model(*arguments_of(example_input))

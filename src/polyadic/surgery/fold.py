@@ -24,11 +24,11 @@ from torch import Tensor, nn
 from polyadic.schema import ConvSpec, LayerSite, keeps_constants
 from polyadic.surgery.change import Change
 from polyadic.surgery.data_flow import Flow, data_flow
-from polyadic.surgery.geometry import changes, kind_of
-from polyadic.surgery.parametrised import bias_of, copied, foreign_hooks
-from polyadic.surgery.rehearsal import rehearsed
-from polyadic.surgery.replace import layer_at, like, put, put_plain
+from polyadic.surgery.geometry import kind_of, overridden_names
+from polyadic.surgery.replace import empty_like_weight, layer_at, replace_by_plain, replace_layer
+from polyadic.surgery.replacement_check import check_replacement
 from polyadic.surgery.trace import Inputs
+from polyadic.surgery.weights import bias_of, copy_model, foreign_hooks
 
 Norms = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
 
@@ -71,13 +71,13 @@ def affine_of(norm: nn.Module) -> tuple[Tensor, Tensor]:
     return scale, shift if beta is None else shift + beta.detach().double()
 
 
-def scaled_outputs(kernel: Tensor, bias: Tensor | None, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+def scale_outputs(kernel: Tensor, bias: Tensor | None, scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
     """Kernel (T x S/groups x window) and bias (T) of the layer whose outputs are ``scale y + shift``; float64."""
     K = kernel.double()
     return K * scale.reshape(-1, *([1] * (K.ndim - 1))), shift if bias is None else scale * bias.double() + shift
 
 
-def scaled_inputs(
+def scale_inputs(
     kernel: Tensor, bias: Tensor | None, groups: int, scale: Tensor, shift: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Kernel and bias of the layer that reads ``x`` as the given one reads ``scale x + shift``; float64.
@@ -103,7 +103,7 @@ def _norm_sites(model: nn.Module, example_input: Inputs) -> dict[str, LayerSite]
         for norm, paths in names.items()
     )
     counts = {norm: len(runs.get(paths[0], ())) for norm, paths in names.items()}
-    return {site.name: site for site in rehearsed(model, example_input, sites, counts)}
+    return {site.name: site for site in check_replacement(model, example_input, sites, counts)}
 
 
 def _norm_reason(norm: nn.Module, name: str, ran: bool) -> str | None:
@@ -127,9 +127,9 @@ def _rest(norm: nn.Module) -> nn.Module | None:
     An ``nn.Identity``, or, of a subclass that runs its children one after the other behind the norm (as timm's
     ``BatchNormAct2d`` runs an activation), these. Whether it does is seen on a random input.
     """
-    if not changes(norm) and "forward" not in vars(norm):
+    if not overridden_names(norm) and "forward" not in vars(norm):
         return nn.Identity().eval()
-    rest, twin = nn.Sequential(OrderedDict(norm.named_children())).eval(), copied(norm).double()
+    rest, twin = nn.Sequential(OrderedDict(norm.named_children())).eval(), copy_model(norm).double()
     scale, shift = affine_of(twin)
     axes = 3 if isinstance(norm, nn.BatchNorm3d) else 1 if isinstance(norm, nn.BatchNorm1d) else 2
     x = torch.randn(4, len(scale), *[5] * axes, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -137,7 +137,7 @@ def _rest(norm: nn.Module) -> nn.Module | None:
     try:
         with torch.no_grad():
             expected = twin(x)
-            got = copied(rest).double()(scale.reshape(per_channel) * x + shift.reshape(per_channel))
+            got = copy_model(rest).double()(scale.reshape(per_channel) * x + shift.reshape(per_channel))
     except Exception:  # whatever a stranger's forward raises
         return None
     same = isinstance(expected, Tensor) and expected.shape == got.shape and torch.allclose(expected, got, 1e-9, 1e-9)
@@ -155,8 +155,8 @@ def _folded(model: nn.Module, flow: Flow, site: LayerSite, layers: Mapping[str, 
             reasons.append(found)
             continue
         for place, new in found:
-            put_plain(model, place, new.spec, new.kernel, new.bias)
-        put(model, site, nn.Identity() if rest is None else rest)
+            replace_by_plain(model, place, new.spec, new.kernel, new.bias)
+        replace_layer(model, site, nn.Identity() if rest is None else rest)
         into = tuple(place.name for place, _ in found)
         names = (*into, site.name) if side is _before else (site.name, *into)
         return Change(names, WHAT, "one layer and one pass over its numbers less", True)
@@ -192,9 +192,9 @@ def _before(
         layer, kernel, spec = layer_at(model, name)
         if any(answer.axes != spec.axes + 2 for answer in flow.answers[name]):
             return f"its channels are not the outputs of {name!r}"
-        K, b = scaled_outputs(kernel, bias_of(layer), scale, shift)
+        K, b = scale_outputs(kernel, bias_of(layer), scale, shift)
         if not _fits(layer, K, b):
-            return f"the weights of {name!r} would leave the range of {like(layer).dtype}"
+            return f"the weights of {name!r} would leave the range of {empty_like_weight(layer).dtype}"
         places.append((layers[name], _New(replace(spec, bias=True), K, b)))
     return places
 
@@ -217,9 +217,9 @@ def _after(
     if bool(shift.any()) and not keeps_constants(spec):
         reach = "spreads its inputs unevenly, so" if spec.transposed else "reads zeros beyond the border, where"
         return f"{name!r} {reach} the shift of the norm would be wrong there"
-    K, b = scaled_inputs(kernel, bias_of(layer), spec.groups, scale, shift)
+    K, b = scale_inputs(kernel, bias_of(layer), spec.groups, scale, shift)
     if not _fits(layer, K, b):
-        return f"the weights of {name!r} would leave the range of {like(layer).dtype}"
+        return f"the weights of {name!r} would leave the range of {empty_like_weight(layer).dtype}"
     return [(layers[name], _New(replace(spec, bias=True), K, b))]
 
 
@@ -235,5 +235,5 @@ def _reason(flow: Flow, place: LayerSite, norm: str) -> str | None:
 
 def _fits(layer: nn.Module, kernel: Tensor, bias: Tensor) -> bool:
     """Whether all numbers are finite in the dtype of the layer."""
-    dtype = like(layer).dtype
+    dtype = empty_like_weight(layer).dtype
     return all(bool(torch.isfinite(tensor.to(dtype)).all()) for tensor in (kernel, bias))

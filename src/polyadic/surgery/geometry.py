@@ -25,10 +25,10 @@ def geometry_of(layer: nn.Module) -> ConvSpec | None:
     if type(layer).__module__.startswith("torch.nn.modules."):
         return spec_of(layer)
     base = _torch_class(layer)
-    return None if base is None or changes(layer) else spec_of(_as(base, layer))
+    return None if base is None or overridden_names(layer) else spec_of(_as(base, layer))
 
 
-def changes(layer: nn.Module) -> set[str]:
+def overridden_names(layer: nn.Module) -> set[str]:
     """The names of torch's layer that the class of ``layer`` defines anew, such as ``forward``."""
     kind, base = parametrize.type_before_parametrizations(layer), _torch_class(layer)
     if base is None:

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from polyadic.decomposition import InputNorm, PatchMoments
 from polyadic.schema import ConvSpec
+from polyadic.surgery.following_ops import find_following_ops
 from polyadic.surgery.geometry import geometry_of
 from polyadic.surgery.patches import patch_rows, some_positions
 from polyadic.surgery.sequential_options import SequentialOptions
-from polyadic.surgery.surroundings import surroundings_of
 
 
 def input_norms(
@@ -37,7 +37,7 @@ def input_norms(
             norm = norm_of(given[0], output, spec, options)
             norms.update({name: norm} if norm is not None else {})
 
-    _, largest = surroundings_of(model, names, images[:1])
+    _, largest = find_following_ops(model, names, images[:1])
     with ExitStack() as stack:
         for name in names:
             stack.callback(model.get_submodule(name).register_forward_hook(partial(ran, name)).remove)

@@ -16,16 +16,16 @@ from polyadic.decomposition import tucker2_bounded
 from polyadic.errors import DecompositionError, LayerError
 from polyadic.formats import TKDCPDFormat, TTMatrixFormat, format_named, rank_for
 from polyadic.schema import Choice, ConvSpec, LayerSite, Plan, Rank
-from polyadic.surgery.candidates import find_sites
-from polyadic.surgery.factorise import FactorCache
-from polyadic.surgery.replace import chain_for, layer_at, put
+from polyadic.surgery.factor_cache import FactorCache
+from polyadic.surgery.find_layers import find_layers
+from polyadic.surgery.replace import chain_for, layer_at, replace_layer
 from polyadic.surgery.trace import Inputs
 
 Ranks = int | Sequence[int]
 
 
 @dataclass(frozen=True)
-class Request(ABC):
+class LayerConfig(ABC):
     """A format with its rank, or with a rule that gives it for a kernel: one of number, ratio and error bound.
 
     Attributes:
@@ -58,7 +58,7 @@ class Request(ABC):
 
 
 @dataclass(frozen=True)
-class _OneRank(Request):
+class _OneRank(LayerConfig):
     """Formats of one rank R."""
 
     rank: int | None = None
@@ -70,7 +70,7 @@ class _OneRank(Request):
 
 
 @dataclass(frozen=True)
-class _SeveralRanks(Request):
+class _SeveralRanks(LayerConfig):
     """Formats of several ranks; one number serves for all, and none gets more than it can use."""
 
     ranks: Ranks | None = None
@@ -203,7 +203,7 @@ class TKDCPD(_OneRank):
         return (*_of_all_groups(kernel, spec, lambda K: fmt.tucker_ranks(K, rank, self.error)), rank)
 
 
-LayerMap = Mapping[str, Request | None]
+LayerMap = Mapping[str, LayerConfig | None]
 
 
 def decompose_(
@@ -230,7 +230,7 @@ def decompose_(
         LayerError: a key matches no layer, or a layer cannot be factorised as asked; the model is as it was.
         DecompositionError: NaN or Inf weights, a bound out of range.
     """
-    sites = find_sites(model, example_input)
+    sites = find_layers(model, example_input)
     wanted = _matches(sites, layers)
     cache = cache or FactorCache(None)
     chains: list[tuple[LayerSite, nn.Sequential]] = []
@@ -251,11 +251,11 @@ def decompose_(
         chains.append((site, chain_for(layer, factored)))
         choices.append(Choice(site.name, fmt.name, rank))
     for site, chain in chains:  # only now: whatever fails above leaves the model as it was
-        put(model, site, chain)
+        replace_layer(model, site, chain)
     return Plan(tuple(choices))
 
 
-def _matches(sites: tuple[LayerSite, ...], layers: LayerMap) -> list[tuple[LayerSite, str, Request]]:
+def _matches(sites: tuple[LayerSite, ...], layers: LayerMap) -> list[tuple[LayerSite, str, LayerConfig]]:
     used: set[str] = set()
     wanted = []
     for site in sites:

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from polyadic.errors import LayerError
 from polyadic.schema import LayerSite
-from polyadic.surgery.replace import put
-from polyadic.surgery.surroundings import Numbering
+from polyadic.surgery.following_ops import Numbering
+from polyadic.surgery.replace import replace_layer
 
 
 @dataclass(frozen=True)
-class Meeting:
+class LayerInputs:
     """What is known when a layer runs for the first time.
 
     Attributes:
@@ -36,11 +36,11 @@ class Meeting:
     t: Tensor
 
 
-Replace = Callable[[str, Meeting], tuple[nn.Module, Tensor | None]]
+Replace = Callable[[str, LayerInputs], tuple[nn.Module, Tensor | None]]
 """From a layer's name and what is known to its successor, and a shift (T) of the successor's output."""
 
 
-def lockstep(
+def run_in_lockstep(
     model: nn.Module, sites: list[LayerSite], images: Tensor, replace: Replace, numbering: Numbering
 ) -> dict[str, nn.Module]:
     """Run ``model`` on ``images`` (N, ...) twice over; ``replace`` is asked for each site's successor when it runs.
@@ -56,7 +56,7 @@ def lockstep(
     check_independent(model, images)
     found: dict[str, nn.Module] = {}
 
-    def meet(name: str, meeting: Meeting) -> tuple[nn.Module, Tensor | None]:
+    def meet(name: str, meeting: LayerInputs) -> tuple[nn.Module, Tensor | None]:
         successor, shift = replace(name, meeting)
         found[name] = successor
         return successor, shift
@@ -107,7 +107,7 @@ class _Twin(nn.Module):
             x, y = both.chunk(2)
             t: Tensor = self.layer(x)
             if self.successor is None:
-                self.successor, self.shift = self.meet(self.name, Meeting(x, y, t))
+                self.successor, self.shift = self.meet(self.name, LayerInputs(x, y, t))
             out = self.successor(y)
             if self.shift is not None:
                 out = out + self.shift.reshape(-1, *([1] * (out.ndim - 2)))
@@ -119,11 +119,11 @@ def _standing_in(model: nn.Module, sites: list[LayerSite], twins: dict[str, _Twi
     dense = {site.name: model.get_submodule(site.name) for site in sites}
     try:
         for site in sites:
-            put(model, site, twins[site.name])
+            replace_layer(model, site, twins[site.name])
         yield
     finally:
         for site in sites:
-            put(model, site, dense[site.name])
+            replace_layer(model, site, dense[site.name])
 
 
 def _first_tensor(output: object) -> Tensor | None:

@@ -1,215 +1,69 @@
-"""Merge neighbours of a chain of linear layers into their product, and move strides forward, where that is cheaper.
+"""The way back from a factorised network to plain layers: each chain contracted to the layer that answers the same.
 
-Layers with nothing between them are one linear map. Two of them are one layer if one of the two mixes the channels of
-single positions (a 1 x 1 convolution without padding); its weight is the product over the channels between them,
-
-    K[t, s, x] = sum_m K2[t, m, x2] K1[m, s, x1],    b = b2 + sum_(m, x2) K2[t, m, x2] b1[m],
-
-with x1 or x2 a single tap. Which neighbours to merge is the question of how to cut a row of layers into intervals: the
-cheapest cut is found by dynamic programming over the ends of the intervals, for all layers of the row at once, since
-three layers may be worth one where no two of them are.
+So a network that was fine-tuned as chains can be factorised once more, in any format, from the kernels that it has
+learnt, and its plan still names each layer once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from polyadic.schema import ConvSpec, LayerSite, chain_macs, chain_params, composed, strided_early
-from polyadic.surgery.change import Change
-from polyadic.surgery.data_flow import Flow, data_flow
-from polyadic.surgery.parametrised import bias_of
-from polyadic.surgery.replace import layer_at, put, put_plain
-from polyadic.surgery.trace import Inputs
-
-MERGED, EARLIER = "layers merged", "stride moved forward"
-
-Row = tuple[LayerSite, ...]
-Cut = tuple[tuple[int, int], ...]
+from polyadic.errors import LayerError
+from polyadic.formats import FactoredKernel
+from polyadic.layers import TTLayer, kernel_of, plain_layer, spec_of, stored
+from polyadic.schema import Choice, ConvSpec, Plan, Stage
+from polyadic.surgery.rebuild import plan_stages, spec_in
+from polyadic.surgery.replace import replace_layer, site_at
+from polyadic.surgery.weights import copy_model
 
 
-def merge_layers(model: nn.Module, example_input: Inputs, layers: Mapping[str, LayerSite]) -> tuple[Change, ...]:
-    """Merge neighbours where their product takes fewer multiplications, in place; then stride as early as is exact.
+def merge(network: nn.Module, dense: nn.Module, plan: Plan) -> nn.Module:
+    """A copy of ``network`` in which every layer that ``plan`` names is one plain layer again.
 
-    The product stands in the place of the first of its layers, an ``nn.Identity`` in that of the others.
+    Kernels are contracted in float64 and rounded once, to the precision of the chain.
 
     Args:
-        model: runs on the example.
-        example_input: a batch (N, ...) or a tuple of arguments whose first is one.
-        layers: the plain layers of the model by name; those with a reason are left alone.
+        network: factorised as ``plan`` says, whatever its weights; it is left as it was.
+        dense: the network before that; only its geometry is read.
+        plan: layer, format, rank; stages of chains that were factorised again are contracted first.
 
-    Returns:
-        What was merged or moved, and one change for every row of two layers or more that stays as it is.
+    Raises:
+        LayerError: the network holds other layers than the plan's, or the plan does not fit the dense network.
     """
-    free = {name: site for name, site in layers.items() if site.reason is None}
-    flow = data_flow(model, example_input, layers)
-    return tuple(change for row in _rows(flow, free) for change in _merged(model, row))
+    stages = plan_stages(dense, plan)
+    result = copy_model(network)
+    for choice in reversed(plan.choices):
+        spec = spec_in(dense, choice.layer, stages)
+        chain = result.get_submodule(choice.layer)
+        replace_layer(result, site_at(result, choice.layer), _plain(choice, chain, stages[choice.layer], spec))
+    return result
 
 
-@dataclass(frozen=True)
-class Product:
-    """A row of layers as one: geometry, kernel (T x S/groups x window) and bias (T), in float64."""
-
-    spec: ConvSpec
-    kernel: Tensor
-    bias: Tensor | None
-
-    def then(self, other: Product) -> Product:
-        """The product of both, which :func:`polyadic.schema.composed` has not refused.
-
-        Raises:
-            ValueError: there is no such layer.
-        """
-        spec = composed(self.spec, other.spec)
-        if isinstance(spec, str):
-            raise ValueError(f"two layers are one only where that is exact; here {spec}")
-        K1 = _ungrouped(self.kernel, self.spec.groups, spec.groups)
-        K2 = _ungrouped(other.kernel, other.spec.groups, spec.groups)
-        K = torch.einsum("gmsw,gtmv->gtswv", K1, K2).reshape(spec.weight_shape)
-        bias = other.bias
-        if self.bias is not None:
-            moved = torch.einsum("gtmv,gm->gt", K2, self.bias.reshape(spec.groups, -1)).flatten()
-            bias = moved if bias is None else moved + bias
-        return Product(spec, K, bias)
-
-
-def cheapest_cut(specs: tuple[ConvSpec, ...], sizes: tuple[tuple[int, ...], ...]) -> Cut:
-    """The intervals ``(begin, end)`` of a row of layers to merge so that multiplications, then parameters are fewest.
-
-    Args:
-        specs: the layers, in order.
-        sizes: input sizes of the first one, one for each of its runs.
-    """
-    n = len(specs)
-    inputs = [sizes]
-    for spec in specs:
-        inputs.append(tuple(spec.output_size(size) for size in inputs[-1]))
-    whole: dict[tuple[int, int], ConvSpec] = {(k, k + 1): spec for k, spec in enumerate(specs)}
-    for length in range(2, n + 1):
-        for begin in range(n - length + 1):
-            end = begin + length
-            found = _of_parts(whole, begin, end)
-            if found is not None:
-                whole[begin, end] = found
-    best: list[tuple[int, int, int, Cut]] = [(0, 0, 0, ())]  # of the first k layers: MACs, parameters, layers, cut
-    for end in range(1, n + 1):
-        best.append(
-            min(
-                (
-                    macs + chain_macs_of(whole[begin, end], inputs[begin]),
-                    params + chain_params((whole[begin, end],)),
-                    count + 1,
-                    (*cut, (begin, end)),
-                )
-                for begin, (macs, params, count, cut) in enumerate(best)
-                if (begin, end) in whole
-            )
+def _plain(choice: Choice, chain: nn.Module, stages: tuple[Stage, ...], spec: ConvSpec) -> nn.Module:
+    """The one layer that answers as ``chain`` does."""
+    layers = list(chain.children())
+    found = tuple(layer.spec if isinstance(layer, TTLayer) else spec_of(layer) for layer in layers)
+    if found != stages:
+        raise LayerError(
+            f"contracting takes the chains of the plan as they were made; layer {choice.layer!r} is no {choice.format} "
+            f"of rank {choice.rank} any more: pass the plan that the network was factorised by"
         )
-    return best[n][3]
+    weights = tuple(_weight(layer, stage) for layer, stage in zip(layers, stages, strict=True))
+    kernel = FactoredKernel(choice.format, choice.rank, stages, weights, 0.0, "").dense_kernel()
+    first = next(chain.parameters())
+    plain = plain_layer(spec, first.device, first.dtype)
+    with torch.no_grad():
+        plain.get_parameter("weight").copy_(stored(kernel.reshape(spec.weight_shape), spec))
+        if spec.bias:
+            plain.get_parameter("bias").copy_(layers[-1].get_parameter("bias"))
+    return plain.train(chain.training).requires_grad_(any(p.requires_grad for p in chain.parameters()))
 
 
-def chain_macs_of(spec: ConvSpec, sizes: tuple[tuple[int, ...], ...]) -> int:
-    """Multiply-accumulates of one layer over all its runs on one sample."""
-    return sum(spec.macs(size) for size in sizes)
-
-
-def _of_parts(whole: Mapping[tuple[int, int], ConvSpec], begin: int, end: int) -> ConvSpec | None:
-    for middle in range(begin + 1, end):
-        if (begin, middle) in whole and (middle, end) in whole:
-            found = composed(whole[begin, middle], whole[middle, end])
-            if not isinstance(found, str):
-                return found
-    return None
-
-
-def _product(parts: list[Product]) -> Product:
-    """All parts as one, in an order in which each step is exact."""
-    whole = {(k, k + 1): part for k, part in enumerate(parts)}
-    for length in range(2, len(parts) + 1):
-        for begin in range(len(parts) - length + 1):
-            for middle in range(begin + 1, begin + length):
-                first, second = whole.get((begin, middle)), whole.get((middle, begin + length))
-                if first and second and not isinstance(composed(first.spec, second.spec), str):
-                    whole[begin, begin + length] = first.then(second)
-                    break
-    return whole[0, len(parts)]
-
-
-def _ungrouped(kernel: Tensor, groups: int, kept: int) -> Tensor:
-    """A kernel of ``groups`` as kept x T/kept x S/kept x taps, with the zeros between the groups that it merges."""
-    inner, T, S = groups // kept, kernel.shape[0] // groups, kernel.shape[1]
-    blocks = kernel.reshape(kept, inner, T, S, -1)
-    full = kernel.new_zeros(kept, inner, T, inner, S, blocks.shape[-1])
-    for group in range(inner):
-        full[:, group, :, group] = blocks[:, group]
-    return full.reshape(kept, inner * T, inner * S, -1)
-
-
-def _rows(flow: Flow, layers: Mapping[str, LayerSite]) -> list[Row]:
-    """Longest rows of layers each of which alone reads the one before it, and nothing else."""
-    following: dict[str, str] = {}
-    for name in layers:
-        reader = flow.only_reader(name)[0] if name in flow.answers else None
-        if reader is None or reader not in layers:
-            continue
-        if set(flow.sources[reader]) == {name} and len(flow.dtypes(name, reader)) == 1:
-            following[name] = reader
-    rows = []
-    for name in layers:
-        if name in following and name not in following.values():
-            row = [name]
-            while row[-1] in following:
-                row.append(following[row[-1]])
-            rows.append(tuple(layers[each] for each in row))
-    return rows
-
-
-def _merged(model: nn.Module, row: Row) -> list[Change]:
-    """Carry out the cheapest cut of one row."""
-    parts = [_read(model, site) for site in row]
-    specs, names = tuple(part.spec for part in parts), tuple(site.name for site in row)
-    cut = cheapest_cut(specs, row[0].input_sizes)
-    products = [_product(parts[begin:end]) for begin, end in cut]
-    merged = tuple(product.spec for product in products)
-    early = _strided_early(merged)
-    done, sizes = [], row[0].input_sizes
-    for (begin, end), product, spec in zip(cut, products, early, strict=True):
-        if end - begin > 1:
-            gain = _gain(specs[begin:end], (product.spec,), sizes)
-            done.append(Change(names[begin:end], MERGED, gain, True))
-        if end - begin > 1 or spec != product.spec:
-            put_plain(model, row[begin], spec, product.kernel, product.bias)
-        for site in row[begin + 1 : end]:
-            put(model, site, nn.Identity().eval())
-        sizes = tuple(product.spec.output_size(size) for size in sizes)
-    if early != merged:
-        kept = tuple(names[begin] for begin, _ in cut)
-        done.append(Change(kept, EARLIER, _gain(merged, early, row[0].input_sizes), True))
-    return done or [Change(names, MERGED, _why_not(specs), False)]
-
-
-def _read(model: nn.Module, site: LayerSite) -> Product:
-    layer, kernel, spec = layer_at(model, site.name)
-    bias = bias_of(layer)
-    return Product(spec, kernel.detach().double(), None if bias is None else bias.detach().double())
-
-
-def _strided_early(specs: tuple[ConvSpec, ...]) -> tuple[ConvSpec, ...]:
-    return tuple(stage for stage in strided_early(specs) if isinstance(stage, ConvSpec))  # plain layers stay plain
-
-
-def _gain(before: tuple[ConvSpec, ...], after: tuple[ConvSpec, ...], sizes: tuple[tuple[int, ...], ...]) -> str:
-    macs = [sum(chain_macs(chain, size) for size in sizes) for chain in (before, after)]
-    return f"{macs[0]:,} MACs become {macs[1]:,}"
-
-
-def _why_not(specs: tuple[ConvSpec, ...]) -> str:
-    """Why a row stays as it is: what keeps its neighbours apart, and that products would cost more."""
-    found = [composed(first, second) for first, second in pairwise(specs)]
-    refusals = dict.fromkeys(reason for reason in found if isinstance(reason, str))
-    dearer = ["no product of neighbours takes fewer multiplications"] if len(refusals) < len(found) else []
-    return "; ".join([*dearer, *refusals])
+def _weight(layer: nn.Module, stage: Stage) -> Tensor:
+    """The weight of a stage in float64, as :class:`FactoredKernel` keeps it."""
+    if isinstance(stage, ConvSpec):
+        return kernel_of(layer.get_parameter("weight").detach().double(), stage)
+    return torch.cat([core.detach().double().flatten() for core in cast(TTLayer, layer).cores])

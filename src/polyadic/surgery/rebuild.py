@@ -8,7 +8,7 @@ from polyadic.errors import LayerError
 from polyadic.formats import format_named
 from polyadic.layers import empty_chain
 from polyadic.schema import ConvSpec, Plan, Stage
-from polyadic.surgery.replace import described_at, like, put, site_at
+from polyadic.surgery.replace import empty_like_weight, replace_layer, site_at, spec_at
 
 
 def rebuild(model: nn.Module, plan: Plan) -> nn.Module:
@@ -23,9 +23,9 @@ def rebuild(model: nn.Module, plan: Plan) -> nn.Module:
     """
     stages = plan_stages(model, plan)  # all of them first: a plan that does not fit changes nothing
     for choice in plan.choices:
-        layer, _ = described_at(model, choice.layer)
-        chain = empty_chain(stages[choice.layer], like(layer)).train(layer.training)
-        put(model, site_at(model, choice.layer), chain)
+        layer, _ = spec_at(model, choice.layer)
+        chain = empty_chain(stages[choice.layer], empty_like_weight(layer)).train(layer.training)
+        replace_layer(model, site_at(model, choice.layer), chain)
     return model
 
 
@@ -48,7 +48,7 @@ def spec_in(model: nn.Module, name: str, chains: dict[str, tuple[Stage, ...]]) -
     """The geometry of a layer of ``model``, or of a stage of one of the ``chains`` in the place of its layers."""
     parent, _, number = name.rpartition(".")
     if parent not in chains:
-        return described_at(model, name)[1]
+        return spec_at(model, name)[1]
     stages = chains[parent]
     stage = stages[int(number)] if number.isdecimal() and int(number) < len(stages) else None
     if not isinstance(stage, ConvSpec):

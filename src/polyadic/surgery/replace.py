@@ -13,7 +13,7 @@ from polyadic.formats import FactoredKernel
 from polyadic.layers import filled_chain, kernel_of, plain_layer, stored
 from polyadic.schema import ConvSpec, LayerSite
 from polyadic.surgery.geometry import geometry_of, kind_of
-from polyadic.surgery.parametrised import bias_of, parameters_behind, weight_of
+from polyadic.surgery.weights import bias_of, parameters_behind, weight_of
 
 
 def layer_at(model: nn.Module, name: str) -> tuple[nn.Module, Tensor, ConvSpec]:
@@ -25,14 +25,14 @@ def layer_at(model: nn.Module, name: str) -> tuple[nn.Module, Tensor, ConvSpec]:
     Raises:
         LayerError: there is no such layer, it is no plain convolution or Linear, or it has no such weight.
     """
-    module, spec = described_at(model, name)
+    module, spec = spec_at(model, name)
     try:
         return module, kernel_of(weight_of(module), spec), spec
     except LayerError as error:
         raise LayerError(f"layer {name!r} cannot be factorised: {error}") from error
 
 
-def described_at(model: nn.Module, name: str) -> tuple[nn.Module, ConvSpec]:
+def spec_at(model: nn.Module, name: str) -> tuple[nn.Module, ConvSpec]:
     """The layer called ``name`` and its geometry; no weight is read.
 
     Raises:
@@ -60,14 +60,14 @@ def chain_for(layer: nn.Module, factored: FactoredKernel) -> nn.Sequential:
     return chain.train(layer.training).requires_grad_(trained)
 
 
-def like(layer: nn.Module) -> Tensor:
+def empty_like_weight(layer: nn.Module) -> Tensor:
     """An empty tensor in the dtype and on the device of the layer's weight; no weight is computed."""
     parameters = (*parameters_behind(layer), *layer.parameters())
     dtype, device = next(((p.dtype, p.device) for p in parameters if p.is_floating_point()), (None, None))
     return torch.empty(0, dtype=dtype, device=device)
 
 
-def put(model: nn.Module, site: LayerSite, module: nn.Module) -> None:
+def replace_layer(model: nn.Module, site: LayerSite, module: nn.Module) -> None:
     """Set ``module`` at every path at which the site's layer is registered."""
     for name in (site.name, *site.aliases):
         parent, _, leaf = name.rpartition(".")
@@ -85,28 +85,28 @@ def site_at(model: nn.Module, name: str) -> LayerSite:
     return LayerSite(name, kind_of(module), geometry_of(module), aliases=tuple(path for path in paths if path != name))
 
 
-def put_plain(model: nn.Module, site: LayerSite, spec: ConvSpec, kernel: Tensor, bias: Tensor | None) -> None:
+def replace_by_plain(model: nn.Module, site: LayerSite, spec: ConvSpec, kernel: Tensor, bias: Tensor | None) -> None:
     """Set the plain layer of ``spec`` with a kernel (T x S/groups x window) and a bias (T) in the site's place.
 
     It has the dtype, device, mode and gradient flag of the layer that was there.
     """
     old = model.get_submodule(site.name)
-    empty = like(old)
+    empty = empty_like_weight(old)
     layer = plain_layer(spec, empty.device, empty.dtype)
     with torch.no_grad():
         layer.get_parameter("weight").copy_(stored(kernel, spec))
         if bias is not None:
             layer.get_parameter("bias").copy_(bias)
     trained = any(parameter.requires_grad for parameter in parameters_behind(old))
-    put(model, site, layer.train(old.training).requires_grad_(trained))
+    replace_layer(model, site, layer.train(old.training).requires_grad_(trained))
 
 
 @contextmanager
-def swapped(model: nn.Module, site: LayerSite, module: nn.Module) -> Iterator[None]:
+def swap_layer(model: nn.Module, site: LayerSite, module: nn.Module) -> Iterator[None]:
     """``model`` with ``module`` in the place of the site's layer, which comes back at the end."""
     original = model.get_submodule(site.name)
     try:
-        put(model, site, module)
+        replace_layer(model, site, module)
         yield
     finally:
-        put(model, site, original)
+        replace_layer(model, site, original)

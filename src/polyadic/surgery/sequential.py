@@ -1,9 +1,9 @@
 """Compress a network layer after layer, each in sight of what those before it have done.
 
-Layers are replaced in the order in which they run (:mod:`polyadic.surgery.lockstep`). For each, from a few unlabelled
-images: the kernel is corrected so that it answers from the compressed network's inputs what the dense layer answers
-from the dense one's (:func:`polyadic.decomposition.patch_moments.fitted_kernel`); it is decomposed in the norm of those
-inputs; the last stage of the chain is refitted to the dense output from the features that really reach it, and what
+Layers are replaced in the order in which they run (:mod:`polyadic.surgery.run_in_lockstep`). For each, from a few
+unlabelled images: the kernel is corrected so that it answers from the compressed network's inputs what the dense layer
+answers from the dense one's (:func:`polyadic.decomposition.patch_moments.fitted_kernel`); it is decomposed in the norm of
+those inputs; the last stage of the chain is refitted to the dense output from the features that really reach it, and what
 is left of the mean error goes into the bias, or into the running mean of the batch norm that follows. Where the output
 is added to a shortcut, the target is the dense sum. Nothing is trained.
 """
@@ -24,21 +24,21 @@ from polyadic.errors import LayerError
 from polyadic.formats import FactoredKernel, format_named
 from polyadic.formats.factored_kernel import error_of
 from polyadic.schema import Choice, LayerSite, Plan
+from polyadic.surgery.following_ops import Numbering, find_following_ops
 from polyadic.surgery.input_norms import norm_of
-from polyadic.surgery.lockstep import Meeting, lockstep
-from polyadic.surgery.parametrised import copied, is_computed
+from polyadic.surgery.lockstep import LayerInputs, run_in_lockstep
 from polyadic.surgery.patches import patch_rows, some_positions
 from polyadic.surgery.rebuild import plan_stages
-from polyadic.surgery.replace import chain_for, layer_at, put, site_at
+from polyadic.surgery.replace import chain_for, layer_at, replace_layer, site_at
 from polyadic.surgery.sequential_options import SequentialOptions
-from polyadic.surgery.surroundings import Numbering, surroundings_of
+from polyadic.surgery.weights import copy_model, is_computed
 
 SWITCHED_OFF = 0.05  # of the largest scale of a batch norm: through weaker channels a shortcut is not repaired
 
 Factorise = Callable[[Choice, Tensor, InputNorm | None], FactoredKernel]
 
 
-def compress_in_sequence(
+def replace_in_sequence(
     dense: nn.Module,
     sites: Iterable[LayerSite],
     plan: Plan,
@@ -66,21 +66,21 @@ def compress_in_sequence(
     strangers = {choice.layer for choice in plan.choices} - {site.name for site in sites}
     if strangers:
         raise LayerError(f"a plan names layers among the sites; got {', '.join(sorted(strangers))}, which are not")
-    network = copied(dense).eval()
+    network = copy_model(dense).eval()
     walked = [site for site in sites if plan.of(site.name) or (options.correct_dense and _is_plain(site))]
     walk = _Walk(network, plan, walked, images, factorise, options, on_layer)
-    successors = lockstep(network, walked, walk.images, walk.replace, walk.numbering)
+    successors = run_in_lockstep(network, walked, walk.images, walk.replace, walk.numbering)
     for site in walked:
         if site.name in successors:
-            put(network, site, successors[site.name])
+            replace_layer(network, site, successors[site.name])
         elif site.name in walk.choices:
-            put(network, site, walk.unseen(walk.choices[site.name]))
+            replace_layer(network, site, walk.unseen(walk.choices[site.name]))
     for name, shift in walk.shifts.items():
         network.get_submodule(name).get_buffer("running_mean").sub_(shift)
     return network, {choice.layer: walk.kernels[choice.layer] for choice in plan.choices}
 
 
-def compress_apart(
+def replace_one_by_one(
     dense: nn.Module,
     sites: Iterable[LayerSite],
     plan: Plan,
@@ -94,13 +94,13 @@ def compress_apart(
     Raises:
         LayerError: a layer cannot be factorised so.
     """
-    network, known = copied(dense), {site.name: site for site in sites}
+    network, known = copy_model(dense), {site.name: site for site in sites}
     kernels = {}
     for choice in plan.choices:
         layer, weight, _ = layer_at(network, choice.layer)
         kernels[choice.layer] = factorise(choice, weight.detach(), None)
         site = known.get(choice.layer) or site_at(network, choice.layer)
-        put(network, site, chain_for(layer, kernels[choice.layer]))
+        replace_layer(network, site, chain_for(layer, kernels[choice.layer]))
         on_layer(choice.layer)
     return network, kernels
 
@@ -125,7 +125,7 @@ class _Walk:
         self.factorise = factorise
         self.options = options
         self.on_layer = on_layer
-        self.around, largest = surroundings_of(network, self.layers, images[:1])
+        self.around, largest = find_following_ops(network, self.layers, images[:1])
         self.images = options.affordable(images, 2 * largest)
         self.numbering = Numbering(self._seen)
         self.waiting = Counter(found.partner for found in self.around.values() if found.partner is not None)
@@ -133,7 +133,7 @@ class _Walk:
         self.kernels: dict[str, FactoredKernel] = {}
         self.shifts: dict[str, Tensor] = {}
 
-    def replace(self, name: str, meeting: Meeting) -> tuple[nn.Module, Tensor | None]:
+    def replace(self, name: str, meeting: LayerInputs) -> tuple[nn.Module, Tensor | None]:
         """What takes the place of layer ``name``, and the bias that a batch norm after it has to take up."""
         _, _, spec = self.layers[name]
         target = self._target(name, meeting)
@@ -143,7 +143,7 @@ class _Walk:
         return self._corrected(name, meeting, target, positions)
 
     def _corrected(
-        self, name: str, meeting: Meeting, target: Tensor, positions: Tensor
+        self, name: str, meeting: LayerInputs, target: Tensor, positions: Tensor
     ) -> tuple[nn.Module, Tensor | None]:
         """A layer that stays dense, corrected for what the layers before it have lost."""
         layer, weight, spec = self.layers[name]
@@ -166,7 +166,9 @@ class _Walk:
         self.shifts[str(self.around[name].norm)] = bias
         return bias
 
-    def _chain(self, name: str, meeting: Meeting, target: Tensor, positions: Tensor) -> tuple[nn.Module, Tensor | None]:
+    def _chain(
+        self, name: str, meeting: LayerInputs, target: Tensor, positions: Tensor
+    ) -> tuple[nn.Module, Tensor | None]:
         layer, weight, _ = self.layers[name]
         choice, options = self.choices[name], self.options
         kernel, norm = self._prepared(name, meeting, target, positions)
@@ -190,7 +192,7 @@ class _Walk:
         self.on_layer(name)
         return chain, shift
 
-    def _mean_corrected(self, name: str, chain: nn.Sequential, meeting: Meeting, target: Tensor) -> Tensor | None:
+    def _mean_corrected(self, name: str, chain: nn.Sequential, meeting: LayerInputs, target: Tensor) -> Tensor | None:
         """Of a chain whose last stage is not refitted: at least its mean error goes into the bias."""
         if not self._takes_bias(name):
             return None
@@ -214,7 +216,7 @@ class _Walk:
         _, _, spec = self.layers[name]
         return spec.bias or (name in self.around and self.around[name].norm is not None)
 
-    def _target(self, name: str, meeting: Meeting) -> Tensor:
+    def _target(self, name: str, meeting: LayerInputs) -> Tensor:
         """The dense output; and, where a shortcut is added to it, what the compressed network lost on that."""
         around = self.around.get(name)
         if around is None or around.partner is None:
@@ -239,7 +241,7 @@ class _Walk:
         return meeting.t + lost
 
     def _prepared(
-        self, name: str, meeting: Meeting, target: Tensor, positions: Tensor
+        self, name: str, meeting: LayerInputs, target: Tensor, positions: Tensor
     ) -> tuple[Tensor, InputNorm | None]:
         """The kernel, corrected if that is asked for, and the norm to decompose it in."""
         _, weight, spec = self.layers[name]

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from polyadic.errors import LayerError
 from polyadic.surgery.geometry import geometry_of
-from polyadic.surgery.parametrised import evaluating
+from polyadic.surgery.weights import evaluation_mode
 
 Inputs = Tensor | tuple[Any, ...]
 
@@ -78,7 +78,9 @@ class Trace(TorchFunctionMode):
         self.running.pop()
 
 
-def traced(model: nn.Module, example_input: Inputs, layers: list[nn.Module], weights: dict[int, nn.Module]) -> Trace:
+def trace_model(
+    model: nn.Module, example_input: Inputs, layers: list[nn.Module], weights: dict[int, nn.Module]
+) -> Trace:
     """Run ``model`` on the example in evaluation mode and watch ``layers``.
 
     Raises:
@@ -95,7 +97,7 @@ def traced(model: nn.Module, example_input: Inputs, layers: list[nn.Module], wei
             after = module.register_forward_hook(lambda *_: trace.leave_layer())
             stack.callback(before.remove)
             stack.callback(after.remove)
-        stack.enter_context(evaluating(model))
+        stack.enter_context(evaluation_mode(model))
         stack.enter_context(torch.no_grad())
         stack.enter_context(trace)
         try:

@@ -3,9 +3,9 @@
 from polyadic.training.augment import Augmentation, augment
 from polyadic.training.distributed import give_up, own_device, processes, several
 from polyadic.training.evaluate import Score, drop_interval, evaluate
-from polyadic.training.execution import Execution, Precision, placed
+from polyadic.training.execution import Execution, Precision, place_model
 from polyadic.training.finetune import finetune
-from polyadic.training.options import EpochRecord, FinetuneOptions, FinetuneReport, Schedule, StopReason
+from polyadic.training.options import EpochRecord, FinetuneOptions, FinetuneReport, FinetuneStop, Schedule
 from polyadic.training.processes import ALONE, Processes
 from polyadic.training.proxy import ImageProxy, Proxy, ProxyScore
 from polyadic.training.score_task import ScoreTask
@@ -21,6 +21,7 @@ __all__ = [
     "FinalScores",
     "FinetuneOptions",
     "FinetuneReport",
+    "FinetuneStop",
     "ImageProxy",
     "ImageTask",
     "Precision",
@@ -30,7 +31,6 @@ __all__ = [
     "Schedule",
     "Score",
     "ScoreTask",
-    "StopReason",
     "Task",
     "augment",
     "augmentation_for",
@@ -39,7 +39,7 @@ __all__ = [
     "finetune",
     "give_up",
     "own_device",
-    "placed",
+    "place_model",
     "processes",
     "several",
 ]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from polyadic.data.images import ImageSet
 from polyadic.errors import DataError
-from polyadic.training.execution import Execution, placed
+from polyadic.training.execution import Execution, place_model
 
 NORMAL_97_5 = 1.959964
 """The 97.5 % quantile of the standard normal distribution."""
@@ -76,7 +76,7 @@ def evaluate(
     dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     correct = torch.zeros(len(labels), dtype=torch.bool)
     total = 0.0
-    with placed(model, execution), evaluation_mode(model), torch.inference_mode(), execution.autocast():
+    with place_model(model, execution), evaluation_mode(model), torch.inference_mode(), execution.autocast():
         for index in torch.split(torch.arange(len(labels)), batch_size):
             pixels = execution.place(images.images(index))  # bytes travel and are rearranged faster than floats
             logits = model(execution.place(normalise(pixels).to(dtype)))

@@ -84,7 +84,7 @@ class Execution:
 
 
 @contextlib.contextmanager
-def placed(model: nn.Module, execution: Execution) -> Iterator[None]:
+def place_model(model: nn.Module, execution: Execution) -> Iterator[None]:
     """Hold ``model`` on the device and in the memory format of ``execution``; on leaving, put both back.
 
     Parameters and buffers keep their identity and dtype; values changed inside the block are kept.

@@ -14,7 +14,7 @@ from torch import nn
 from polyadic.data.images import ImageData, ImageSet
 from polyadic.errors import LayerError, PolyadicError
 from polyadic.training.evaluate import evaluation_mode
-from polyadic.training.execution import Execution, placed
+from polyadic.training.execution import Execution, place_model
 from polyadic.training.options import EpochRecord, FinetuneOptions, FinetuneReport
 from polyadic.training.processes import ALONE, Processes
 from polyadic.training.snapshot import Checkpoint, restore, weights_digest
@@ -87,9 +87,9 @@ def finetune(
     store = Checkpoint(checkpoint, _run_key(job)) if checkpoint is not None and processes.is_main else None
     with contextlib.ExitStack() as held:
         held.enter_context(_only_these_move(model, moving))
-        held.enter_context(placed(model, job.execution))
+        held.enter_context(place_model(model, job.execution))
         if job.teacher is not None:
-            held.enter_context(placed(job.teacher, job.execution))
+            held.enter_context(place_model(job.teacher, job.execution))
             held.enter_context(evaluation_mode(job.teacher))
         network = held.enter_context(processes.replica(model))
         report = _run(Trainer(job, network), store, on_progress if processes.is_main else None)

@@ -42,7 +42,7 @@ class FinetuneOptions:
         temperature: T (Hinton et al. 2015).
         freeze_statistics: leave the running statistics of batch norms as they are and normalise by them in training
             too. With ``parameters`` given to :func:`finetune` it is so in any case.
-        mixing: mix every training image with another one before it is augmented (:mod:`polyadic.training.mixing`).
+        mixing: mix every training image with another one before it is augmented (:mod:`polyadic.training.mix_images`).
         augmentation: random changes of the training images.
         handicap: what the held-out score of the network as it came is lowered by when trained states are compared with
             it, a fraction of the images; 0 where the network was not trained on them.
@@ -105,7 +105,7 @@ class FinetuneOptions:
         return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(steps - rise, 1)))
 
 
-class StopReason(Enum):
+class FinetuneStop(Enum):
     """Why a fine-tuning run ended, as advice."""
 
     COMPLETED = "every epoch ran: if the last ones still improved the held-out score, ask for more epochs"
@@ -158,5 +158,5 @@ class FinetuneReport:
     best: Score
     best_epoch: int
     history: tuple[EpochRecord, ...]
-    stop: StopReason
+    stop: FinetuneStop
     seconds: float

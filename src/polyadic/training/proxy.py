@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from polyadic.data.images import ImageSet
 from polyadic.training.evaluate import Score, checked_logits, drop_interval, evaluation_mode
-from polyadic.training.execution import Execution, placed
+from polyadic.training.execution import Execution, place_model
 
 REJECTED_AFTER = 0.25  # of the images: where a network is hopeless by then, the rest is not looked at
 HOPELESS = 4.0  # times the loss of the best network so far
@@ -34,7 +34,7 @@ class ProxyScore:
     """
 
     drop: float
-    loss: float | None = None
+    divergence: float | None = None
     interval: tuple[float, float] | None = None
 
 
@@ -93,7 +93,12 @@ class ImageProxy:
         dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
         enough = max(1, round(REJECTED_AFTER * len(self.batches)))
         rows: list[Tensor] = []
-        with placed(model, self.execution), evaluation_mode(model), torch.inference_mode(), self.execution.autocast():
+        with (
+            place_model(model, self.execution),
+            evaluation_mode(model),
+            torch.inference_mode(),
+            self.execution.autocast(),
+        ):
             for number, batch in enumerate(self.batches[: max(1, math.ceil(share * len(self.batches)))], start=1):
                 labels = self.labels[len(torch.cat(rows)) if rows else 0 :][: len(batch)]
                 rows.append(checked_logits(model(batch.to(dtype)), labels).double().cpu())
@@ -103,8 +108,8 @@ class ImageProxy:
 
     def _hopeless(self, answers: Tensor, best: float) -> bool:
         target = self.target[: len(answers)]
-        loss = F.kl_div(F.log_softmax(answers, dim=1), target, reduction="batchmean", log_target=True)
-        return not float(loss) <= HOPELESS * best
+        divergence = F.kl_div(F.log_softmax(answers, dim=1), target, reduction="batchmean", log_target=True)
+        return not float(divergence) <= HOPELESS * best
 
     def _score(self, logits: Tensor, seen: int) -> Score:
         correct = logits.argmax(dim=1) == self.labels[:seen]

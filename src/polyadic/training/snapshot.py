@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from polyadic.files import atomic_path, storage_error
+from polyadic.storage import atomic_path, storage_error
 
 _log = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from polyadic.training.augment import Augmentation
 from polyadic.training.distributed import processes
 from polyadic.training.evaluate import drop_interval, evaluate
 from polyadic.training.execution import Execution
-from polyadic.training.familiar import is_familiar
 from polyadic.training.finetune import finetune
 from polyadic.training.options import EpochRecord, FinetuneOptions, FinetuneReport
 from polyadic.training.proxy import ImageProxy, Proxy
+from polyadic.training.seen_before import has_seen
 
 LAYER_TUNING = FinetuneOptions(
     epochs=1, steps_per_epoch=40, learning_rate=1e-2, schedule="cosine", warmup=0.1, distillation=1.0, retries=1
@@ -165,12 +165,12 @@ class ImageTask(Task):
         """All epochs of the fine-tuning of the whole network, by all processes of the run.
 
         Where ``teacher`` has been trained on the held-out images, these favour the network that was not trained since:
-        it is handicapped (:mod:`polyadic.training.familiar`).
+        it is handicapped (:mod:`polyadic.training.seen_before`).
         """
         options = self.network
         if options is None:
             return None
-        if is_familiar(teacher, self.data, self.training, self.batch_size):
+        if has_seen(teacher, self.data, self.training, self.batch_size):
             options = replace(options, handicap=HANDICAP)
         return finetune(
             model,

@@ -20,11 +20,11 @@ from polyadic.training.augment import augment
 from polyadic.training.distillation import soft_divergence, teacher_logits
 from polyadic.training.evaluate import Score, evaluate
 from polyadic.training.execution import Execution, repeatable
-from polyadic.training.mixing import mixed, mixed_cross_entropy, own_weights
+from polyadic.training.mix_images import mix_images, mixture_cross_entropy, own_weights
 from polyadic.training.options import EpochRecord, FinetuneOptions
 from polyadic.training.processes import Processes
-from polyadic.training.progress import Progress
 from polyadic.training.snapshot import capture, restore
+from polyadic.training.state import TrainingState
 
 WATCHED_STEPS = 10
 """Losses are read from the device, and judged, this many steps at a time."""
@@ -69,12 +69,12 @@ class Trainer:
         self.generator = Generator().manual_seed(job.options.seed)
         self.optimizer = self._new_optimizer()
 
-    def begin(self) -> Progress:
+    def begin(self) -> TrainingState:
         """Score the model as it came."""
         start = self._score()
-        return Progress(start=start, best=start, best_weights=capture(self.changing))
+        return TrainingState(start=start, best=start, best_weights=capture(self.changing))
 
-    def state(self, progress: Progress) -> dict[str, Any]:
+    def state(self, progress: TrainingState) -> dict[str, Any]:
         """Return everything that ``resume`` needs."""
         return {
             "progress": progress.to_state(),
@@ -83,15 +83,15 @@ class Trainer:
             "generator": self.generator.get_state(),
         }
 
-    def resume(self, state: dict[str, Any]) -> Progress:
+    def resume(self, state: dict[str, Any]) -> TrainingState:
         """Go back to where ``state`` was taken."""
-        progress = Progress.from_state(state["progress"])
+        progress = TrainingState.from_state(state["progress"])
         restore(self.changing, state["weights"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.generator.set_state(state["generator"])
         return progress
 
-    def run_epoch(self, progress: Progress) -> None:
+    def run_epoch(self, progress: TrainingState) -> None:
         """Train one epoch, score it and record it; a divergence puts the best state back."""
         began = time.monotonic()
         options = self.job.options
@@ -120,7 +120,7 @@ class Trainer:
             )
         )
 
-    def _train(self, progress: Progress, bound: float) -> tuple[float, bool]:
+    def _train(self, progress: TrainingState, bound: float) -> tuple[float, bool]:
         """Run the steps of one epoch; return their mean objective, and False as soon as it diverges."""
         options = self.job.options
         steps = options.steps_per_epoch or max(len(self.labels) // options.batch_size, 1)
@@ -198,9 +198,9 @@ class Trainer:
             return images, plain
         weights = own_weights(len(index), self.generator)[rows]
         partners = index.roll(1)[rows]
-        images = mixed(images, train.images(partners), weights)
+        images = mix_images(images, train.images(partners), weights)
         others = self.labels[partners].to(device)
-        return images, partial(mixed_cross_entropy, labels=labels, others=others, weights=weights.to(device))
+        return images, partial(mixture_cross_entropy, labels=labels, others=others, weights=weights.to(device))
 
     def _score(self) -> Score:
         """Score the model on the images that choose the best state."""

@@ -1,0 +1,263 @@
+"""Degeneracy of CP decompositions against the rank, after Phan et al. (ECCV 2020), section 1.2 and figure 2.
+
+Every kernel, as the tensor ``D^2 x S x T``, is decomposed at growing ranks by alternating least squares, by
+Levenberg-Marquardt and by the stable method of this library. Of each decomposition stand the intensities of its
+rank-one terms, how much they cancel and how it bears small changes (:func:`polyadic.decomposition.diagnose`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from polyadic.algebra import CPTensor, kernel_to_order3
+from polyadic.decomposition import (
+    ALSOptions,
+    LMOptions,
+    Solution,
+    StableOptions,
+    cp_als,
+    cp_lm,
+    diagnose,
+    full_rank,
+    stable_cp,
+)
+from polyadic.errors import LayerError, PolyadicError
+from polyadic.reporting import Rows, Svg, study_figures, study_piece
+from polyadic.schema import LayerSite
+from polyadic.studies.row_file import Row, RowFile
+from polyadic.surgery import find_layers, layer_at
+
+METHODS = {"als": "ALS", "lm": "LM", "stable": "stable CP"}
+"""What is compared, and how a sentence calls it."""
+
+SHARES = (0.0625, 0.125, 0.25, 0.5, 1.0)
+
+_LARGE = 10.0  # sum of squared intensities over ||K||^2, the same bound as in diagnostics.py
+
+
+@dataclass(frozen=True)
+class DegeneracyOptions:
+    """Which decompositions are made.
+
+    Attributes:
+        methods: of :data:`METHODS`.
+        ranks: for every layer; empty for ``shares``.
+        shares: ranks as shares of ``T S D^2 / (T + S + D^2)``, the rank at which the factors hold as many numbers as
+            the kernel.
+        layers: names or patterns with *; empty for every convolution with a window.
+        als: of alternating least squares.
+        lm: of Levenberg-Marquardt.
+        stable: of the stable method.
+        seed: of the starting points, the same for all methods.
+        work: folder in which rows are kept as they are measured; None keeps nothing.
+        resume: whether to go on from rows that are there.
+    """
+
+    methods: tuple[str, ...] = tuple(METHODS)
+    ranks: tuple[int, ...] = ()
+    shares: tuple[float, ...] = SHARES
+    layers: tuple[str, ...] = ()
+    als: ALSOptions = field(default_factory=ALSOptions)
+    lm: LMOptions = field(default_factory=LMOptions)
+    stable: StableOptions = field(default_factory=StableOptions)
+    seed: int = 0
+    work: Path | None = None
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse unknown methods and ranks that are none."""
+        unknown = [name for name in self.methods if name not in METHODS]
+        if unknown or not self.methods:
+            raise PolyadicError(f"methods are of {', '.join(METHODS)}; got {', '.join(unknown) or 'none'}")
+        if any(rank < 1 for rank in self.ranks) or not all(share > 0 for share in self.shares):
+            raise PolyadicError(f"ranks are 1 or more and their shares above 0; got {self.ranks} and {self.shares}")
+        if not self.ranks and not self.shares:
+            raise PolyadicError("a study of degeneracy needs ranks or shares of them; got none")
+
+    def ranks_for(self, K: Tensor) -> tuple[int, ...]:
+        """The ranks for a kernel ``K`` (D^2 x S x T), rising, below the one that is always exact."""
+        even = math.prod(K.shape) / sum(K.shape)
+        wanted = self.ranks or tuple(max(1, round(share * even)) for share in self.shares)
+        return tuple(sorted({min(rank, full_rank(tuple(K.shape)) - 1) for rank in wanted} - {0}))
+
+
+@dataclass(frozen=True)
+class DegeneracyStudy:
+    """What was found.
+
+    Attributes:
+        rows: one for each layer, method and rank; ``intensities`` is a list, largest first, of ``K / ||K||``.
+        verdicts: a sentence for each layer.
+        skipped: layers that were asked for and not decomposed, each with the reason.
+    """
+
+    rows: tuple[Row, ...]
+    verdicts: Mapping[str, str]
+    skipped: Mapping[str, str]
+
+    def records(self) -> Rows:
+        """The rows; ``records().to_frame()`` is a data frame."""
+        return Rows(dict(row) for row in self.rows)
+
+    def figures(self) -> dict[str, Svg]:
+        """The plots of its page, by name."""
+        return study_figures("degeneracy.json", {**asdict(self), "methods": METHODS})
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the first figures and the first plot."""
+        return study_piece("degeneracy.json", {**asdict(self), "methods": METHODS})
+
+    def intensities(self) -> list[Row]:
+        """One row for each rank-one term, numbered from 1 by falling intensity."""
+        return [
+            {"layer": row["layer"], "method": row["method"], "rank": row["rank"], "term": term, "intensity": value}
+            for row in self.rows
+            for term, value in enumerate(row["intensities"], 1)
+        ]
+
+
+def degeneracy_study(
+    model: nn.Module,
+    example_input: Tensor,
+    options: DegeneracyOptions | None = None,
+    *,
+    on_progress: Callable[[int, int, str], None] | None = None,
+) -> DegeneracyStudy:
+    """Decompose the kernels of ``model`` at growing ranks and examine what comes out.
+
+    Args:
+        model: a trained network; it is left as it is.
+        example_input: a batch (N, ...) that it runs on.
+        options: :class:`DegeneracyOptions` with its defaults when absent.
+        on_progress: told, before each row, how many are done, how many there are, and which comes.
+
+    Raises:
+        LayerError: none of the layers that were asked for is a convolution with a window, or the model does not run.
+        PolyadicError: rows of another study lie in the folder.
+        StorageError: a row could not be written.
+    """
+    options = options or DegeneracyOptions()
+    kernels, skipped = _kernels(model, find_layers(model, example_input), options)
+    file = _row_file(kernels, options)
+    runs = [
+        (name, method, rank)
+        for name, K in kernels.items()
+        for method in options.methods
+        for rank in options.ranks_for(K)
+    ]
+    rows = []
+    for done, (name, method, rank) in enumerate(runs):
+        key = f"{name}/{method}/{rank}"
+        if on_progress is not None:
+            on_progress(done, len(runs), key)
+        if key not in file:
+            file.add(key, {"layer": name, **_row(kernels[name], method, rank, options)})
+        rows.append(file[key])
+    verdicts = {name: verdict([row for row in rows if row["layer"] == name]) for name in kernels}
+    return DegeneracyStudy(tuple(rows), verdicts, skipped)
+
+
+def verdict(rows: Sequence[Row]) -> str:
+    """One sentence about the rows of one layer."""
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    return "; ".join(
+        _of_method([row for row in rows if row["method"] == method], METHODS[method]) for method in methods
+    )
+
+
+def _of_method(rows: Sequence[Row], name: str) -> str:
+    ordered = sorted(rows, key=lambda row: int(row["rank"]))
+    degenerate = [bool(row["degenerate"]) for row in ordered]
+    if any(degenerate):
+        return f"degenerate {_where(ordered, degenerate)} under {name}"
+    # terms that are long together and whose sum is not must cancel, though no two of them alone
+    large = [row["sum_squared_intensity"] > _LARGE for row in ordered]
+    if any(large):
+        most = max(row["sum_squared_intensity"] for row in ordered)
+        return (
+            f"under {name} no two terms are opposite, but larger groups cancel {_where(ordered, large)} "
+            f"(sum of squared intensities up to {most:.3g} ||K||^2)"
+        )
+    return f"not degenerate under {name}"
+
+
+def _where(ordered: Sequence[Row], holds: Sequence[bool]) -> str:
+    """At which of the ranks, which rise, something holds."""
+    first = holds.index(True)
+    if len(ordered) > 1 and all(holds):
+        return "at every rank tried"
+    if all(holds[first:]) and first < len(holds) - 1:
+        return f"from rank {ordered[first]['rank']} on"
+    ranks = [str(row["rank"]) for row, held in zip(ordered, holds, strict=True) if held]
+    return f"at rank {', '.join(ranks)}"
+
+
+def _row(K: Tensor, method: str, rank: int, options: DegeneracyOptions) -> Row:
+    began = time.monotonic()
+    solution = _solved(K, method, rank, options)
+    seconds = time.monotonic() - began
+    found = diagnose(solution.factors, K)
+    return {
+        "method": method,
+        "rank": rank,
+        "relative_error": solution.relative_error,
+        "intensities": found.intensities,
+        "intensity_ratio": found.stability.intensity_ratio,
+        "sum_squared_intensity": found.stability.sum_squared_intensity,
+        "sensitivity": found.stability.sensitivity,
+        "sensitivity_lemma": found.stability.sensitivity_lemma,
+        "congruence": found.congruence,
+        "opposition": found.opposition,
+        "gram_condition": found.gram_condition,
+        "degenerate": found.degenerate,
+        "sweeps": solution.sweeps,
+        "stop": solution.stop.value,
+        "seconds": round(seconds, 3),
+    }
+
+
+def _solved(K: Tensor, method: str, rank: int, options: DegeneracyOptions) -> Solution[CPTensor]:
+    if method == "als":
+        return cp_als(K, rank, options.als, seed=options.seed)
+    if method == "lm":
+        return cp_lm(K, rank, options.lm, seed=options.seed)
+    return stable_cp(K, rank, options.stable, seed=options.seed)
+
+
+def _kernels(
+    model: nn.Module, sites: Sequence[LayerSite], options: DegeneracyOptions
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The kernels as D^2 x S x T in float64, and why others are not there."""
+    kernels, skipped = {}, {}
+    for site in sites:
+        if options.layers and not any(fnmatchcase(site.name, pattern) for pattern in options.layers):
+            continue
+        if site.reason is not None or site.spec is None:
+            skipped[site.name] = site.reason or "its geometry is unknown"
+        elif site.spec.taps == 1 or site.spec.groups > 1:
+            skipped[site.name] = (
+                "it has several groups" if site.spec.groups > 1 else "its window is one pixel: a matrix"
+            )
+        else:
+            kernels[site.name] = kernel_to_order3(layer_at(model, site.name)[1].detach().double())
+    if not kernels:
+        names = ", ".join(f"{name} ({reason})" for name, reason in skipped.items()) or "no layer of that name"
+        raise LayerError(f"a study of degeneracy needs a convolution with a window; got {names}: name other layers")
+    return kernels, skipped
+
+
+def _row_file(kernels: Mapping[str, Tensor], options: DegeneracyOptions) -> RowFile:
+    study = hashlib.sha256(repr((options.als, options.lm, options.stable, options.seed)).encode())
+    for name, K in kernels.items():
+        study.update(f"{name} {tuple(K.shape)}".encode())
+        study.update(K.contiguous().numpy().tobytes())
+    path = None if options.work is None else options.work / "rows.jsonl"
+    return RowFile(path, study.hexdigest(), resume=options.resume)

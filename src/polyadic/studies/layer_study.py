@@ -1,0 +1,247 @@
+"""Each layer alone, in several formats and ranks: error of the kernel, accuracy before and after fine-tuning it.
+
+One layer at a time is factorised in the plain norm, put into the dense network and scored; then its chain alone is
+fine-tuned for a moment, taught by the dense network, and scored again. All other layers stay dense and as they are.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from polyadic.data import ImageData
+from polyadic.errors import LayerError, PolyadicError
+from polyadic.formats import Format, format_named
+from polyadic.reporting import Rows, Svg, study_figures, study_piece
+from polyadic.schema import LayerSite, Rank, chain_params
+from polyadic.studies.row_file import Row, RowFile
+from polyadic.studies.scoring import Scorer, digest_of
+from polyadic.surgery import FactorCache, chain_for, copy_model, find_layers, layer_at, swap_layer
+from polyadic.training import LAYER_TUNING, Execution, FinetuneOptions, augmentation_for, finetune
+
+FORMATS = ("cp-epc", "tucker2", "spatial-svd", "tt", "svd")
+
+
+@dataclass(frozen=True)
+class LayerOptions:
+    """What is tried and how it is scored.
+
+    Attributes:
+        formats: names of formats; a layer that one refuses has no rows of it.
+        shares: of the layer's MACs: the largest rank of the format's ladder within each is tried.
+        layers: names or patterns with *; empty for all that can be factorised.
+        tuning: of the single layer, on training images; None leaves chains as the decomposition made them.
+        images: held-out training images for each accuracy; they also choose the best state of the tuning.
+        batch_size: images per pass.
+        execution: where and how passes run.
+        cache: factored kernels on disk.
+        seed: of the decompositions and of the tuning.
+        work: folder in which rows are kept as they are measured; None keeps nothing.
+        resume: whether to go on from rows that are there.
+    """
+
+    formats: tuple[str, ...] = FORMATS
+    shares: tuple[float, ...] = (0.125, 0.25, 0.5, 0.75)
+    layers: tuple[str, ...] = ()
+    tuning: FinetuneOptions | None = LAYER_TUNING
+    images: int = 1000
+    batch_size: int = 250
+    execution: Execution = field(default_factory=Execution.for_training)
+    cache: FactorCache = field(default_factory=lambda: FactorCache(None))
+    seed: int = 0
+    work: Path | None = None
+    resume: bool = False
+
+    calibration_images: int = field(default=1, init=False, repr=False)  # nothing is re-calibrated
+    test_images: int | None = field(default=0, init=False, repr=False)  # nor tested
+
+    def __post_init__(self) -> None:
+        """Refuse unknown formats, shares and counts that are none."""
+        for name in self.formats:
+            format_named(name)
+        if not self.formats or not self.shares or not all(0 < share <= 1 for share in self.shares):
+            raise PolyadicError(
+                f"a study of layers takes formats, and shares of MACs above 0 and up to 1; got {self.formats} and "
+                f"{self.shares}"
+            )
+        if self.images < 1 or self.batch_size < 1:
+            raise PolyadicError(f"images and batch_size are at least 1; got {self.images} and {self.batch_size}")
+
+    def decisive(self) -> str:
+        """Everything that decides a row but its layer, format and rank, as text."""
+        return repr((self.tuning, self.images, self.batch_size, self.execution, self.seed))
+
+
+@dataclass(frozen=True)
+class LayerStudy:
+    """What was found.
+
+    Attributes:
+        rows: one for each layer, format and rank.
+        skipped: layers that were asked for and that no format serves within the shares, each with the reason.
+        dense_accuracy: of the dense network on the same images.
+    """
+
+    rows: tuple[Row, ...]
+    skipped: Mapping[str, str]
+    dense_accuracy: float
+
+    def records(self) -> Rows:
+        """The rows; ``records().to_frame()`` is a data frame."""
+        return Rows(dict(row) for row in self.rows)
+
+    def figures(self) -> dict[str, Svg]:
+        """The plots of its page, by name."""
+        return study_figures("layers.json", asdict(self))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the first figures and the first plot."""
+        return study_piece("layers.json", asdict(self))
+
+
+def layer_study(
+    model: nn.Module,
+    data: ImageData,
+    options: LayerOptions | None = None,
+    *,
+    on_progress: Callable[[int, int, str], None] | None = None,
+) -> LayerStudy:
+    """Factorise each layer of ``model`` alone, score, fine-tune it, score; ``model`` is left as it is.
+
+    No test image is read.
+
+    Raises:
+        LayerError: no layer that was asked for can be factorised, or the model does not run.
+        DataError: the logits do not fit the labels.
+        PolyadicError: rows of another study lie in the folder.
+        StorageError: a row could not be written.
+    """
+    options = options or LayerOptions()
+    dense, network = copy_model(model).eval(), copy_model(model).eval()
+    sites = [site for site in find_layers(network, data.example(1)) if _wanted(site, options)]
+    plans, skipped = _plans(network, sites, options)
+    path = None if options.work is None else options.work / "rows.jsonl"
+    file = RowFile(path, digest_of(network, data, options.decisive()), resume=options.resume)
+    scorer = Scorer(dense, data, options)
+    rows = []
+    for done, (site, fmt, share, rank) in enumerate(plans):
+        key = f"{site.name}/{fmt.name}/{'-'.join(map(str, rank))}"
+        if on_progress is not None:
+            on_progress(done, len(plans), key)
+        if key not in file:
+            position = sites.index(site)
+            file.add(
+                key,
+                {
+                    "layer": site.name,
+                    "position": position,
+                    "share": share,
+                    **_row(network, dense, data, site, fmt, rank, scorer, options),
+                },
+            )
+        rows.append(file[key])
+    return LayerStudy(tuple(rows), skipped, scorer.dense_accuracy)
+
+
+def _wanted(site: LayerSite, options: LayerOptions) -> bool:
+    return not options.layers or any(fnmatchcase(site.name, pattern) for pattern in options.layers)
+
+
+def _plans(
+    network: nn.Module, sites: Sequence[LayerSite], options: LayerOptions
+) -> tuple[list[tuple[LayerSite, Format, float, Rank]], dict[str, str]]:
+    """Which rank of which format for which layer, and why other layers have none."""
+    plans: list[tuple[LayerSite, Format, float, Rank]] = []
+    skipped: dict[str, str] = {}
+    for site in sites:
+        if site.reason is not None:
+            skipped[site.name] = site.reason
+            continue
+        _, kernel, spec = layer_at(network, site.name)
+        before = len(plans)
+        for fmt in map(format_named, options.formats):
+            if fmt.refuses(spec) is not None:
+                continue
+            costs = {rank: site.chain_macs(fmt.stages(spec, rank)) for rank in fmt.candidates(kernel.detach(), spec)}
+            chosen: dict[Rank, float] = {}
+            for share in sorted(options.shares):
+                within = [rank for rank, macs in costs.items() if macs <= share * site.macs]
+                if within:
+                    chosen.setdefault(max(within, key=lambda rank: costs[rank]), share)
+            plans += [(site, fmt, share, rank) for rank, share in chosen.items()]
+        if len(plans) == before:
+            skipped[site.name] = "no format serves it within these shares of its MACs"
+    if not plans:
+        reasons = ", ".join(f"{name} ({reason})" for name, reason in skipped.items()) or "no layer of that name"
+        raise LayerError(f"a study of layers needs one that can be factorised; got {reasons}: name other layers")
+    return plans, skipped
+
+
+def _row(
+    network: nn.Module,
+    dense: nn.Module,
+    data: ImageData,
+    site: LayerSite,
+    fmt: Format,
+    rank: Rank,
+    scorer: Scorer,
+    options: LayerOptions,
+) -> dict[str, Any]:
+    layer, kernel, spec = layer_at(network, site.name)
+    began = time.monotonic()
+    factored = options.cache.factorise(kernel.detach(), spec, fmt, rank, options.seed)
+    seconds = time.monotonic() - began
+    chain = chain_for(layer, factored)
+    tuned: tuple[float | None, float | None] = (None, None)
+    with swap_layer(network, site, chain):
+        accuracy, divergence = scorer.score(network)
+        if options.tuning is not None:
+            _tune(network, dense, data, chain, options.tuning, scorer, options)
+            tuned = scorer.score(network)
+    return {
+        "format": fmt.name,
+        "rank": rank,
+        "mac_ratio": site.chain_macs(factored.stages) / site.macs,
+        "parameter_ratio": chain_params(factored.stages) / kernel.numel(),
+        "relative_error": factored.relative_error,
+        "sensitivity": factored.sensitivity,
+        "intensity_ratio": factored.intensity_ratio,
+        "accuracy": accuracy,
+        "divergence": divergence,
+        "accuracy_tuned": tuned[0],
+        "divergence_tuned": tuned[1],
+        "seconds": round(seconds, 3),
+        "stop": factored.stop,
+    }
+
+
+def _tune(
+    network: nn.Module,
+    dense: nn.Module,
+    data: ImageData,
+    chain: nn.Module,
+    tuning: FinetuneOptions,
+    scorer: Scorer,
+    options: LayerOptions,
+) -> None:
+    """Move the parameters of ``chain``, which stands in ``network``, and nothing else."""
+    finetune(
+        network,
+        data,
+        replace(
+            tuning,
+            augmentation=augmentation_for(data),
+            score_precision=options.execution.precision,
+            seed=options.seed,
+        ),
+        parameters=chain.requires_grad_(True).parameters(),
+        teacher=dense,
+        execution=options.execution,
+        select_on=scorer.held_out,
+    )

@@ -1,0 +1,239 @@
+"""Truncation of the kernels of a dense network, after Singh, Jahromi and Orus (arXiv 2403.14379): norm and accuracy.
+
+Each kernel is truncated along each cut (:mod:`polyadic.studies.cuts`) and put back; the network stays dense. What is
+lost of the kernel's norm stands beside what is lost of the accuracy, and both beside two controls: a random kernel of
+the same norm, whose spectrum has learnt nothing, and a random error of the same norm in place of the truncation error.
+What follows the paper and what is ours: docs/studies/truncation.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from polyadic.data import ImageData
+from polyadic.reporting import Rows, Svg, study_figures, study_piece
+from polyadic.studies.controls import gaussian_like, perturb, seeded
+from polyadic.studies.cuts import Cut
+from polyadic.studies.row_file import Row, RowFile
+from polyadic.studies.scoring import Marks, Scorer, digest_of, kernels_replaced
+from polyadic.studies.spectrum import Spectrum
+from polyadic.studies.truncation_grid import Point, kernels_of, points_of
+from polyadic.studies.truncation_options import TruncationOptions
+from polyadic.studies.truncation_retraining import retrained_rows
+from polyadic.surgery import copy_model, find_layers
+
+Progress = Callable[[int, int, str], None]
+"""Called before each row with the number of rows done, of all rows, and the row's key."""
+
+
+@dataclass(frozen=True)
+class TruncationStudy:
+    """What a study found; every row is a plain mapping, and docs/studies/truncation.md explains the columns.
+
+    Attributes:
+        rows: one for each single layer or group of layers, chain of cuts and kept rank.
+        spectra: one for each layer, cut and singular value, beside that of the random kernel.
+        retrained: one for each network that was trained again.
+        skipped: layers that were asked for and have no kernel of four indices, each with the reason.
+        settings: what the figures depend on, and the accuracy of the dense network.
+    """
+
+    rows: tuple[Row, ...]
+    spectra: tuple[Row, ...]
+    retrained: tuple[Row, ...]
+    skipped: Mapping[str, str]
+    settings: Row
+
+    def records(self) -> Rows:
+        """The rows; ``records().to_frame()`` is a data frame."""
+        return Rows(dict(row) for row in self.rows)
+
+    def figures(self) -> dict[str, Svg]:
+        """The plots of its page, by name."""
+        return study_figures("truncation.json", asdict(self))
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the first figures and the first plot."""
+        return study_piece("truncation.json", asdict(self))
+
+
+def truncation_study(
+    model: nn.Module,
+    data: ImageData,
+    options: TruncationOptions | None = None,
+    *,
+    on_progress: Progress | None = None,
+) -> TruncationStudy:
+    """Truncate the kernels of ``model`` layer by layer and jointly, and measure.
+
+    Accuracies are taken on held-out training images. Test images are read once, after every row is known and every
+    network is trained, for the joint rows, the re-trained networks and the dense one. ``model`` itself is left as it
+    is.
+
+    Args:
+        model: float32 network (n, C, H, W) -> logits (n, classes), trained.
+        data: its images.
+        options: the grid; :class:`TruncationOptions` with its defaults when absent.
+        on_progress: told of every row.
+
+    Raises:
+        LayerError: no layer that was asked for has a kernel of four indices, or the model does not run.
+        DataError: the logits do not fit the labels.
+        PolyadicError: rows of another study lie in the folder.
+        StorageError: a row could not be written.
+    """
+    options = options or TruncationOptions()
+    network = copy_model(model).eval()
+    kernels, skipped = kernels_of(network, find_layers(network, data.example(1)), options)
+    path = None if options.work is None else options.work / "rows.jsonl"
+    file = RowFile(path, digest_of(network, data, options.decisive()), resume=options.resume)
+    scorer = Scorer(network, data, options)
+    points = points_of(kernels, options)
+    for done, point in enumerate(points):
+        if on_progress is not None:
+            on_progress(done, len(points), point.key)
+        if point.key not in file:
+            file.add(point.key, _row(point, network, kernels, scorer, options))
+    retrained = retrained_rows(network, kernels, scorer, options, file, on_progress)
+    rows = [{**file[point.key], **_tested(point, network, kernels, scorer, file)} for point in points]
+    return TruncationStudy(
+        rows=tuple(rows),
+        spectra=tuple(_spectra(kernels, options)),
+        retrained=tuple(retrained),
+        skipped=skipped,
+        settings=_settings(network, data, scorer, options, file),
+    )
+
+
+def _row(
+    point: Point, network: nn.Module, kernels: Mapping[str, Tensor], scorer: Scorer, options: TruncationOptions
+) -> Row:
+    """Everything about one point but test images."""
+    whole = {name: kernels[name] for name in point.ranks}
+    short = {name: point.chain.truncate_along(K, point.ranks[name]) for name, K in whole.items()}
+    with kernels_replaced(network, short):
+        marks = scorer.marks(network)
+    others = []
+    for draw in range(options.draws):
+        generator = seeded(options.seed, "perturbation", point.key, str(draw))
+        noisy = {name: perturb(K, short[name], generator) for name, K in whole.items()}
+        with kernels_replaced(network, noisy):
+            others.append(scorer.marks(network))
+    return {
+        "kind": point.kind,
+        "group": point.group,
+        "position": list(kernels).index(point.group) if point.kind == "single" else None,
+        "layers": len(point.ranks),
+        "chain": str(point.chain),
+        "share": point.share,
+        **_ranks(point, whole),
+        **_norms(whole, short),
+        **_correlation(point, whole, options.seed),
+        **asdict(marks),
+        **{f"perturbed_{name}": value for name, value in asdict(Marks.mean(others)).items()},
+    }
+
+
+def _ranks(point: Point, whole: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Kept and largest ranks (of a single layer), their ratio, and the ratio of the numbers in the factors."""
+    pairs = [
+        (kept, largest)
+        for name, K in whole.items()
+        for kept, largest in zip(point.ranks[name], point.chain.largest_ranks(K.shape), strict=True)
+    ]
+    numbers = [point.chain.parameters(point.ranks[name], K.shape) for name, K in whole.items()]
+    known = [number for number in numbers if number is not None]
+    single = point.kind == "single"
+    return {
+        "rank": [kept for kept, _ in pairs] if single else None,
+        "largest_rank": [largest for _, largest in pairs] if single else None,
+        "kept_fraction": sum(min(kept / largest, 1.0) for kept, largest in pairs) / len(pairs),
+        "parameter_ratio": sum(known) / sum(K.numel() for K in whole.values()) if len(known) == len(whole) else None,
+    }
+
+
+def _norms(whole: Mapping[str, Tensor], short: Mapping[str, Tensor]) -> dict[str, float]:
+    """``||K - K^|| / ||K||`` and ``||K^||^2 / ||K||^2``, sums over layers taken of the squares."""
+    total = math.fsum(float(K.double().square().sum()) for K in whole.values())
+    lost = math.fsum(float((K.double() - short[name].double()).square().sum()) for name, K in whole.items())
+    kept = math.fsum(float(K.double().square().sum()) for K in short.values())
+    return {"norm_loss": math.sqrt(lost / total), "kept_energy": kept / total} if total > 0 else _NOTHING
+
+
+_TESTED = ("test_accuracy", "test_accuracy_recalibrated")
+
+_NOTHING = {"norm_loss": 0.0, "kept_energy": 1.0}  # of a kernel of zeros
+
+
+def _correlation(point: Point, whole: Mapping[str, Tensor], seed: int) -> dict[str, float | None]:
+    """Entropy and ranks of the cut's spectrum, trained and random; of a single layer along a single cut."""
+    names = ("entropy", "effective_rank", "participation")
+    columns = (*names, "gaussian_entropy", "gaussian_effective_rank", "gaussian_participation", "gaussian_norm_loss")
+    if point.kind != "single" or len(point.chain.cuts) > 1:
+        return dict.fromkeys(columns)
+    ((layer, K),) = whole.items()
+    (cut,), (rank,) = point.chain.cuts, point.ranks[layer]
+    trained, random = Spectrum.of(K, cut), _random_spectrum(layer, K, cut, seed)
+    values = [getattr(spectrum, name) for spectrum in (trained, random) for name in names]
+    return dict(zip(columns, [*values, random.norm_loss(rank)], strict=True))
+
+
+def _random_spectrum(layer: str, K: Tensor, cut: Cut, seed: int) -> Spectrum:
+    """Of one random kernel per layer, the same for all its cuts."""
+    return Spectrum.of(gaussian_like(K, seeded(seed, "gaussian", layer)), cut)
+
+
+def _spectra(kernels: Mapping[str, Tensor], options: TruncationOptions) -> list[Row]:
+    return [
+        {"layer": layer, "cut": text, "index": index, "singular_value": value, "gaussian_singular_value": other}
+        for layer, K in kernels.items()
+        for text in options.chains
+        if "+" not in text
+        for cut in (Cut.parse(text),)
+        for index, (value, other) in enumerate(
+            zip(Spectrum.of(K, cut).values, _random_spectrum(layer, K, cut, options.seed).values, strict=True), 1
+        )
+    ]
+
+
+def _tested(
+    point: Point, network: nn.Module, kernels: Mapping[str, Tensor], scorer: Scorer, file: RowFile
+) -> dict[str, Any]:
+    """Test accuracies of a joint truncation."""
+    if point.kind != "joint" or scorer.options.test_images == 0:
+        return dict.fromkeys(_TESTED)
+    key = f"test/{scorer.options.test_images}/{point.key}"
+    if key not in file:
+        with kernels_replaced(network, {n: point.chain.truncate_along(kernels[n], r) for n, r in point.ranks.items()}):
+            file.add(key, dict(zip(_TESTED, scorer.test_accuracies(network), strict=True)))
+    return file[key]
+
+
+def _settings(network: nn.Module, data: ImageData, scorer: Scorer, options: TruncationOptions, file: RowFile) -> Row:
+    tested: Row = dict.fromkeys(_TESTED)
+    if options.test_images != 0:
+        key = f"test/{options.test_images}/dense"
+        if key not in file:
+            file.add(key, dict(zip(_TESTED, scorer.test_accuracies(network), strict=True)))
+        tested = file[key]
+    return {
+        "data": data.name,
+        "data_digests": data.digests,
+        "held_out_images": len(scorer.held_out),
+        "calibration_images": min(options.calibration_images, len(data.train)),
+        "test_images": len(data.test) if options.test_images is None else min(options.test_images, len(data.test)),
+        "dense_accuracy": scorer.dense_accuracy,
+        "dense_accuracy_recalibrated": scorer.dense.accuracy_recalibrated,
+        **{f"dense_{column}": tested[column] for column in _TESTED},
+        "chains": options.chains,
+        "shares": options.shares,
+        "layers": options.layers,
+        "draws": options.draws,
+        "seed": options.seed,
+        "execution": repr(options.execution),
+    }
