@@ -161,7 +161,7 @@ def _check(formats: Sequence[str], options: CompressOptions) -> None:
         )
     if options.eps is not None and not 0.0 <= options.eps < 100.0:
         raise PolyadicError(_no_drop("eps", options.eps))
-    for name in ("trials", "rungs", "round_to"):
+    for name in ("trials", "candidates_per_layer", "round_to"):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise PolyadicError(f"{name} is a whole number from 1 up; got {value}")
