@@ -40,7 +40,7 @@ from polyadic.surgery import (
     replace_in_sequence,
     replace_one_by_one,
 )
-from polyadic.training import evaluate
+from polyadic.training import score_images
 
 RATIOS = (2.0, 2.8, 3.5)
 MIDDLE = 2.8
@@ -154,7 +154,7 @@ class Bench:
         walked = time.perf_counter() - began
         kept, before, after = recalibrate_if_better(network, calibration.split(250), score)
         seconds = time.perf_counter() - began
-        test = evaluate(network, self.data.test, self.data.normalise)
+        test = score_images(network, self.data.test, self.data.normalise)
         errors = [kernel.weighted_error or kernel.relative_error for kernel in kernels.values()]
         sensitivities = sorted(kernel.sensitivity or 0.0 for kernel in kernels.values())
         return {
@@ -198,7 +198,7 @@ def main() -> None:
     dense = load_model(options.model, options.weights).model.eval().to(memory_format=torch.channels_last)
     held_out = data.normalise(data.held_out.images(torch.arange(JUDGED))).contiguous(memory_format=torch.channels_last)
     bench = Bench(dense, data, held_out)
-    dense_score = figures.get("dense") or {"test_accuracy": evaluate(dense, data.test, data.normalise).value}
+    dense_score = figures.get("dense") or {"test_accuracy": score_images(dense, data.test, data.normalise).value}
     for row in chosen:
         if row.name in results and not options.fresh:
             continue

@@ -53,7 +53,7 @@ from polyadic.surgery import (
     replace_layer,
     shift_statistics,
 )
-from polyadic.training import NETWORK_TUNING, Augmentation, Execution, ImageProxy, evaluate, finetune
+from polyadic.training import NETWORK_TUNING, Augmentation, Execution, ImageProxy, score_images, train_on_images
 
 FORMATS = ("spatial-svd", "cp-epc", "tucker2")
 SPREAD = 0.6  # of the logarithm of the share that a layer keeps
@@ -95,7 +95,7 @@ class Bench:
     def scores(self, model: nn.Module) -> dict[str, float]:
         """On the test images, and on the held-out ones that no proxy sees."""
         return {
-            name: evaluate(model, images, self.data.normalise, execution=self.execution, batch_size=BATCH).value
+            name: score_images(model, images, self.data.normalise, execution=self.execution, batch_size=BATCH).value
             for name, images in (("test", self.data.test), ("held_out", self.judges))
         }
 
@@ -156,7 +156,7 @@ def study(bench: Bench, seed: int, images: int, epochs: int) -> dict[str, Any]:
     part = replace(bench.data, train=bench.data.train.take(torch.arange(images)))
     options = replace(NETWORK_TUNING, epochs=epochs, augmentation=Augmentation(), seed=0)
     after: list[dict[str, float]] = []
-    finetune(
+    train_on_images(
         network,
         part,
         options,

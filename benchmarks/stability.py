@@ -30,7 +30,7 @@ from polyadic.formats import format_named
 from polyadic.models import load_model
 from polyadic.schema import LayerSite
 from polyadic.surgery import FactorCache, chain_for, default_cache_directory, find_layers, layer_at, swap_layer
-from polyadic.training import Execution, evaluate, place_model
+from polyadic.training import Execution, place_model, score_images
 
 LAYERS = ("layer1.1.conv1", "layer2.1.conv1", "layer3.1.conv1")
 KEPT = (0.5, 0.3, 0.15)  # share of the layer's multiply-accumulates that the rank leaves
@@ -52,7 +52,7 @@ class Bench:
 
     def score(self) -> float:
         """Accuracy of the network as it stands, on the held-out images."""
-        return evaluate(self.dense, self.judge, self.data.normalise, execution=self.execution).value
+        return score_images(self.dense, self.judge, self.data.normalise, execution=self.execution).value
 
     def compare(self, site: LayerSite, rank: int, method: str) -> dict[str, Any]:
         """One method at one rank of one layer."""

@@ -3,9 +3,9 @@
     python benchmarks/stability_network.py --weights resnet20_cifar10.safetensors --data npz:build/data/cifar10
 
 One ratio for all 3 x 3 kernels but the first, the same ranks for every method, plain norm (no images enter). The whole
-network is fine-tuned by ``finetune`` on the labels at a constant rate, with its default clipping of gradients; scores
-are of held-out training images after each epoch, whether good or bad, so they are not those of the state that
-``finetune`` leaves. A row that is in the results already is not run again.
+network is fine-tuned by ``train_on_images`` on the labels at a constant rate, with its default clipping of gradients;
+scores are of held-out training images after each epoch, whether good or bad, so they are not those of the state that
+``train_on_images`` leaves. A row that is in the results already is not run again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from polyadic.surgery import (
     network_cost,
     replace_one_by_one,
 )
-from polyadic.training import Execution, FinetuneOptions, evaluate, finetune
+from polyadic.training import Execution, FinetuneOptions, score_images, train_on_images
 
 NAME = "stability_network_resnet20"
 METHODS = ("cp-als", "cp-epc", "cp-als-epc")
@@ -65,7 +65,7 @@ def decomposed(dense: nn.Module, method: str, ratio: float, data: ImageData) -> 
 
 def tuned(network: nn.Module, data: ImageData, judge: ImageSet, options: FinetuneOptions) -> dict[str, Any]:
     """One run of fine-tuning; the network itself stays as it is."""
-    report = finetune(copy.deepcopy(network), data, options, select_on=judge)
+    report = train_on_images(copy.deepcopy(network), data, options, select_on=judge)
     return {
         "scores": [record.score for record in report.history],
         "losses": [record.score_loss for record in report.history],
@@ -93,7 +93,7 @@ def main() -> None:
     judge = data.held_out.take(torch.arange(options.images))
     dense = load_model("polyadic:resnet20", weights=options.weights).model
     rough = Execution.for_training()
-    dense_score = evaluate(dense, judge, data.normalise).value
+    dense_score = score_images(dense, judge, data.normalise).value
     networks = {method: decomposed(dense, method, options.ratio, data) for method in options.methods}
     for rate in options.rates:
         for method, (network, factors) in networks.items():
@@ -112,8 +112,8 @@ def main() -> None:
                 "method": method,
                 "ratio": options.ratio,
                 "rate": rate,
-                "score_before": evaluate(network, judge, data.normalise).value,
-                f"score_before_{rough.precision}": evaluate(network, judge, data.normalise, execution=rough).value,
+                "score_before": score_images(network, judge, data.normalise).value,
+                f"score_before_{rough.precision}": score_images(network, judge, data.normalise, execution=rough).value,
                 **tuned(network, data, judge, plan),
                 "precision": rough.precision,
                 "command": command(),

@@ -36,7 +36,7 @@ from polyadic.models import ZOO, load_weights
 from polyadic.storage import write_together
 from polyadic.studies import TruncationOptions, truncation_study, write_truncation
 from polyadic.studies.scoring import Scorer, kernels_replaced
-from polyadic.training import Execution, FinetuneOptions, evaluate, finetune
+from polyadic.training import Execution, FinetuneOptions, score_images, train_on_images
 
 NAME = "truncation_study"
 WORK = Path("build/truncation_study")
@@ -144,7 +144,7 @@ def network_of(case: Case, data: ImageData, weights: Path | None) -> tuple[nn.Mo
 def trained(model: nn.Module, data: ImageData, checkpoint: Path) -> dict[str, Any]:
     """Train ``model`` in place; test images are read once, at the end."""
     began, execution = time.process_time(), Execution.for_training()
-    report = finetune(
+    report = train_on_images(
         model,
         data,
         TRAINING,
@@ -153,7 +153,7 @@ def trained(model: nn.Module, data: ImageData, checkpoint: Path) -> dict[str, An
         checkpoint=checkpoint,
     )
     spent = time.process_time() - began
-    test = evaluate(model, data.test, data.normalise, execution=Execution.for_evaluation())
+    test = score_images(model, data.test, data.normalise, execution=Execution.for_evaluation())
     return {
         "options": {name: getattr(TRAINING, name) for name in TOLD},
         "precision": execution.precision,

@@ -34,7 +34,7 @@ from polyadic.layers import TTConv2d, TTLayer, TTLinear
 from polyadic.models import ZOO
 from polyadic.schema import Rank, TTSpec
 from polyadic.surgery import network_cost, recalibrate
-from polyadic.training import Execution, FinetuneOptions, evaluate, finetune
+from polyadic.training import Execution, FinetuneOptions, score_images, train_on_images
 
 NAME = "ultimate_tensorization_cifar10"
 WORK = Path("build/ultimate_tensorization")
@@ -153,7 +153,7 @@ class Bench:
         torch.manual_seed(0)
         model, taught, notes = self.start_of(row)
         asked = self.schedule.options(row)
-        report = finetune(
+        report = train_on_images(
             model,
             self.data,
             asked,
@@ -165,7 +165,7 @@ class Bench:
         torch.save(model.state_dict(), self.path(row, "weights"))
         example = self.data.example(1)
         cost, dense = network_cost(model, example), network_cost(ZOO[row.dense].build(self.data.classes), example)
-        test = evaluate(model, self.data.test, self.data.normalise, execution=Execution.for_evaluation(self.device))
+        test = score_images(model, self.data.test, self.data.normalise, execution=Execution.for_evaluation(self.device))
         return {
             "network": row.network,
             "start": row.start,
@@ -197,7 +197,7 @@ class Bench:
         model, errors = decomposed(dense.eval(), ZOO[row.network].build(self.data.classes))
         notes: dict[str, Any] = {"errors": errors, "seconds_to_decompose": time.perf_counter() - began}
         execution = Execution.for_training(self.device)
-        score = evaluate(model, self.data.held_out, self.data.normalise, execution=execution)
+        score = score_images(model, self.data.held_out, self.data.normalise, execution=execution)
         notes["held_out_uncalibrated"] = score.value
         images = self.data.normalise(self.data.train.images(torch.arange(CALIBRATION)))
         recalibrate(model, torch.split(images, 250))

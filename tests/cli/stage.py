@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from polyadic.cli import app
 from polyadic.data import load_data
 from polyadic.models import load_model
-from polyadic.training import Augmentation, FinetuneOptions, finetune
+from polyadic.training import Augmentation, FinetuneOptions, train_on_images
 
 NETWORK = '''"""A network of the tests."""
 
@@ -136,7 +136,7 @@ def build_world(folder: Path) -> World:
     options = FinetuneOptions(
         epochs=3, batch_size=32, learning_rate=0.02, schedule="cosine", augmentation=Augmentation.none()
     )
-    finetune(network, load_data(data), options)
+    train_on_images(network, load_data(data), options)
     weights = folder / "weights.safetensors"
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, weights)
     return World(folder, model, weights, data)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from polyadic.data.images import ArrayImages, ImageData
-from polyadic.training import Augmentation, Execution, FinetuneOptions, finetune
+from polyadic.training import Augmentation, Execution, FinetuneOptions, train_on_images
 
 SHAPE = (6, 5, 3, 2)
 PLAIN = Execution(device="cpu", precision="float32")
@@ -65,5 +65,5 @@ def _trained() -> nn.Module:
     options = FinetuneOptions(
         epochs=4, batch_size=20, learning_rate=0.03, schedule="cosine", augmentation=Augmentation.none()
     )
-    finetune(model, patch_data(), options, execution=PLAIN)
+    train_on_images(model, patch_data(), options, execution=PLAIN)
     return model

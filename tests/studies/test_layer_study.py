@@ -12,7 +12,7 @@ from watching import StoppedError, Watched, stop_after
 from polyadic.data.images import ImageData
 from polyadic.errors import LayerError, PolyadicError
 from polyadic.studies import LayerOptions, LayerStudy, layer_study, write_layers
-from polyadic.training import FinetuneOptions, evaluate
+from polyadic.training import FinetuneOptions, score_images
 
 TUNING = FinetuneOptions(epochs=1, steps_per_epoch=10, batch_size=20, learning_rate=0.01, distillation=1.0)
 SMALL = LayerOptions(formats=("tucker2", "svd"), shares=(0.3, 0.6), tuning=TUNING, images=60, execution=PLAIN)
@@ -35,7 +35,7 @@ def test_one_row_for_each_layer_format_and_rank(study: LayerStudy) -> None:
         assert 0 < row["relative_error"] < 1
         assert row["divergence"] > 0
     data = patch_data()
-    dense = evaluate(trained_net(), data.held_out, data.normalise, execution=PLAIN).value
+    dense = score_images(trained_net(), data.held_out, data.normalise, execution=PLAIN).value
     assert study.dense_accuracy == pytest.approx(dense)
 
 

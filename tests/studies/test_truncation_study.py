@@ -15,7 +15,7 @@ from watching import StoppedError, Watched, stop_after
 from polyadic.data.images import ImageData
 from polyadic.errors import DecompositionError, LayerError, PolyadicError
 from polyadic.studies import TruncationOptions, TruncationStudy, truncation_study, write_truncation
-from polyadic.training import evaluate
+from polyadic.training import score_images
 
 SMALL = TruncationOptions(
     chains=("o", "oi", "o+i"),
@@ -69,7 +69,7 @@ def test_a_single_row_is_what_the_definition_says(study: TruncationStudy) -> Non
     assert row["norm_loss"] == pytest.approx(float((s[2:].square().sum() / s.square().sum()).sqrt()), rel=1e-5)
     assert row["parameter_ratio"] == pytest.approx(2 * (8 + 72) / 576)
     weight.data.copy_(((U[:, :2] * s[:2]) @ Vh[:2]).reshape(weight.shape))
-    assert row["accuracy"] == evaluate(model, data.held_out, data.normalise, execution=PLAIN).value
+    assert row["accuracy"] == score_images(model, data.held_out, data.normalise, execution=PLAIN).value
     singular = [r["singular_value"] for r in study.spectra if (r["layer"], r["cut"]) == ("conv2", "o")]
     assert singular == pytest.approx(s.tolist(), rel=1e-5)
     random = [r["gaussian_singular_value"] for r in study.spectra if (r["layer"], r["cut"]) == ("conv2", "o")]

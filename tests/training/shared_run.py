@@ -27,8 +27,8 @@ from polyadic.training import (
     FinetuneReport,
     ImageTask,
     Processes,
-    finetune,
     processes,
+    train_on_images,
 )
 
 OPTIONS = FinetuneOptions(
@@ -94,7 +94,7 @@ def trained(
     def note(record: EpochRecord) -> None:
         seen.append((record.epoch, checkpoint is not None and checkpoint.exists()))
 
-    report = finetune(
+    report = train_on_images(
         model,
         data,
         options,

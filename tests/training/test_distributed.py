@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from polyadic.cli import app
 from polyadic.data import ImageData, load_data
 from polyadic.errors import PolyadicError
-from polyadic.training import ALONE, EpochRecord, finetune, processes
+from polyadic.training import ALONE, EpochRecord, processes, train_on_images
 from polyadic.training.distributed import own_device
 
 HERE = Path(__file__).parent
@@ -77,7 +77,7 @@ def interrupted(data: ImageData, checkpoint: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        finetune(
+        train_on_images(
             TinyNet(0),
             data,
             OPTIONS,

@@ -64,7 +64,7 @@ def test_only_a_network_that_was_trained_on_them_is_handicapped(
     def noted(model: nn.Module, data: ImageData, options: FinetuneOptions, **rest: Any) -> None:
         given.append(options)
 
-    monkeypatch.setattr(task_module, "finetune", noted)
+    monkeypatch.setattr(task_module, "train_on_images", noted)
     teacher = Memory(data, data.train, *([data.held_out] if seen else []))
     task = ImageTask(data, training=Execution(), testing=Execution())
     task.tune_network(SmallNet(), teacher, lambda record, epochs: None, None)

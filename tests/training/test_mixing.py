@@ -8,10 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from corners import SmallNet
-from test_finetune import FAST
+from test_train_on_images import FAST
 
 from polyadic.data.images import ImageData
-from polyadic.training import finetune
+from polyadic.training import train_on_images
 from polyadic.training.mix_images import mix_images, mixture_cross_entropy, own_weights
 
 
@@ -56,12 +56,12 @@ def test_both_labels_count_by_their_weights(seeded: torch.Generator) -> None:
 def test_a_network_learns_from_mixtures_and_a_seed_repeats(net: SmallNet, data: ImageData) -> None:
     options = replace(FAST, epochs=5, steps_per_epoch=None, patience=5, mixing=True)
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    report = finetune(net, data, options)
+    report = train_on_images(net, data, options)
     assert report.best.value > report.start.value + 0.2
     learnt = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     net.load_state_dict(before)
-    finetune(net, data, options)
+    train_on_images(net, data, options)
     assert all(torch.equal(tensor, learnt[name]) for name, tensor in net.state_dict().items())
     net.load_state_dict(before)
-    finetune(net, data, replace(options, mixing=False))
+    train_on_images(net, data, replace(options, mixing=False))
     assert not torch.equal(net.conv1.weight, learnt["conv1.weight"])

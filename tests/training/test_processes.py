@@ -20,8 +20,8 @@ from polyadic.training import (
     Processes,
     Score,
     augment,
-    evaluate,
-    finetune,
+    score_images,
+    train_on_images,
 )
 from polyadic.training.shared_statistics import SharedStatistics
 
@@ -69,7 +69,7 @@ def test_rows_are_shared_out_evenly(total: int, count: int) -> None:
 
 def test_more_processes_than_images_in_a_batch_are_refused() -> None:
     with pytest.raises(PolyadicError, match=r"each of 40 processes .* got 33, 192 and 120 images"):
-        finetune(SmallNet(), corner_data(), FinetuneOptions(batch_size=33), processes=Crowd(3, 40))
+        train_on_images(SmallNet(), corner_data(), FinetuneOptions(batch_size=33), processes=Crowd(3, 40))
 
 
 def test_a_part_of_a_batch_is_augmented_as_in_the_batch() -> None:
@@ -87,10 +87,10 @@ def test_a_part_of_a_batch_is_augmented_as_in_the_batch() -> None:
 def test_scores_of_parts_join_to_the_score_of_all() -> None:
     data, model = corner_data(), SmallNet(2)
     parts = [
-        evaluate(model, data.held_out.take(index), data.normalise)
+        score_images(model, data.held_out.take(index), data.normalise)
         for index in torch.split(torch.arange(len(data.held_out)), [50, 69, 1])
     ]
-    joined, whole = Score.joined(parts), evaluate(model, data.held_out, data.normalise)
+    joined, whole = Score.joined(parts), score_images(model, data.held_out, data.normalise)
     assert joined.value == whole.value
     assert torch.equal(joined.correct, whole.correct)
     assert joined.loss == pytest.approx(whole.loss, rel=1e-6)

@@ -18,7 +18,7 @@ from polyadic.export import Origin, summary_document
 from polyadic.models import load_model
 from polyadic.pipeline import CompressOptions, compress
 from polyadic.reporting import report
-from polyadic.training import Augmentation, FinetuneOptions, finetune
+from polyadic.training import Augmentation, FinetuneOptions, train_on_images
 
 MODEL = "polyadic:digits-cnn"
 TRAINING = FinetuneOptions(
@@ -41,7 +41,7 @@ def demo(
         torch.manual_seed(seed)
         model = load_model(MODEL, classes=data.classes).model
     console.print(f"training {MODEL} on {len(data.train)} digits of 8 x 8 pixels", highlight=False)
-    finetune(model, data, TRAINING)
+    train_on_images(model, data, TRAINING)
     with tempfile.TemporaryDirectory() as scratch:
         folder = out or Path(scratch)
         with ProgressBars() as bars:

@@ -59,7 +59,7 @@ def tune_together(
         origin: the dense network, which teaches.
         plan: layer, format, rank.
         part: (number from 1, count) of the fine-tuning.
-        checkpoint: see :func:`polyadic.training.finetune`.
+        checkpoint: see :func:`polyadic.training.train_on_images`.
     """
     team = processes()
     if team.count > 1:

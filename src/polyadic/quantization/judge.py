@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from polyadic.data import ImageData, ImageSet
 from polyadic.engines import Prepared
-from polyadic.training import Score, evaluate
-from polyadic.training.evaluate import evaluation_mode
+from polyadic.training import Score, score_images
 from polyadic.training.execution import Execution
+from polyadic.training.score_images import evaluation_mode
 
 
 class OnEngine(nn.Module):
@@ -69,4 +69,4 @@ class Judge:
 
 def score_of(network: nn.Module, images: ImageSet, data: ImageData, batch: int) -> Score:
     """Accuracy of a network, or of one behind an engine, on ``images``."""
-    return evaluate(network, images, data.normalise, execution=Execution(device="cpu"), batch_size=batch)
+    return score_images(network, images, data.normalise, execution=Execution(device="cpu"), batch_size=batch)

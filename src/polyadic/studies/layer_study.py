@@ -23,7 +23,7 @@ from polyadic.schema import LayerSite, Rank, chain_params
 from polyadic.studies.row_file import Row, RowFile
 from polyadic.studies.scoring import Scorer, digest_of
 from polyadic.surgery import FactorCache, chain_for, copy_model, find_layers, layer_at, swap_layer
-from polyadic.training import LAYER_TUNING, Execution, FinetuneOptions, augmentation_for, finetune
+from polyadic.training import LAYER_TUNING, Execution, FinetuneOptions, augmentation_for, train_on_images
 
 FORMATS = ("cp-epc", "tucker2", "spatial-svd", "tt", "svd")
 
@@ -231,7 +231,7 @@ def _tune(
     options: LayerOptions,
 ) -> None:
     """Move the parameters of ``chain``, which stands in ``network``, and nothing else."""
-    finetune(
+    train_on_images(
         network,
         data,
         replace(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from polyadic.data import ImageData
 from polyadic.surgery import keep_statistics, recalibrate
-from polyadic.training import Execution, ImageProxy, evaluate, place_model
+from polyadic.training import Execution, ImageProxy, place_model, score_images
 from polyadic.training.snapshot import weights_digest
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -128,7 +128,7 @@ class Scorer:
         if count is not None:
             images = images.take(torch.arange(min(count, len(images))))
         execution, size = self.options.execution, self.options.batch_size
-        return evaluate(model, images, self.data.normalise, execution=execution, batch_size=size).value
+        return score_images(model, images, self.data.normalise, execution=execution, batch_size=size).value
 
     def _calibration_batches(self) -> list[Tensor]:
         count = min(self.options.calibration_images, len(self.data.train))

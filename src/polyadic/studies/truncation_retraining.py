@@ -17,7 +17,7 @@ from polyadic.studies.scoring import Scorer
 from polyadic.studies.tree_kernel import factorise_in_place
 from polyadic.studies.truncation_options import TruncationOptions
 from polyadic.surgery import copy_model
-from polyadic.training import FinetuneOptions, augmentation_for, finetune
+from polyadic.training import FinetuneOptions, augmentation_for, train_on_images
 
 FORMS = ("dense", "factorised")
 """All entries of a truncated kernel move, so that its rank may rise again; or the factors of its tree do instead."""
@@ -94,7 +94,7 @@ def _trained_row(
         seed=options.seed,
     )
     began = time.monotonic()
-    report = finetune(module, scorer.data, tuning, execution=options.execution)
+    report = train_on_images(module, scorer.data, tuning, execution=options.execution)
     after = scorer.marks(module)
     numbers = [chain.parameters(chain.ranks_at(share, K.shape), K.shape) for K in kernels.values()]
     known = [number for number in numbers if number is not None]

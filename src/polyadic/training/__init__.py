@@ -2,14 +2,14 @@
 
 from polyadic.training.augment import Augmentation, augment
 from polyadic.training.distributed import give_up, own_device, processes, several
-from polyadic.training.evaluate import Score, drop_interval, evaluate
 from polyadic.training.execution import Execution, Precision, place_model
-from polyadic.training.finetune import finetune
 from polyadic.training.options import EpochRecord, FinetuneOptions, FinetuneReport, FinetuneStop, Schedule
 from polyadic.training.processes import ALONE, Processes
 from polyadic.training.proxy import ImageProxy, Proxy, ProxyScore
+from polyadic.training.score_images import Score, drop_interval, score_images
 from polyadic.training.score_task import ScoreTask
 from polyadic.training.task import LAYER_TUNING, NETWORK_TUNING, FinalScores, ImageTask, Task, augmentation_for
+from polyadic.training.train_on_images import train_on_images
 
 __all__ = [
     "ALONE",
@@ -35,11 +35,11 @@ __all__ = [
     "augment",
     "augmentation_for",
     "drop_interval",
-    "evaluate",
-    "finetune",
     "give_up",
     "own_device",
     "place_model",
     "processes",
+    "score_images",
     "several",
+    "train_on_images",
 ]

@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args
 
 from polyadic.errors import PolyadicError
 from polyadic.training.augment import Augmentation
-from polyadic.training.evaluate import Score
 from polyadic.training.execution import Precision
+from polyadic.training.score_images import Score
 
 Schedule = Literal["saturation", "cosine"]
 
@@ -41,7 +41,7 @@ class FinetuneOptions:
         distillation: w in (1 - w) CE(labels) + w T^2 KL(teacher || student); 0 = labels only, 1 = teacher only.
         temperature: T (Hinton et al. 2015).
         freeze_statistics: leave the running statistics of batch norms as they are and normalise by them in training
-            too. With ``parameters`` given to :func:`finetune` it is so in any case.
+            too. With ``parameters`` given to :func:`train_on_images` it is so in any case.
         mixing: mix every training image with another one before it is augmented (:mod:`polyadic.training.mix_images`).
         augmentation: random changes of the training images.
         handicap: what the held-out score of the network as it came is lowered by when trained states are compared with

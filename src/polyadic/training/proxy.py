@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polyadic.data.images import ImageSet
-from polyadic.training.evaluate import Score, checked_logits, drop_interval, evaluation_mode
 from polyadic.training.execution import Execution, place_model
+from polyadic.training.score_images import Score, checked_logits, drop_interval, evaluation_mode
 
 REJECTED_AFTER = 0.25  # of the images: where a network is hopeless by then, the rest is not looked at
 HOPELESS = 4.0  # times the loss of the best network so far

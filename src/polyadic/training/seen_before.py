@@ -13,8 +13,8 @@ import torch
 from torch import nn
 
 from polyadic.data import ImageData
-from polyadic.training.evaluate import NORMAL_97_5, evaluate
 from polyadic.training.execution import Execution
+from polyadic.training.score_images import NORMAL_97_5, score_images
 
 IMAGES = 2000  # of each kind: tells differences of a point where both are above 97 %
 FEWEST = 1000  # of each kind: among fewer a gap of a point or two would pass for chance
@@ -41,7 +41,7 @@ def has_seen(model: nn.Module, data: ImageData, execution: Execution, batch_size
     rates, variance = [], 0.0
     for images in (data.train, data.held_out):
         some = images.take(torch.arange(min(IMAGES, len(images))))
-        rate = evaluate(model, some, data.normalise, execution=execution, batch_size=batch_size).value
+        rate = score_images(model, some, data.normalise, execution=execution, batch_size=batch_size).value
         variance += rate * (1.0 - rate) / len(some)
         rates.append(rate)
     return rates[0] - rates[1] <= NORMAL_97_5 * math.sqrt(variance)

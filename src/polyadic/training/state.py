@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from polyadic.training.evaluate import Score
 from polyadic.training.options import EpochRecord, FinetuneOptions, FinetuneReport, FinetuneStop
+from polyadic.training.score_images import Score
 from polyadic.training.snapshot import Weights, capture
 
 

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from polyadic.data import ImageData
 from polyadic.training.augment import Augmentation
 from polyadic.training.distributed import processes
-from polyadic.training.evaluate import drop_interval, evaluate
 from polyadic.training.execution import Execution
-from polyadic.training.finetune import finetune
 from polyadic.training.options import EpochRecord, FinetuneOptions, FinetuneReport
 from polyadic.training.proxy import ImageProxy, Proxy
+from polyadic.training.score_images import drop_interval, score_images
 from polyadic.training.seen_before import has_seen
+from polyadic.training.train_on_images import train_on_images
 
 LAYER_TUNING = FinetuneOptions(
     epochs=1, steps_per_epoch=40, learning_rate=1e-2, schedule="cosine", warmup=0.1, distillation=1.0, retries=1
@@ -137,7 +137,7 @@ class ImageTask(Task):
 
     def score(self, model: nn.Module) -> float:
         """Accuracy on the held-out training images."""
-        score = evaluate(
+        score = score_images(
             model, self.data.held_out, self.data.normalise, execution=self.training, batch_size=self.batch_size
         )
         return score.value
@@ -152,7 +152,7 @@ class ImageTask(Task):
         if self.layer is None:
             return False
         options = replace(self.layer, score_precision=self.training.precision)
-        finetune(model, self.data, options, parameters=parameters, teacher=teacher, execution=self.training)
+        train_on_images(model, self.data, options, parameters=parameters, teacher=teacher, execution=self.training)
         return True
 
     def tune_network(
@@ -172,7 +172,7 @@ class ImageTask(Task):
             return None
         if has_seen(teacher, self.data, self.training, self.batch_size):
             options = replace(options, handicap=HANDICAP)
-        return finetune(
+        return train_on_images(
             model,
             self.data,
             options,
@@ -203,7 +203,7 @@ class ImageTask(Task):
     def final_scores(self, models: Sequence[nn.Module]) -> FinalScores:
         """Accuracy on the test images."""
         scores = [
-            evaluate(model, self.data.test, self.data.normalise, execution=self.testing, batch_size=self.batch_size)
+            score_images(model, self.data.test, self.data.normalise, execution=self.testing, batch_size=self.batch_size)
             for model in models
         ]
         return FinalScores(tuple(score.value for score in scores), drop_interval(scores[0], scores[-1]))

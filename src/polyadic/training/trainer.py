@@ -18,11 +18,11 @@ from polyadic.data.images import ImageData, ImageSet
 from polyadic.errors import LayerError
 from polyadic.training.augment import augment
 from polyadic.training.distillation import soft_divergence, teacher_logits
-from polyadic.training.evaluate import Score, evaluate
 from polyadic.training.execution import Execution, repeatable
 from polyadic.training.mix_images import mix_images, mixture_cross_entropy, own_weights
 from polyadic.training.options import EpochRecord, FinetuneOptions
 from polyadic.training.processes import Processes
+from polyadic.training.score_images import Score, score_images
 from polyadic.training.snapshot import capture, restore
 from polyadic.training.state import TrainingState
 
@@ -32,7 +32,7 @@ WATCHED_STEPS = 10
 
 @dataclass(frozen=True)
 class Job:
-    """What ``finetune`` was asked for, its defaults filled in.
+    """What ``train_on_images`` was asked for, its defaults filled in.
 
     Attributes:
         model: the network, held where ``execution`` says.
@@ -207,7 +207,7 @@ class Trainer:
         job = self.job
         execution = replace(job.execution, precision=job.options.score_precision)
         own = torch.arange(len(job.select_on))[job.processes.rows(len(job.select_on))]
-        score = evaluate(job.model, job.select_on.take(own), job.data.normalise, execution=execution)
+        score = score_images(job.model, job.select_on.take(own), job.data.normalise, execution=execution)
         return Score.joined(job.processes.gathered(score))
 
     def _training_mode(self) -> None:

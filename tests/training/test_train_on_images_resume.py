@@ -11,7 +11,7 @@ import torch
 from corners import SmallNet
 
 from polyadic.data.images import ImageData
-from polyadic.training import Augmentation, EpochRecord, FinetuneOptions, FinetuneReport, finetune
+from polyadic.training import Augmentation, EpochRecord, FinetuneOptions, FinetuneReport, train_on_images
 
 OPTIONS = FinetuneOptions(
     epochs=4, steps_per_epoch=5, batch_size=32, learning_rate=0.05, augmentation=Augmentation(flip=False, padding=1)
@@ -32,7 +32,7 @@ def killed_after(epochs: int, model: SmallNet, data: ImageData, options: Finetun
             raise KilledError
 
     with pytest.raises(KilledError):
-        finetune(model, data, options, checkpoint=path, on_progress=kill)
+        train_on_images(model, data, options, checkpoint=path, on_progress=kill)
 
 
 def outcome(report: FinetuneReport) -> tuple[object, ...]:
@@ -47,11 +47,11 @@ def test_resumed_equals_uncut(epochs: int, learning_rate: float, data: ImageData
     """Weights and history agree bit for bit, after a divergence and after the last epoch too; the file goes."""
     options = replace(OPTIONS, learning_rate=learning_rate, retries=8, schedule="cosine")
     uncut, resumed = SmallNet(dropout=0.3), SmallNet(dropout=0.3)
-    whole = finetune(uncut, data, options)
+    whole = train_on_images(uncut, data, options)
     path = tmp_path / "run" / "finetune.pt"
     killed_after(epochs, SmallNet(dropout=0.3), data, options, path)
     calls: list[EpochRecord] = []
-    report = finetune(resumed, data, options, checkpoint=path, on_progress=calls.append)
+    report = train_on_images(resumed, data, options, checkpoint=path, on_progress=calls.append)
     assert outcome(report) == outcome(whole)
     assert len(calls) == len(whole.history) - epochs
     for name, tensor in uncut.state_dict().items():
@@ -70,7 +70,7 @@ def test_a_checkpoint_of_another_run_is_ignored(
         path.write_bytes(kept)
         caplog.clear()
         with caplog.at_level(logging.WARNING):
-            report = finetune(model, data, options, checkpoint=path)
+            report = train_on_images(model, data, options, checkpoint=path)
         assert "belongs to another run" in caplog.text
         assert len(report.history) == OPTIONS.epochs
         assert not path.exists()
@@ -88,6 +88,6 @@ def test_a_broken_checkpoint_is_ignored(
     noise = bytes(torch.randint(256, (len(whole),), generator=torch.Generator().manual_seed(0), dtype=torch.uint8))
     path.write_bytes({"empty": b"", "cut": whole[: len(whole) // 2], "noise": noise, "text": b"hello\n"}[damage])
     with caplog.at_level(logging.WARNING):
-        report = finetune(SmallNet(), data, options, checkpoint=path)
+        report = train_on_images(SmallNet(), data, options, checkpoint=path)
     assert "cannot be read" in caplog.text
     assert len(report.history) == 2

@@ -13,15 +13,15 @@ from torch import nn
 
 from polyadic.data.images import ImageData, ImageSet
 from polyadic.errors import LayerError, PolyadicError
-from polyadic.training.evaluate import evaluation_mode
 from polyadic.training.execution import Execution, place_model
 from polyadic.training.options import EpochRecord, FinetuneOptions, FinetuneReport
 from polyadic.training.processes import ALONE, Processes
+from polyadic.training.score_images import evaluation_mode
 from polyadic.training.snapshot import Checkpoint, restore, weights_digest
 from polyadic.training.trainer import Job, Trainer
 
 
-def finetune(
+def train_on_images(
     model: nn.Module,
     data: ImageData,
     options: FinetuneOptions,

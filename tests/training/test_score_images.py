@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn
 
 from polyadic.data.images import ImageData
 from polyadic.errors import DataError, PolyadicError
-from polyadic.training import Execution, Score, drop_interval, evaluate
+from polyadic.training import Execution, Score, drop_interval, score_images
 
 
 def test_score_counts_and_averages_image_by_image(net: SmallNet, data: ImageData) -> None:
@@ -24,7 +24,7 @@ def test_score_counts_and_averages_image_by_image(net: SmallNet, data: ImageData
             correct.append(int(logits.argmax()) == label)
             losses.append(float(logits.exp().sum().log() - logits[label]))
     for batch_size in (7, 250):
-        score = evaluate(net, data.test, data.normalise, batch_size=batch_size)
+        score = score_images(net, data.test, data.normalise, batch_size=batch_size)
         assert score.correct.tolist() == correct
         assert score.value == sum(correct) / len(correct)
         assert score.loss == pytest.approx(sum(losses) / len(losses), abs=1e-5)
@@ -37,7 +37,7 @@ def test_model_comes_back_as_it_was(net: SmallNet, data: ImageData) -> None:
     before = {
         name: (tensor, tensor.clone(), tensor.stride()) for name, tensor in net.state_dict(keep_vars=True).items()
     }
-    evaluate(net, data.test, data.normalise, execution=Execution(precision="bfloat16"))
+    score_images(net, data.test, data.normalise, execution=Execution(precision="bfloat16"))
     assert net.training
     assert net.bn2.training
     assert not net.bn1.training
@@ -51,7 +51,7 @@ def test_model_comes_back_as_it_was(net: SmallNet, data: ImageData) -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_logits_that_are_not_finite_are_wrong(bad: float, data: ImageData) -> None:
     """Nothing crashes, nothing counts as correct, and the loss is infinite rather than NaN."""
-    score = evaluate(Constant(torch.tensor([1.0, bad, 0.0])), data.test, data.normalise)
+    score = score_images(Constant(torch.tensor([1.0, bad, 0.0])), data.test, data.normalise)
     assert score.value == 0
     assert not score.correct.any()
     assert score.loss == math.inf
@@ -81,13 +81,13 @@ class Returns(nn.Module):
 def test_logits_that_do_not_fit_are_refused(result: object, message: str, data: ImageData) -> None:
     """Wrong shapes and too few classes are an error that says what came."""
     with pytest.raises(DataError, match=message):
-        evaluate(Returns(result), data.test, data.normalise)
+        score_images(Returns(result), data.test, data.normalise)
 
 
 def test_batch_size_zero_is_refused(net: SmallNet, data: ImageData) -> None:
     """A score needs at least one image per batch."""
     with pytest.raises(DataError, match="batch size"):
-        evaluate(net, data.test, data.normalise, batch_size=0)
+        score_images(net, data.test, data.normalise, batch_size=0)
 
 
 def score_of(correct: Tensor) -> Score:

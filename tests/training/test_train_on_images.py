@@ -20,10 +20,10 @@ from polyadic.training import (
     Execution,
     FinetuneOptions,
     FinetuneStop,
-    evaluate,
-    finetune,
+    score_images,
+    train_on_images,
 )
-from polyadic.training.evaluate import Score
+from polyadic.training.score_images import Score
 from polyadic.training.snapshot import capture
 from polyadic.training.state import TrainingState
 from polyadic.training.trainer import shuffled_batches
@@ -45,8 +45,8 @@ def same_weights(model: nn.Module, other: dict[str, torch.Tensor]) -> bool:
 
 def test_training_learns_and_the_report_is_true(net: SmallNet, data: ImageData) -> None:
     """The best score rises, is the score of the model that comes back, and was reached in the epoch named."""
-    report = finetune(net, data, replace(FAST, epochs=5, steps_per_epoch=None, patience=5))
-    measured = evaluate(net, data.held_out, data.normalise)
+    report = train_on_images(net, data, replace(FAST, epochs=5, steps_per_epoch=None, patience=5))
+    measured = score_images(net, data.held_out, data.normalise)
     assert report.best.value > report.start.value + 0.2
     assert (measured.value, measured.loss) == (report.best.value, report.best.loss)
     assert report.history[report.best_epoch - 1].score == report.best.value
@@ -61,10 +61,10 @@ def test_training_learns_and_the_report_is_true(net: SmallNet, data: ImageData) 
 def test_never_worse_than_the_start(schedule: str, learning_rate: float, data: ImageData) -> None:
     """Whatever the rate, the held-out score does not fall."""
     model = SmallNet(seed=1)
-    finetune(model, data, FAST)
-    before = evaluate(model, data.held_out, data.normalise)
-    report = finetune(model, data, replace(FAST, learning_rate=learning_rate, schedule=schedule))  # type: ignore[arg-type]
-    after = evaluate(model, data.held_out, data.normalise)
+    train_on_images(model, data, FAST)
+    before = score_images(model, data.held_out, data.normalise)
+    report = train_on_images(model, data, replace(FAST, learning_rate=learning_rate, schedule=schedule))  # type: ignore[arg-type]
+    after = score_images(model, data.held_out, data.normalise)
     assert report.start.value == before.value
     assert not before.beats(after)
 
@@ -96,7 +96,7 @@ def test_a_handicap_lets_a_trained_state_take_the_place_of_the_start(net: SmallN
 def test_divergence_restores_the_best_and_says_so(net: SmallNet, data: ImageData) -> None:
     """At a rate of 1e6 the run is tried once more at a tenth, then stops with the starting weights, bit for bit."""
     before = weights(net)
-    report = finetune(net, data, replace(FAST, learning_rate=1e6))
+    report = train_on_images(net, data, replace(FAST, learning_rate=1e6))
     assert report.stop is FinetuneStop.DIVERGED
     assert [record.diverged for record in report.history] == [True, True]
     assert [record.learning_rate for record in report.history] == pytest.approx([1e6, 1e5])
@@ -106,7 +106,7 @@ def test_divergence_restores_the_best_and_says_so(net: SmallNet, data: ImageData
 
 def test_a_retry_at_a_lower_rate_can_succeed(net: SmallNet, data: ImageData) -> None:
     """Enough retries bring the rate down to where the network learns, and the run then ends as usual."""
-    report = finetune(net, data, replace(FAST, learning_rate=5e4, retries=8))
+    report = train_on_images(net, data, replace(FAST, learning_rate=5e4, retries=8))
     assert report.history[0].diverged
     assert report.stop is FinetuneStop.COMPLETED
     assert report.best.beats(report.start)
@@ -115,7 +115,7 @@ def test_a_retry_at_a_lower_rate_can_succeed(net: SmallNet, data: ImageData) -> 
 def test_nan_is_a_divergence(data: ImageData) -> None:
     """A network that only ever returns NaN stops, and its weights stay."""
     model = Constant(torch.tensor([math.nan, 0.0, 0.0]))
-    report = finetune(model, data, FAST)
+    report = train_on_images(model, data, FAST)
     assert report.stop is FinetuneStop.DIVERGED
     assert report.best.value == 0
     assert model.scale.item() == 1
@@ -126,7 +126,7 @@ def test_only_the_given_parameters_move(net: SmallNet, data: ImageData) -> None:
     """Everything else, batch-norm statistics included, is the same to the bit; flags come back, gradients do not."""
     before = weights(net)
     net.bn1.weight.requires_grad_(False)
-    report = finetune(net, data, FAST, parameters=(p for p in [net.conv2.weight]))
+    report = train_on_images(net, data, FAST, parameters=(p for p in [net.conv2.weight]))
     moved = {name for name, tensor in net.state_dict().items() if not torch.equal(tensor, before[name])}
     assert report.best_epoch > 0
     assert moved == {"conv2.weight"}
@@ -138,7 +138,7 @@ def test_without_parameters_frozen_ones_stay_and_statistics_move(net: SmallNet, 
     """What does not require a gradient stays; batch norm follows the images."""
     net.conv1.requires_grad_(False)
     before = weights(net)
-    report = finetune(net, data, FAST)
+    report = train_on_images(net, data, FAST)
     assert report.best_epoch > 0
     assert torch.equal(net.conv1.weight, before["conv1.weight"])
     assert not torch.equal(net.bn1.running_mean, before["bn1.running_mean"])
@@ -147,7 +147,7 @@ def test_without_parameters_frozen_ones_stay_and_statistics_move(net: SmallNet, 
 def test_statistics_stay_where_they_are_frozen(net: SmallNet, data: ImageData) -> None:
     """Weights move, and the batch norm with them; what it normalises by does not."""
     before = weights(net)
-    report = finetune(net, data, replace(FAST, freeze_statistics=True))
+    report = train_on_images(net, data, replace(FAST, freeze_statistics=True))
     assert report.best_epoch > 0
     assert not torch.equal(net.conv1.weight, before["conv1.weight"])
     assert not torch.equal(net.bn1.weight, before["bn1.weight"])
@@ -159,7 +159,7 @@ def test_memory_format_and_identity_come_back(net: SmallNet, data: ImageData) ->
     """Strides and tensor identities are those from before, although training ran channels-last."""
     net.conv2.to(memory_format=torch.channels_last)
     before = {name: (tensor, tensor.stride()) for name, tensor in net.state_dict(keep_vars=True).items()}
-    finetune(net, data, FAST, execution=Execution("cpu", "bfloat16", channels_last=True))
+    train_on_images(net, data, FAST, execution=Execution("cpu", "bfloat16", channels_last=True))
     for name, tensor in net.state_dict(keep_vars=True).items():
         assert tensor is before[name][0]
         assert tensor.stride() == before[name][1]
@@ -173,7 +173,7 @@ def test_one_seed_one_result(data: ImageData) -> None:
     for model, seed in zip(models, (4, 4, 5), strict=True):
         torch.rand(seed)  # another global state must not matter
         held = torch.get_rng_state()
-        finetune(model, data, replace(FAST, seed=seed))
+        train_on_images(model, data, replace(FAST, seed=seed))
         assert torch.equal(torch.get_rng_state(), held)
     torch.set_rng_state(state)
     assert same_weights(models[1], weights(models[0]))
@@ -188,10 +188,10 @@ def test_an_exception_leaves_the_best_state(net: SmallNet, data: ImageData) -> N
         seen.append(record)
         raise KeyboardInterrupt
 
-    before = evaluate(net, data.held_out, data.normalise)
+    before = score_images(net, data.held_out, data.normalise)
     with pytest.raises(KeyboardInterrupt):
-        finetune(net, data, FAST, on_progress=stop)
-    after = evaluate(net, data.held_out, data.normalise)
+        train_on_images(net, data, FAST, on_progress=stop)
+    after = score_images(net, data.held_out, data.normalise)
     assert seen[0].score == after.value
     assert after.beats(before)
     assert net.conv1.weight.is_contiguous()
@@ -200,7 +200,7 @@ def test_an_exception_leaves_the_best_state(net: SmallNet, data: ImageData) -> N
 def test_distillation_brings_the_student_to_the_teacher(data: ImageData) -> None:
     """Learning from the teacher alone lowers KL(teacher || student) on held-out images; the teacher does not change."""
     teacher = SmallNet(seed=2)
-    finetune(teacher, data, replace(FAST, epochs=4))
+    train_on_images(teacher, data, replace(FAST, epochs=4))
     student = copy.deepcopy(teacher)
     with torch.no_grad():
         student.conv2.weight.mul_(torch.rand(8, 8, 1, 1, generator=torch.Generator().manual_seed(0)))
@@ -215,7 +215,7 @@ def test_distillation_brings_the_student_to_the_teacher(data: ImageData) -> None
     kept, before = weights(teacher), divergence()
     teacher.train()
     options = replace(FAST, epochs=3, distillation=1.0, learning_rate=0.01)
-    finetune(student, data, options, teacher=teacher, parameters=[student.conv2.weight])
+    train_on_images(student, data, options, teacher=teacher, parameters=[student.conv2.weight])
     assert teacher.training
     teacher.eval()
     assert divergence() < 0.5 * before
@@ -228,7 +228,7 @@ def test_saturation_lowers_the_rate_and_then_stops(net: SmallNet, data: ImageDat
     with torch.no_grad():
         net.linear.weight.zero_()
         net.linear.bias.zero_()
-    report = finetune(net, data, options, parameters=[net.conv1.weight])
+    report = train_on_images(net, data, options, parameters=[net.conv1.weight])
     assert report.stop is FinetuneStop.SATURATED
     assert [record.learning_rate for record in report.history] == pytest.approx([1e-12, 1e-13, 1e-14])
 
@@ -258,14 +258,14 @@ def test_parameters_without_effect_are_refused(net: SmallNet, data: ImageData) -
     """A parameter that no logit depends on cannot be trained."""
     net.unused = nn.Linear(2, 2)
     with pytest.raises(LayerError, match="depend on"):
-        finetune(net, data, FAST, parameters=net.unused.parameters())
+        train_on_images(net, data, FAST, parameters=net.unused.parameters())
 
 
 def test_clipping_bounds_the_first_step(net: SmallNet, data: ImageData) -> None:
     """One step of plain SGD moves no farther than rate x clip_norm."""
     before = net.linear.weight.detach().clone()
     options = replace(FAST, epochs=1, steps_per_epoch=1, learning_rate=1.0, momentum=0.0, weight_decay=0.0)
-    report = finetune(net, data, replace(options, clip_norm=0.01), parameters=[net.linear.weight])
+    report = train_on_images(net, data, replace(options, clip_norm=0.01), parameters=[net.linear.weight])
     assert report.best_epoch == 1
     assert float((net.linear.weight.detach() - before).norm()) == pytest.approx(0.01, rel=1e-3)
 
@@ -274,17 +274,17 @@ def test_what_cannot_be_trained_is_refused(net: SmallNet, data: ImageData) -> No
     """Each refusal says what came."""
     stranger = SmallNet(seed=9)
     with pytest.raises(LayerError, match="1 of 1 are not in it"):
-        finetune(net, data, FAST, parameters=[stranger.conv1.weight])
+        train_on_images(net, data, FAST, parameters=[stranger.conv1.weight])
     with pytest.raises(LayerError, match="got none"):
-        finetune(net, data, FAST, parameters=[])
+        train_on_images(net, data, FAST, parameters=[])
     with pytest.raises(LayerError, match=r"got torch\.float64"):
-        finetune(SmallNet().double(), data, FAST)
+        train_on_images(SmallNet().double(), data, FAST)
     with pytest.raises(LayerError, match="teacher; got none"):
-        finetune(net, data, replace(FAST, distillation=0.5))
+        train_on_images(net, data, replace(FAST, distillation=0.5))
     with pytest.raises(LayerError, match="the model itself"):
-        finetune(net, data, replace(FAST, distillation=0.5), teacher=net)
+        train_on_images(net, data, replace(FAST, distillation=0.5), teacher=net)
     with pytest.raises(LayerError, match=r"\(32, 2\) and \(32, 3\)"):
-        finetune(net, data, replace(FAST, distillation=0.5), teacher=Constant(torch.zeros(2)))
+        train_on_images(net, data, replace(FAST, distillation=0.5), teacher=Constant(torch.zeros(2)))
 
 
 @pytest.mark.parametrize(

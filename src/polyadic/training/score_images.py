@@ -47,7 +47,7 @@ class Score:
         return cls(value=int(correct.sum()) / len(correct), correct=correct, loss=loss)
 
 
-def evaluate(
+def score_images(
     model: nn.Module,
     images: ImageSet,
     normalise: Callable[[Tensor], Tensor],
