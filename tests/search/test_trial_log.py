@@ -111,7 +111,7 @@ def test_a_resumed_run_may_be_the_first(tmp_path: Path) -> None:
 def test_a_damaged_log_is_said_and_left(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "trials.jsonl"
     path.write_bytes(content)
-    with pytest.raises(StorageError, match=r"is damaged .*: remove it to start the search again"):
+    with pytest.raises(StorageError, match=r"is damaged .*: remove it to start the run again"):
         TrialLog(path, "run", resume=True)
     assert path.read_bytes() == content
 

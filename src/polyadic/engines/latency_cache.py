@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 import platform
@@ -12,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from polyadic.storage import append_line, storage_error
+from polyadic.storage import append_record, cache_directory, content_key, read_records
 
 FILE = "times.jsonl"
 
@@ -47,7 +45,8 @@ class LatencyCache:
         self.directory = directory
         self._known: dict[str, Measured] = {}
         if directory is not None:
-            self._read(directory / FILE)
+            for key, measured in read_records(directory / FILE, _parse)[0]:
+                self._known.setdefault(key, measured)
 
     def get(self, what: object) -> Measured | None:
         """What was measured of ``what``, whose ``repr`` says all that decides it but for the machine."""
@@ -61,28 +60,14 @@ class LatencyCache:
         """
         key = _key(what)
         if self.directory is not None:
-            path = self.directory / FILE
-            try:
-                self.directory.mkdir(parents=True, exist_ok=True)
-                append_line(path, {"key": key, "what": repr(what), "machine": processor(), **asdict(measured)})
-            except OSError as error:
-                raise storage_error(path, error) from error
+            record = {"key": key, "what": repr(what), "machine": processor(), **asdict(measured)}
+            append_record(self.directory / FILE, record)
         return self._known.setdefault(key, measured)
-
-    def _read(self, path: Path) -> None:
-        try:
-            lines = path.read_bytes().splitlines() if path.exists() else []
-        except OSError as error:
-            raise storage_error(path, error) from error
-        for line in lines:
-            record = _record(line)
-            if record is not None:
-                self._known.setdefault(*record)
 
 
 def default_latency_directory() -> Path:
     """``polyadic/latency`` in the user's cache directory."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "polyadic" / "latency"
+    return cache_directory("latency")
 
 
 @cache
@@ -99,16 +84,16 @@ def processor() -> str:
 
 
 def _key(what: object) -> str:
-    return hashlib.sha256(repr((_METHOD, processor(), what)).encode()).hexdigest()
+    return content_key((_METHOD, processor(), what))
 
 
-def _record(line: bytes) -> tuple[str, Measured] | None:
-    """A line's key and times; None where it is damaged."""
-    try:
-        record: dict[str, Any] = json.loads(line)
-        measured = Measured(float(record["dense"]), float(record["chain"]), float(record["noise"]))
-        key = str(record["key"])
-    except (ValueError, KeyError, TypeError):
-        return None
-    times = (measured.dense, measured.chain)
-    return (key, measured) if all(math.isfinite(time) and time > 0 for time in times) else None
+def _parse(record: dict[str, Any]) -> tuple[str, Measured]:
+    """A record's key and times.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is damaged.
+    """
+    measured = Measured(float(record["dense"]), float(record["chain"]), float(record["noise"]))
+    if not all(math.isfinite(time) and time > 0 for time in (measured.dense, measured.chain)):
+        raise ValueError(f"times are finite and above 0; got {measured}")
+    return str(record["key"]), measured

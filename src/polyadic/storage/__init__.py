@@ -1,21 +1,24 @@
-"""Whole files, append-only JSON lines, and the neighbours that a killed process leaves."""
+"""Files said once: whole files, append-only JSON lines, JSON documents, a cache by content."""
 
-from polyadic.storage.files import (
-    append_line,
-    as_plain,
-    atomic_path,
-    remove_partial,
-    storage_error,
-    whole_lines,
-    write_together,
-)
+from polyadic.storage.content_cache import ContentCache, cache_directory, content_key
+from polyadic.storage.documents import as_plain, json_bytes, read_document, validate_document
+from polyadic.storage.files import atomic_path, remove_partial, storage_error, storage_errors, write_together
+from polyadic.storage.json_lines import RecordLog, append_record, read_records
 
 __all__ = [
-    "append_line",
+    "ContentCache",
+    "RecordLog",
+    "append_record",
     "as_plain",
     "atomic_path",
+    "cache_directory",
+    "content_key",
+    "json_bytes",
+    "read_document",
+    "read_records",
     "remove_partial",
     "storage_error",
-    "whole_lines",
+    "storage_errors",
+    "validate_document",
     "write_together",
 ]

@@ -1,16 +1,13 @@
-"""Files that are either whole or absent, written to a neighbour first and then renamed; and logs of whole lines."""
+"""Files that are either whole or absent: written to a neighbour first, and then renamed."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import json
-import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from polyadic.errors import StorageError
 
@@ -47,11 +44,22 @@ def remove_partial(directory: Path) -> None:
     Raises:
         StorageError: the file system refused.
     """
-    try:
+    with storage_errors(directory):
         for stale in directory.glob(".*.partial"):
             stale.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Errors of the file system in the block become one sentence about ``path``.
+
+    Raises:
+        StorageError: in the place of an OSError.
+    """
+    try:
+        yield
     except OSError as error:
-        raise storage_error(directory, error) from error
+        raise storage_error(path, error) from error
 
 
 def storage_error(path: Path, error: OSError) -> StorageError:
@@ -74,47 +82,7 @@ def write_together(contents: Mapping[Path, bytes]) -> None:
     with contextlib.ExitStack() as stack:
         for path, content in contents.items():
             temporary = stack.enter_context(atomic_path(path))
-            try:
-                with temporary.open("wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())  # a full disk speaks here at the latest, before anything is renamed
-            except OSError as error:
-                raise storage_error(path, error) from error
-
-
-def as_plain(value: Any) -> Any:
-    """``value`` as JSON has it: tuples as lists, and None for what is infinite or no number."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): as_plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [as_plain(item) for item in value]
-    return value
-
-
-def append_line(path: Path, line: Mapping[str, Any]) -> None:
-    """Add one JSON object as a line of its own, on disk before this returns.
-
-    Raises:
-        OSError: the disk refused.
-    """
-    with path.open("ab") as file:
-        file.write(json.dumps(line).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def whole_lines(path: Path) -> list[bytes]:
-    """The lines that were written whole; what a kill left half-written is cut off the file.
-
-    Raises:
-        OSError: the file cannot be read or cut.
-    """
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if whole != content:
-        with path.open("r+b") as file:
-            file.truncate(len(whole))
-    return whole.splitlines()
+            with storage_errors(path), temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())  # a full disk speaks here at the latest, before anything is renamed

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from polyadic.errors import PolyadicError, StorageError
-from polyadic.storage import append_line, as_plain, storage_error, whole_lines
+from polyadic.storage import RecordLog, as_plain, json_bytes
 
 Row = Mapping[str, Any]
 
@@ -30,20 +29,10 @@ class RowFile:
             PolyadicError: rows are there and ``resume`` is False, or they belong to another study.
             StorageError: the file cannot be read or written.
         """
-        self.path = path
-        self._rows: dict[str, dict[str, Any]] = {}
-        if path is None:
-            return
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists() and path.stat().st_size:
-                if not resume:
-                    raise PolyadicError(f"{path} holds rows of an earlier study: go on with --resume or choose another")
-                self._read(path, study)
-            if not path.exists() or not path.stat().st_size:
-                append_line(path, {"study": study})
-        except OSError as error:
-            raise storage_error(path, error) from error
+        self._log = RecordLog(
+            path, "study", study, parse=lambda line: (str(line["key"]), dict(line["row"])), holds="rows", resume=resume
+        )
+        self._rows = dict(self._log.records)
 
     def __contains__(self, key: str) -> bool:
         return key in self._rows
@@ -58,29 +47,9 @@ class RowFile:
             StorageError: the disk refused; the file ends with the last row that was written whole.
         """
         # the text and back, so that a row is the same whether it was measured now or read again
-        line = json.dumps({"key": key, "row": as_plain(row)}, allow_nan=False)
-        self._rows[key] = json.loads(line)["row"]
-        if self.path is not None:
-            try:
-                append_line(self.path, json.loads(line))
-            except OSError as error:
-                raise storage_error(self.path, error) from error
-
-    def _read(self, path: Path, study: str) -> None:
-        """Take over the whole lines; cut off what a kill left half-written."""
-        lines = whole_lines(path)
-        if not lines:
-            return
-        try:
-            known = json.loads(lines[0])["study"]
-            self._rows = {record["key"]: dict(record["row"]) for record in map(json.loads, lines[1:])}
-        except (ValueError, KeyError, TypeError) as error:
-            raise StorageError(f"{path} is damaged ({error}): remove it to start the study again") from error
-        if known != study:
-            raise PolyadicError(
-                f"{path} belongs to a study with another model, data or options: repeat those to resume, or choose "
-                "another folder"
-            )
+        line = json.loads(json.dumps({"key": key, "row": as_plain(row)}, allow_nan=False))
+        self._rows[key] = line["row"]
+        self._log.append(line)
 
 
 def as_csv(rows: Iterable[Row], columns: Sequence[str]) -> bytes:
@@ -95,7 +64,7 @@ def as_csv(rows: Iterable[Row], columns: Sequence[str]) -> bytes:
 
 def as_json(document: Row) -> bytes:
     """One JSON object, indented."""
-    return (json.dumps(as_plain(document), indent=1, allow_nan=False) + "\n").encode()
+    return json_bytes(document)
 
 
 def _cell(value: Any) -> Any:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import logging
 import os
 from pathlib import Path
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
 from polyadic.decomposition import InputNorm
 from polyadic.errors import PolyadicError
 from polyadic.formats import FactoredKernel, Format
 from polyadic.schema import ConvSpec, Rank, Stage
-from polyadic.storage import atomic_path
+from polyadic.storage import ContentCache, cache_directory, content_key
 from polyadic.surgery.model_checks import check_loaded
-
-log = logging.getLogger(__name__)
 
 _LAYOUT = "3"  # of the files and of the solvers behind them: change it when either changes its results
 
@@ -30,7 +26,7 @@ def default_cache_directory() -> Path:
     chosen = os.environ.get("POLYADIC_CACHE")
     if chosen:
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "polyadic" / "factors"
+    return cache_directory("factors")
 
 
 class FactorCache:
@@ -56,45 +52,34 @@ class FactorCache:
         if self.directory is None:
             return fmt.factorise(kernel, spec, rank, seed, norm)
         fmt.check(spec, rank)
-        path = self.directory / f"{_key(kernel, spec, fmt, rank, seed, norm)}.safetensors"
-        kept = _read(path, fmt.stages(spec, rank))
-        if kept is not None:
-            return kept
-        factored = fmt.factorise(kernel, spec, rank, seed, norm)
-        _write(path, factored)
-        return factored
+        stages = fmt.stages(spec, rank)
+        cache = ContentCache(self.directory, ".safetensors", read=lambda path: _read(path, stages), encode=_encode)
+        return cache.get_or_compute(
+            _key(kernel, spec, fmt, rank, seed, norm), lambda: fmt.factorise(kernel, spec, rank, seed, norm)
+        )
 
 
 def _key(kernel: Tensor, spec: ConvSpec, fmt: Format, rank: Rank, seed: int, norm: InputNorm | None) -> str:
     roots = norm.roots() if norm is not None else {}
     known = (_LAYOUT, fmt, spec, rank, seed, kernel.dtype, tuple(kernel.shape), tuple(roots))
-    digest = hashlib.sha256(repr(known).encode())
-    for tensor in (kernel, *roots.values()):
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    tensors = (tensor.detach().cpu().contiguous().flatten() for tensor in (kernel, *roots.values()))
+    return content_key(known, *(tensor.view(torch.uint8).numpy().tobytes() for tensor in tensors))
 
 
-def _read(path: Path, stages: tuple[Stage, ...]) -> FactoredKernel | None:
-    if not path.exists():
-        return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            known = json.loads(file.metadata()["factored"])
-            weights = tuple(file.get_tensor(str(number)) for number in range(len(stages)))
-        if any(tuple(weight.shape) != stage.weight_shape for weight, stage in zip(weights, stages, strict=True)):
-            raise ValueError("shapes do not fit the stages")
-        return FactoredKernel(stages=stages, weights=weights, **{**known, "rank": tuple(known["rank"])})
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        log.warning("ignored the damaged cache file %s: %s", path, error)
-        return None
+def _read(path: Path, stages: tuple[Stage, ...]) -> FactoredKernel:
+    """A kernel of exactly these stages; any error says that the file is damaged."""
+    with safe_open(path, framework="pt") as file:
+        known = json.loads(file.metadata()["factored"])
+        weights = tuple(file.get_tensor(str(number)) for number in range(len(stages)))
+    if any(tuple(weight.shape) != stage.weight_shape for weight, stage in zip(weights, stages, strict=True)):
+        raise ValueError("shapes do not fit the stages")
+    return FactoredKernel(stages=stages, weights=weights, **{**known, "rank": tuple(known["rank"])})
 
 
-def _write(path: Path, factored: FactoredKernel) -> None:
+def _encode(factored: FactoredKernel) -> bytes:
     known = {key: value for key, value in vars(factored).items() if key not in ("stages", "weights")}
     tensors = {str(number): weight.detach().cpu().contiguous() for number, weight in enumerate(factored.weights)}
-    content = safetensors.torch.save(tensors, metadata={"factored": json.dumps(known)})
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
+    return safetensors.torch.save(tensors, metadata={"factored": json.dumps(known)})
 
 
 def check_finite(model: torch.nn.Module) -> None:
