@@ -1,10 +1,20 @@
-"""Polyadic: compression of trained convolutional networks by stable low-rank tensor decomposition."""
+"""Polyadic: compression of trained convolutional networks by stable low-rank tensor decomposition.
 
-from polyadic.errors import PolyadicError
-from polyadic.export import load, save
-from polyadic.layers import fused
-from polyadic.pipeline import CompressionResult, CompressOptions, Progress, compress
-from polyadic.surgery import CP, CP4, SVD, TKDCPD, TT, SpatialSVD, TTMatrix, Tucker2, decompose_, fold_and_merge
+Names are loaded when they are first used (PEP 562), so that ``import polyadic`` and the command line start at once.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from polyadic.errors import PolyadicError
+    from polyadic.export import load, save
+    from polyadic.layers import fused
+    from polyadic.pipeline import CompressionResult, CompressOptions, Progress, compress
+    from polyadic.surgery import CP, CP4, SVD, TKDCPD, TT, SpatialSVD, TTMatrix, Tucker2, decompose_, fold_and_merge
 
 __all__ = [
     "CP",
@@ -26,3 +36,30 @@ __all__ = [
     "load",
     "save",
 ]
+
+_MODULES = {
+    "polyadic.errors": ("PolyadicError",),
+    "polyadic.export": ("load", "save"),
+    "polyadic.layers": ("fused",),
+    "polyadic.pipeline": ("CompressOptions", "CompressionResult", "Progress", "compress"),
+    "polyadic.surgery": (
+        *("CP", "CP4", "SVD", "TKDCPD", "TT", "SpatialSVD", "TTMatrix", "Tucker2"),
+        *("decompose_", "fold_and_merge"),
+    ),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, or a package of the library such as ``polyadic.layers``, loaded on first use."""
+    if name in _HOME:
+        value = getattr(import_module(_HOME[name]), name)
+        globals()[name] = value
+        return value
+    if not name.startswith("_") and find_spec(f"{__name__}.{name}") is not None:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

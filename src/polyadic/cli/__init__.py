@@ -1,58 +1,142 @@
-"""The command line: each command parses, calls one verb and prints."""
+"""The command line: each command parses, calls one verb and prints. A command is loaded when it is used."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import version
+from typing import Annotated, Any, NamedTuple
+
 import typer
-
-from polyadic.cli.analyze import analyze
-from polyadic.cli.arguments import reported
-from polyadic.cli.bench import bench
-from polyadic.cli.compress import compress_command
-from polyadic.cli.decompose import decompose
-from polyadic.cli.demo import demo
-from polyadic.cli.evaluate import evaluate
-from polyadic.cli.export import export
-from polyadic.cli.inspect import inspect
-from polyadic.cli.plan import plan_command
-from polyadic.cli.quantize import quantize_command
-from polyadic.cli.report import report_command
-from polyadic.cli.search import search_command
-from polyadic.errors import PolyadicError
-from polyadic.training import several
+from typer.core import TyperCommand
 
 
-@reported
-def checked(context: typer.Context) -> None:
-    """Refuse what several processes would only repeat, and write over each other.
+class Entry(NamedTuple):
+    """Where a command is, and the line that the list of commands says of it."""
 
-    Raises:
-        PolyadicError: a launcher has started several, for a command that does not share its work.
-    """
-    if several() and context.invoked_subcommand != "compress":
-        raise PolyadicError(
-            f"compress shares its fine-tuning among processes; got several for {context.invoked_subcommand}: run it "
-            "without the launcher (workers share a search through --storage)"
-        )
+    module: str
+    function: str
+    help: str
 
 
-app = typer.Typer(
-    help="Make trained convolutional networks smaller by stable low-rank tensor decomposition.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
-app.callback()(checked)
-app.command("inspect")(inspect)
-app.command("plan")(plan_command)
-app.command("search")(search_command)
-app.command("compress")(compress_command)
-app.command("evaluate")(evaluate)
-app.command("export")(export)
-app.command("bench")(bench)
-app.command("report")(report_command)
-app.command("quantize")(quantize_command)
-app.command("decompose")(decompose)
-app.command("demo")(demo)
-app.add_typer(analyze, name="analyze")
+COMMANDS = {
+    "inspect": Entry(
+        "polyadic.cli.inspect",
+        "inspect",
+        "List the layers: what is supported, what is skipped and why, parameters and MACs.",
+    ),
+    "plan": Entry(
+        "polyadic.cli.plan",
+        "plan_command",
+        "Say what a network would cost with a plan that takes no trials, and write that plan.",
+    ),
+    "search": Entry(
+        "polyadic.cli.search",
+        "search_command",
+        "Find format and rank for every layer and write the plan; ``compress --plan`` carries it out.",
+    ),
+    "compress": Entry(
+        "polyadic.cli.compress",
+        "compress_command",
+        "Make a trained network smaller, at a bounded loss of accuracy or within a budget, and write it to a folder.",
+    ),
+    "evaluate": Entry(
+        "polyadic.cli.evaluate",
+        "evaluate",
+        "Score a saved result, or a network with its weights, on the test images.",
+    ),
+    "export": Entry(
+        "polyadic.cli.export",
+        "export",
+        "Write a network as ONNX, OpenVINO or torch.export files, and check that they answer as the network does.",
+    ),
+    "bench": Entry(
+        "polyadic.cli.bench",
+        "bench",
+        "Time networks against each other. The first one is the measure; that of a result is its dense network.",
+    ),
+    "report": Entry(
+        "polyadic.cli.report",
+        "report_command",
+        "Make a page of a folder that opens anywhere, without a network; or one that compares two results.",
+    ),
+    "quantize": Entry(
+        "polyadic.cli.quantize",
+        "quantize_command",
+        "Bring a compressed network to 8 bits after training, and say what that costs and saves.",
+    ),
+    "decompose": Entry(
+        "polyadic.cli.decompose",
+        "decompose",
+        "Decompose one kernel and save its factors as arrays.",
+    ),
+    "demo": Entry(
+        "polyadic.cli.demo",
+        "demo",
+        "Train a small network on handwritten digits, compress it, reload it, and show what happened.",
+    ),
+    "analyze": Entry(
+        "polyadic.cli.analyze",
+        "analyze",
+        "Study a trained network: what its kernels bear, and where decompositions break down.",
+    ),
+}
+
+SHARED = "compress"
+"""The one command whose work several processes of a launcher share; any other they would repeat, over each other."""
+
+
+class CommandOnDemand(TyperCommand):
+    """A command that is known by its :class:`Entry`; its module is loaded when it runs or shows its own help."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """That of the command itself, to which click then turns.
+
+        Raises:
+            typer.Exit: a launcher has started several processes, for a command that does not share its work.
+        """
+        if int(os.environ.get("WORLD_SIZE") or 1) > 1 and self.name != SHARED:
+            if os.environ.get("RANK", "0") == "0":
+                typer.echo(
+                    f"error: {SHARED} shares its fine-tuning among processes; got several for {self.name}: run it "
+                    "without the launcher (workers share a search through --storage)",
+                    err=True,
+                )
+            raise typer.Exit(1)
+        return command_named(str(self.name)).make_context(info_name, args, parent=parent, **extra)
+
+
+def command_named(name: str) -> Any:
+    """The click command of that name, with its module loaded."""
+    made = getattr(import_module(COMMANDS[name].module), COMMANDS[name].function)
+    if not isinstance(made, typer.Typer):
+        function: Callable[..., None] = made
+        made = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        made.command(name)(function)
+    return typer.main.get_command(made)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"polyadic {version('polyadic')}")
+        raise typer.Exit
+
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def polyadic(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Make trained convolutional networks smaller by stable low-rank tensor decomposition."""
+
+
+for _name, _entry in COMMANDS.items():
+    app.command(_name, cls=CommandOnDemand, help=_entry.help)(lambda: None)
 
 
 def main() -> None:

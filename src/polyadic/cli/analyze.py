@@ -57,7 +57,11 @@ Layers = Annotated[list[str] | None, typer.Option("--layer", help="layer, or pat
 Out = Annotated[Path, typer.Option(help="folder for the tables, and for the rows of an interrupted study")]
 Resume = Annotated[bool, typer.Option(help="go on with the study in OUT")]
 
-analyze = typer.Typer(help="Study a trained network: what its kernels bear, and where decompositions break down.")
+analyze = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Study a trained network: what its kernels bear, and where decompositions break down.",
+)
 
 
 @analyze.command("truncation")
