@@ -1,180 +1,118 @@
-from __future__ import annotations
+"""A chain merged into one plain layer gives the same answers."""
 
-import itertools
+from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
-from nets import images, seeded
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from nets import TwoNames, everything_of, images, net, seeded
+from torch import nn
 
-from cases import gaussian
-from neighbours import answered, image, layer_of, pairs
-from oracles import dense_layer
-from polyadic.layers import kernel_of
-from polyadic.schema import ConvSpec, chain_macs, chain_params, compose
-from polyadic.surgery import decompose_, fold_and_merge
-from polyadic.surgery.layer_map import CP, SVD, Tucker2
-from polyadic.surgery.merge_neighbours import Cut, Product, cheapest_cut
+from polyadic.errors import LayerError
+from polyadic.formats import format_named
+from polyadic.schema import Choice, Plan
+from polyadic.surgery import SVD, Tucker2, decompose_, find_layers, layer_at, merge, rebuild, replace_one_by_one
 
 
-def _product_of(layer: nn.Module, spec: ConvSpec) -> Product:
-    bias = layer.get_parameter("bias") if spec.bias else None
-    return Product(spec, kernel_of(layer.get_parameter("weight"), spec), bias)
-
-
-@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
-@given(pair=st.one_of(pairs(3, 1), pairs(1, 3)))
-@settings(max_examples=40)
-def test_a_product_answers_as_the_two_layers_do(pair: tuple[ConvSpec, ConvSpec]) -> None:
-    first, second = pair
-    assume(not isinstance(compose(first, second), str))
-    a, b = layer_of(first, 1), layer_of(second, 3)
-    x = image(first)
-    expected = answered(nn.Sequential(a, b), x)
-    assume(expected is not None)
-    assert expected is not None
-    whole = _product_of(a, first).then(_product_of(b, second))
-    got = dense_layer(whole.spec, whole.kernel, whole.bias)(x)
-    torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
-
-
-def test_no_product_of_what_is_not_one_layer() -> None:
-    spec = ConvSpec(2, 2, (3,), (1,), (0,), (1,))
-    part = Product(spec, gaussian(2, 2, 3), None)
-    with pytest.raises(ValueError, match="only where that is exact"):
-        part.then(part)
-
-
-@given(data=st.data())
-@settings(max_examples=30)
-def test_a_cut_is_the_cheapest_of_all(data: st.DataObject) -> None:
-    widths = data.draw(st.lists(st.integers(1, 12), min_size=3, max_size=6))
-    window = data.draw(st.integers(0, len(widths) - 2))
-    specs = []
-    for k, (S, T) in enumerate(itertools.pairwise(widths)):
-        bias = data.draw(st.booleans())
-        plain = ConvSpec.pointwise(S, T, 1, bias)
-        specs.append(ConvSpec(S, T, (3,), (2,), (1,), (1,), bias=bias) if k == window else plain)
-    found = cheapest_cut(tuple(specs), ((8,),))
-    assert _cost(specs, found) == min(_cost(specs, cut) for cut in _all_cuts(len(specs)))
-
-
-def _all_cuts(n: int) -> list[Cut]:
-    inner = itertools.chain.from_iterable(itertools.combinations(range(1, n), k) for k in range(n))
-    return [tuple(itertools.pairwise((0, *marks, n))) for marks in inner]
-
-
-def _cost(specs: list[ConvSpec], cut: Cut) -> tuple[float, float, int]:
-    """MACs, parameters and layers; beyond all bounds where a part is no single layer."""
-    chain = []
-    for begin, end in cut:
-        # a mixing with a bias cannot come before the padded window, whatever else is in the part
-        window = next((k for k in range(begin, end) if specs[k].taps > 1), None)
-        if window is not None and any(spec.bias for spec in specs[begin:window]):
-            return float("inf"), float("inf"), 0
-        S, T = specs[begin].in_channels, specs[end - 1].out_channels
-        bias = any(spec.bias for spec in specs[begin:end])
-        one = ConvSpec.pointwise(S, T, 1, bias)
-        chain.append(one if window is None else ConvSpec(S, T, (3,), (2,), (1,), (1,), bias=bias))
-    return chain_macs(tuple(chain), (8,)), chain_params(tuple(chain)), len(chain)
-
-
-def _gap(model: nn.Module, other: nn.Module, x: Tensor) -> float:
-    with torch.no_grad():
-        expected, got = model(x), other(x)
-    return float((expected - got).abs().max() / expected.abs().max())
-
-
-def _macs(model: nn.Module, x: Tensor) -> int:
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(x)
-    return int(counter.get_total_flops()) // 2
-
-
-def test_sides_of_neighbouring_chains_become_one_layer() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 32, 3, padding=1), nn.Conv2d(32, 16, 3, padding=1, bias=False), nn.ReLU())
-    model = seeded(lambda: model).double().eval()
-    x = images(dtype=torch.float64)
-    decompose_(model, {"0": CP(4), "1": Tucker2((5, 6))}, x)
-    found = fold_and_merge(model, x)
-    assert found.done[0].layers == ("0.2", "1.0")
-    assert isinstance(found.model.get_submodule("1.0"), nn.Identity)
-    assert _gap(model, found.model, x) < 1e-10
-    assert _macs(found.model, x) < _macs(model, x)
-    sample = images(1, dtype=torch.float64)
-    saved = _macs(model, sample) - _macs(found.model, sample)
-    before, after = (int(number.replace(",", "")) for number in found.done[0].why.split()[::3])
-    assert before - after == saved
-
-
-def test_a_chain_of_too_high_a_rank_becomes_the_layer_again() -> None:
-    model = seeded(lambda: nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())).double().eval()
-    x = images(dtype=torch.float64)
-    decompose_(model, {"0": Tucker2((3, 4))}, x)
-    found = fold_and_merge(model, x)
-    assert [change.layers for change in found.done] == [("0.0", "0.1", "0.2")]
-    assert [type(layer) for layer in found.model.modules() if not list(layer.children())].count(nn.Conv2d) == 1
-    assert _gap(model, found.model, x) < 1e-10
-
-
-def test_linear_layers_merge_where_dropout_alone_is_between() -> None:
-    layers = (nn.Linear(12, 9), nn.Dropout(0.5), nn.Linear(9, 10), nn.ReLU(), nn.Linear(10, 4), nn.Linear(4, 10))
-    model = seeded(lambda: nn.Sequential(*layers)).double().eval()
-    x = gaussian(3, 12)
-    found = fold_and_merge(model, x)
-    assert [change.layers for change in found.done] == [("0", "2")]
-    assert [change.layers for change in found.left] == [("4", "5")]
-    assert "fewer multiplications" in found.left[0].why
-    assert _gap(model, found.model, x) < 1e-10
-
-
-def test_a_bias_before_zeros_is_left_with_the_reason() -> None:
-    model = seeded(lambda: nn.Sequential(nn.Conv2d(3, 30, 1), nn.Conv2d(30, 4, 3, padding=1))).eval()
-    found = fold_and_merge(model, images())
-    assert not found.done
-    assert "pads with zeros" in found.left[0].why
-    without = nn.Sequential(nn.Conv2d(3, 30, 1, bias=False), nn.Conv2d(30, 4, 3, padding=1)).double().eval()
-    found = fold_and_merge(without, images(dtype=torch.float64))
-    assert found.done
-    assert _gap(without, found.model, images(dtype=torch.float64)) < 1e-10
-
-
-def test_a_stride_moves_to_the_layer_before() -> None:
-    layers = (nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 40, 1, stride=2), nn.ReLU())
-    model = seeded(lambda: nn.Sequential(*layers)).double().eval()
-    x = images(dtype=torch.float64)
-    found = fold_and_merge(model, x)
-    assert [change.what for change in found.done] == ["stride moved forward"]
-    assert found.model.get_submodule("0").stride == (2, 2)
-    assert _gap(model, found.model, x) < 1e-10
-    assert _macs(found.model, x) < _macs(model, x)
-
-
-class Loop(nn.Module):
-    """Two layers in a loop: (N, 3, H, W) to (N, 3, H, W)."""
+class Kinds(nn.Module):
+    """A grouped, a transposed, a dilated and a circular convolution, and a Linear: (N, 3, 12, 12) to (N, 5)."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.wide = nn.Conv2d(3, 20, 1)
-        self.narrow = nn.Conv2d(20, 3, 1)
+        self.grouped = nn.Sequential(nn.Conv2d(3, 8, 1), nn.Conv2d(8, 8, 3, groups=2, padding=1))
+        self.up = nn.ConvTranspose2d(8, 6, 3, stride=2, padding=1, output_padding=1, bias=False)
+        self.wide = nn.Conv2d(6, 6, (3, 5), dilation=2, padding="same", padding_mode="circular")
+        self.head = nn.Linear(6, 5)
 
-    def forward(self, x: Tensor) -> Tensor:
-        for _ in range(3):
-            x = torch.tanh(self.narrow(self.wide(x)))
-        return x
-
-
-def test_layers_that_always_run_one_after_the_other_merge_in_a_loop() -> None:
-    model, x = seeded(Loop).double().eval(), images(dtype=torch.float64)
-    found = fold_and_merge(model, x)
-    assert [change.layers for change in found.done] == [("wide", "narrow")]
-    assert _gap(model, found.model, x) < 1e-10
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.wide(self.up(self.grouped(x))).mean((2, 3)))
+        return logits
 
 
-def test_an_svd_of_a_strided_layer_strides_first() -> None:
-    model = seeded(lambda: nn.Sequential(nn.Conv2d(3, 8, 1, stride=2), nn.ReLU())).eval()
-    decompose_(model, {"0": SVD(1)}, images())
-    assert [model.get_submodule(f"0.{k}").stride for k in (0, 1)] == [(2, 2), (1, 1)]
+def trained(model: nn.Module) -> nn.Module:
+    """With other numbers everywhere, as after a training."""
+    generator = torch.Generator().manual_seed(7)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0.0, 0.5, generator=generator)
+    return model
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        [("grouped.1", "tucker2", (2, 2)), ("up", "tucker2", (3, 4)), ("wide", "cp4-epc", 5), ("head", "svd", 2)],
+        [("up", "spatial-svd", 4), ("wide", "spatial-svd", 3)],
+        [("wide", "tt", (2, 3, 4)), ("head", "tt-matrix", (2,))],
+        [("wide", "cp-epc", 6)],
+    ],
+    ids=["tucker and cp", "spatial svd", "trains", "cp"],
+)
+def test_chains_of_every_kind_become_plain_layers_with_the_same_answers(choices: list[tuple[str, str, object]]) -> None:
+    dense = seeded(Kinds).double().eval()
+    plan = Plan.from_json([{"layer": layer, "format": fmt, "rank": rank} for layer, fmt, rank in choices])
+    network = trained(rebuild(seeded(Kinds).double().eval(), plan))
+    before = everything_of(network)
+    plain = merge(network, dense, plan)
+    x = images(4, dtype=torch.float64)
+    torch.testing.assert_close(plain(x), network(x), rtol=0, atol=1e-10)
+    assert {n: type(m) for n, m in plain.named_modules()} == {n: type(m) for n, m in dense.named_modules()}
+    assert everything_of(network) == before
+
+
+def test_a_network_of_two_rounds_is_merged_from_within_and_names_are_kept() -> None:
+    for build, first, second in (
+        (net, {"body.1": Tucker2((4, 6)), "head": SVD(5)}, {"body.1.1": Tucker2((3, 4))}),
+        (lambda: seeded(TwoNames).eval(), {"first": Tucker2((3, 3))}, {"first.1": Tucker2((2, 2))}),
+    ):
+        dense, model = build().double(), build().double()
+        x = images(dtype=torch.float64)
+        plan = Plan((*decompose_(model, first, x).choices, *decompose_(model, second, x).choices))
+        trained(model)
+        plain = merge(model, dense, plan)
+        torch.testing.assert_close(plain(x), model(x), rtol=0, atol=1e-10)
+        assert [name for name, _ in plain.named_modules(remove_duplicate=False)] == [
+            name for name, _ in dense.named_modules(remove_duplicate=False)
+        ]
+
+
+def test_modes_and_gradient_flags_stay() -> None:
+    dense, model = net(), net()
+    model.body[1].requires_grad_(False)
+    plan = decompose_(model, {"body.1": Tucker2((2, 3)), "head": SVD(2)}, images())
+    plain = merge(model, dense, plan)
+    assert not any(parameter.requires_grad for parameter in plain.body[1].parameters())
+    assert all(parameter.requires_grad for parameter in plain.head.parameters())
+    assert not plain.body[1].training
+    assert plain.body[1].weight.dtype == torch.float32
+
+
+def test_a_network_that_the_plan_does_not_describe_is_refused() -> None:
+    model = net()
+    decompose_(model, {"head": SVD(2)}, images())
+    with pytest.raises(LayerError, match="layer 'head' is no svd of rank"):
+        merge(model, net(), Plan((Choice("head", "svd", (3,)),)))
+
+
+def test_a_plan_of_two_rounds_is_carried_out_apart() -> None:
+    dense, x = net().double(), images(3, dtype=torch.float64)
+    plan = Plan.from_json(
+        [
+            {"layer": "body.1", "format": "tucker2", "rank": [6, 8]},
+            {"layer": "head", "format": "svd", "rank": 5},
+            {"layer": "body.1.1", "format": "tucker2", "rank": [6, 8]},
+            {"layer": "head.0", "format": "svd", "rank": 5},
+        ]
+    )
+    specs: dict[str, object] = {}
+
+    def factorise(choice: Choice, kernel: torch.Tensor, norm: object) -> object:
+        parent, _, number = choice.layer.rpartition(".")
+        spec = specs[parent][int(number)] if parent in specs else layer_at(dense, choice.layer)[2]  # type: ignore[index]
+        factored = format_named(choice.format).factorise(kernel, spec, choice.rank, 0, None)
+        specs[choice.layer] = factored.stages
+        return factored
+
+    network, kernels = replace_one_by_one(dense, find_layers(dense, x), plan, factorise)
+    assert set(kernels) == {"body.1", "head", "body.1.1", "head.0"}
+    torch.testing.assert_close(network(x), dense(x), rtol=0, atol=1e-10)
+    assert [n for n, _ in network.named_modules()] == [n for n, _ in rebuild(net(), plan).named_modules()]

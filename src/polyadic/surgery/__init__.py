@@ -11,7 +11,7 @@ from polyadic.surgery.calibrate import (
 from polyadic.surgery.change import Change
 from polyadic.surgery.factor_cache import FactorCache, check_finite, default_cache_directory
 from polyadic.surgery.find_layers import find_layers
-from polyadic.surgery.fold_and_merge import Simplified, fold_and_merge
+from polyadic.surgery.fold_and_merge import FoldedModel, fold_and_merge
 from polyadic.surgery.input_norms import input_norms
 from polyadic.surgery.layer_map import (
     CP,
@@ -43,10 +43,10 @@ __all__ = [
     "TT",
     "Change",
     "FactorCache",
+    "FoldedModel",
     "LayerConfig",
     "LayerMap",
     "SequentialOptions",
-    "Simplified",
     "SpatialSVD",
     "Statistics",
     "TTMatrix",

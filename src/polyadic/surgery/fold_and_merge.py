@@ -18,7 +18,7 @@ from polyadic.surgery.weights import copy_model, evaluation_mode
 
 
 @dataclass(frozen=True)
-class Simplified:
+class FoldedModel:
     """A network to run, and how it came about.
 
     Attributes:
@@ -40,7 +40,7 @@ class Simplified:
         return tuple(change for change in self.changes if not change.done)
 
 
-def fold_and_merge(model: nn.Module, example_input: Inputs) -> Simplified:
+def fold_and_merge(model: nn.Module, example_input: Inputs) -> FoldedModel:
     """A network that answers as ``model`` does in evaluation mode, with batch norms folded and neighbours merged.
 
     Names stay: what is gone is an ``nn.Identity``. Products are formed in float64 and stored in the dtype of the
@@ -59,7 +59,7 @@ def fold_and_merge(model: nn.Module, example_input: Inputs) -> Simplified:
     folded = fold_norms(network, example_input, layers)
     merged = merge_neighbours(network, example_input, layers)
     _check_equal(model, network, example_input)
-    return Simplified(network, (*folded, *merged))
+    return FoldedModel(network, (*folded, *merged))
 
 
 def _check_equal(model: nn.Module, network: nn.Module, example_input: Inputs) -> None:
@@ -72,7 +72,7 @@ def _check_equal(model: nn.Module, network: nn.Module, example_input: Inputs) ->
         size, error = expected.double().norm(), (expected.double() - found.double()).norm()
         if not float(error) <= bound * float(size):
             raise LayerError(
-                "a simplified network answers as the model does; on the example its answer is off by "
+                "a folded network answers as the model does; on the example its answer is off by "
                 f"{float(error / size):.2g} of its size, as the model reads outputs of its layers in a way that "
                 "cannot be watched (a scripted or custom operation): use the model as it is"
             )

@@ -163,7 +163,7 @@ class Tucker2(_SeveralRanks):
     format = "tucker2"
 
     def rank_for(self, kernel: Tensor, spec: ConvSpec, seed: int = 0) -> Rank:
-        """As asked; for an error bound the cheapest pair of all, not only of those on the ladder."""
+        """As asked; for an error bound the cheapest pair of all, not only of the candidates."""
         error = self.error
         if error is None or self.ranks is not None or self.ratio is not None:
             return super().rank_for(kernel, spec, seed)

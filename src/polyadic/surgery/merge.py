@@ -1,4 +1,4 @@
-"""The way back from a factorised network to plain layers: each chain contracted to the layer that answers the same.
+"""The way back from a factorised network to plain layers: each chain merged into the layer that answers the same.
 
 So a network that was fine-tuned as chains can be factorised once more, in any format, from the kernels that it has
 learnt, and its plan still names each layer once.
@@ -23,12 +23,12 @@ from polyadic.surgery.weights import copy_model
 def merge(network: nn.Module, dense: nn.Module, plan: Plan) -> nn.Module:
     """A copy of ``network`` in which every layer that ``plan`` names is one plain layer again.
 
-    Kernels are contracted in float64 and rounded once, to the precision of the chain.
+    Products are formed in float64 and rounded once, to the precision of the chain.
 
     Args:
         network: factorised as ``plan`` says, whatever its weights; it is left as it was.
         dense: the network before that; only its geometry is read.
-        plan: layer, format, rank; stages of chains that were factorised again are contracted first.
+        plan: layer, format, rank; stages of chains that were factorised again are merged first.
 
     Raises:
         LayerError: the network holds other layers than the plan's, or the plan does not fit the dense network.
@@ -48,7 +48,7 @@ def _plain(choice: Choice, chain: nn.Module, stages: tuple[Stage, ...], spec: Co
     found = tuple(layer.spec if isinstance(layer, TTLayer) else spec_of(layer) for layer in layers)
     if found != stages:
         raise LayerError(
-            f"contracting takes the chains of the plan as they were made; layer {choice.layer!r} is no {choice.format} "
+            f"merging takes the chains of the plan as they were made; layer {choice.layer!r} is no {choice.format} "
             f"of rank {choice.rank} any more: pass the plan that the network was factorised by"
         )
     weights = tuple(_weight(layer, stage) for layer, stage in zip(layers, stages, strict=True))

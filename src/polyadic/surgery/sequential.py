@@ -1,6 +1,6 @@
 """Compress a network layer after layer, each in sight of what those before it have done.
 
-Layers are replaced in the order in which they run (:mod:`polyadic.surgery.run_in_lockstep`). For each, from a few
+Layers are replaced in the order in which they run (:mod:`polyadic.surgery.lockstep`). For each, from a few
 unlabelled images: the kernel is corrected so that it answers from the compressed network's inputs what the dense layer
 answers from the dense one's (:func:`polyadic.decomposition.patch_moments.fitted_kernel`); it is decomposed in the norm of
 those inputs; the last stage of the chain is refitted to the dense output from the features that really reach it, and what
