@@ -104,7 +104,7 @@ def test_rows_are_tidy_and_say_which_plan_was_chosen() -> None:
 
 
 def test_a_document_of_a_search_is_json_without_infinities() -> None:
-    document = found().document()
+    document = found().to_json()
     assert document["front"][0]["drop"] is None
     assert document["provenance"]["loss"] is None
     expected = {"params": 5, "macs": 500, "bytes": 20, "drop": 1.5, "loss": None}

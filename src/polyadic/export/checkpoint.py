@@ -16,12 +16,11 @@ from polyadic.errors import LayerError, StorageError
 from polyadic.models import LIBRARIES, load_model
 from polyadic.pipeline import CompressionResult
 from polyadic.reporting import model_card
-from polyadic.schema import Plan, Stage, Summary, TTSpec
-from polyadic.storage import as_plain, storage_error, write_together
+from polyadic.schema import VERSION, Plan, Stage, Summary, TTSpec
+from polyadic.storage import storage_error, write_together
 from polyadic.surgery import plan_stages, rebuild
 
 PLAN, WEIGHTS, RESULT, CARD = "plan.json", "model.safetensors", "result.json", "README.md"
-VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -156,27 +155,7 @@ def origin_of(document: dict[str, Any]) -> Origin:
 
 def summary_document(summary: Summary) -> dict[str, Any]:
     """The content of ``result.json``: accuracies are fractions, drops are points; null for what is not finite."""
-    document = {
-        "version": VERSION,
-        "dense": {**asdict(summary.dense), "score": summary.dense_score},
-        "compressed": {
-            **asdict(summary.compressed),
-            "score": summary.compressed_score,
-            "score_before_finetuning": summary.score_before_finetuning,
-        },
-        "score_name": summary.score_name,
-        "max_drop": summary.max_drop,
-        "drop": summary.drop,
-        "drop_interval": summary.drop_interval,
-        "mac_reduction": summary.mac_reduction,
-        "held_out": summary.held_out,
-        "layers": [asdict(layer) for layer in summary.layers],
-        "warnings": list(summary.warnings),
-        "seconds": summary.seconds,
-        "provenance": summary.provenance,
-    }
-    plain: dict[str, Any] = as_plain(document)
-    return plain
+    return summary.to_json()
 
 
 def _plan_document(plan: Plan, stages: dict[str, tuple[Stage, ...]], origin: Origin) -> dict[str, Any]:

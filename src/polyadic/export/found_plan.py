@@ -40,6 +40,6 @@ def save_search(
 
 def search_document(found: SearchResult, known: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The content of ``search.json``: drops are points, scores fractions; null for what is not finite."""
-    document = found.document()
+    document = found.to_json()
     document["provenance"] = {**(known or {}), **document["provenance"]}
     return document

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
 from polyadic.engines import LatencyModel
-from polyadic.pipeline.speed import LatencyResult
-from polyadic.reporting import (
-    Rows,
-    Svg,
-    forecast_html,
-    found_figures,
-    found_html,
-    layer_records,
-    summary_figures,
-    summary_html,
-)
-from polyadic.schema import Cost, Plan, Summary
+from polyadic.schema import CostEstimate as CostEstimate
+from polyadic.schema import LayerEstimate as LayerEstimate
+from polyadic.schema import NotebookResult, Plan, Summary
+from polyadic.schema import SearchResult as SearchResult
+from polyadic.schema import TriedPlan as TriedPlan
 from polyadic.search import RankSearch
-from polyadic.storage import as_plain
 from polyadic.surgery import FactorCache, SequentialOptions
 
 
@@ -111,7 +102,7 @@ class CompressOptions:
 
 
 @dataclass(frozen=True, eq=False)
-class CompressionResult:
+class CompressionResult(NotebookResult):
     """The networks and everything that is known of them.
 
     Attributes:
@@ -131,161 +122,5 @@ class CompressionResult:
         """Layer, format, rank."""
         return self.summary.plan
 
-    def records(self) -> Rows:
-        """One row per layer; ``records().to_frame()`` is a data frame."""
-        return layer_records(self.summary)
-
-    def figures(self) -> dict[str, Svg]:
-        """The plots of its page, but for those of the search, by name."""
-        return summary_figures(self.summary)
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows: headline, verdicts, the layers as a strip."""
-        return summary_html(self.summary)
-
-
-@dataclass(frozen=True)
-class TriedPlan:
-    """A plan for the whole network as it was tried: untuned.
-
-    Attributes:
-        plan: layer, format, rank.
-        cost: of the network, from integers alone.
-        drop: points lost on the held-out images.
-        loss: mean divergence from the dense network's answers in nats, where it was measured.
-    """
-
-    plan: Plan
-    cost: Cost
-    drop: float
-    divergence: float | None
-
-    def document(self) -> dict[str, Any]:
-        """The same as a mapping."""
-        return {**asdict(self.cost), "drop": self.drop, "loss": self.divergence, "layers": self.plan.to_json()}
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """What a search found, before anything is carried out.
-
-    Attributes:
-        tried: the plan; its cost, and what it loses before fine-tuning.
-        dense: cost of the dense network.
-        dense_score: its score on the held-out images.
-        search: name of the strategy.
-        stop: why the search ended.
-        trials: how many there were.
-        front: the plans of the whole network that were tried and that none beats in cost and harm, cheapest first.
-        seconds: duration of each part.
-        max_drop: the points that the network may lose in the end; None where only a budget was given.
-        layers: what the plan does to each layer, and why it leaves alone what it does.
-        provenance: versions, seeds, options, data hashes, machine.
-        speed: of the plan as a whole on the engine, where one was named.
-    """
-
-    tried: TriedPlan
-    dense: Cost
-    dense_score: float
-    search: str
-    stop: str
-    trials: int
-    front: tuple[TriedPlan, ...]
-    seconds: dict[str, float]
-    max_drop: float | None = None
-    layers: tuple[LayerEstimate, ...] = ()
-    provenance: dict[str, Any] = field(default_factory=dict)
-    speed: LatencyResult | None = None
-
-    @property
-    def plan(self) -> Plan:
-        """Layer, format, rank."""
-        return self.tried.plan
-
-    def records(self) -> Rows:
-        """One row per plan of the front, cheapest first, and one for the plan itself if it is none of them."""
-        rows = [*self.front, *([] if self.tried in self.front else [self.tried])]
-        return Rows({**one.document(), "chosen": one.plan == self.plan} for one in rows)
-
-    def figures(self) -> dict[str, Svg]:
-        """The plots of its page, but for those of the trials, by name."""
-        return found_figures(self.document())
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows: headline, verdicts, the plan as a strip of layers."""
-        return found_html(self.document())
-
-    def document(self) -> dict[str, Any]:
-        """All of it as JSON has it, the content of ``search.json``; None for what is not finite."""
-        document = {
-            "version": 1,
-            "search": self.search,
-            "stop": self.stop,
-            "trials": self.trials,
-            "max_drop": self.max_drop,
-            "dense": {**asdict(self.dense), "held_out": self.dense_score},
-            "plan": self.tried.document(),
-            "front": [tried.document() for tried in self.front],
-            "layers": [asdict(layer) for layer in self.layers],
-            "seconds": self.seconds,
-            "provenance": self.provenance,
-        }
-        plain: dict[str, Any] = as_plain(document)
-        return plain
-
-
-@dataclass(frozen=True)
-class LayerEstimate:
-    """What a plan does to one layer, and why it leaves it alone where it does.
-
-    Attributes:
-        name: dotted path in the model.
-        macs_before: multiply-accumulates of the dense layer for one sample.
-        macs_after: the same of what would replace it.
-        format: name of the format; None for a layer that stays dense.
-        rank: rank or ranks.
-        reason: why it stays dense.
-        latency_before: milliseconds of the dense layer within a pass, where an engine was named.
-        latency_after: the same of what would replace it.
-        latency_measured: whether the latter was measured; it was interpolated otherwise.
-        supported: whether any of the formats could have served it.
-    """
-
-    name: str
-    macs_before: int
-    macs_after: int
-    format: str | None = None
-    rank: int | list[int] | None = None
-    reason: str | None = None
-    supported: bool = True
-    latency_before: float | None = None
-    latency_after: float | None = None
-    latency_measured: bool | None = None
-
-
-@dataclass(frozen=True)
-class CostEstimate:
-    """What a network would cost with a plan; nothing was tried.
-
-    Attributes:
-        plan: layer, format, rank.
-        dense: cost of the dense network.
-        cost: of the compressed one.
-        layers: what the plan does to each.
-        speed: of the plan as a whole on the engine, where one was named.
-    """
-
-    plan: Plan
-    dense: Cost
-    cost: Cost
-    layers: tuple[LayerEstimate, ...]
-
-    def records(self) -> Rows:
-        """One row per layer."""
-        return Rows(asdict(layer) for layer in self.layers)
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows: the costs, the plan as a strip of layers."""
-        return forecast_html(self.dense, self.cost, self.records())
-
-    speed: LatencyResult | None = None
+    def _shown(self) -> Summary:
+        return self.summary

@@ -10,12 +10,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 from torch import Tensor, nn
 
 from polyadic.engines import LatencyModel, Measured, Prepared, draw_weights
 from polyadic.schema import Budget, Choice, Plan
+from polyadic.schema import LatencyResult as LatencyResult
 from polyadic.schema.budget import format_cost
 from polyadic.search import SearchSpace
 from polyadic.surgery import copy_model, rebuild
@@ -28,51 +28,6 @@ SLACK = 0.03
 
 Conclude = Callable[[SearchSpace], Plan]
 """What a search concludes from its trials for a problem with another budget."""
-
-
-@dataclass(frozen=True)
-class LatencyResult:
-    """A plan on the engine, in milliseconds of a pass.
-
-    Attributes:
-        plan: layer, format, rank; empty where nothing was faster. Of several rounds it is that of the last one.
-        dense: of the dense network, as the budget knows it.
-        predicted: of the plan, from the times of its blocks.
-        measured: of the whole network with the plan, scaled by what the dense one took beside it.
-        noise: of ``measured``.
-        corrections: how often a plan was concluded anew because it was too slow, or faster than it had to be.
-        put_back: layers that are again what they were before, dense in the first round, because the whole was not
-            faster.
-        warnings: what was asked for and not reached.
-    """
-
-    plan: Plan
-    dense: float
-    predicted: float
-    measured: float
-    noise: float
-    corrections: int = 0
-    put_back: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        """As people read it."""
-        times = self.dense / self.measured
-        return (
-            f"{format_cost('latency', self.dense)} to {format_cost('latency', self.measured)} a pass ({times:.2f}x faster), "
-            f"timed as a whole; the sum of its blocks had predicted {format_cost('latency', self.predicted)}"
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """All but the plan and the warnings, as plain data."""
-        return {
-            "dense_ms": self.dense,
-            "predicted_ms": self.predicted,
-            "measured_ms": self.measured,
-            "noise_ms": self.noise,
-            "corrections": self.corrections,
-            "put_back": list(self.put_back),
-        }
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from polyadic.reporting.bench_charts import (
 )
 from polyadic.reporting.comparison import compare, comparison_html
 from polyadic.reporting.model_card import markdown, model_card
-from polyadic.reporting.notebook import Rows, Svg
+from polyadic.reporting.notebook import figures, piece, records
 from polyadic.reporting.plotly_figures import plotly_figure, plotly_figures
 from polyadic.reporting.records import epoch_records, layer_records, network_records, trial_records
 from polyadic.reporting.report import REPORT, Folder, charts, read_folder, report, report_html, write_figures
@@ -30,6 +30,7 @@ from polyadic.reporting.tables import (
     layer_rows,
     site_rows,
 )
+from polyadic.schema import Rows, Svg
 
 __all__ = [
     "BENCH_COLUMNS",
@@ -52,6 +53,7 @@ __all__ = [
     "compare",
     "comparison_html",
     "epoch_records",
+    "figures",
     "forecast_html",
     "found_figures",
     "found_html",
@@ -61,6 +63,7 @@ __all__ = [
     "markdown",
     "model_card",
     "network_records",
+    "piece",
     "plotly_figure",
     "plotly_figures",
     "read_bench",
@@ -68,6 +71,7 @@ __all__ = [
     "read_result",
     "read_search",
     "read_study",
+    "records",
     "report",
     "report_html",
     "site_rows",

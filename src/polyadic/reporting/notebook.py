@@ -1,44 +1,69 @@
-"""Results in a notebook: rows that become a data frame, and figures that show themselves."""
+"""What notebooks show of a result: tidy rows, its plots, a piece of its page."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
-from polyadic.errors import PolyadicError
-from polyadic.reporting.chart import Chart
-from polyadic.reporting.svg import svg_file
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
-
-class Rows(list[dict[str, Any]]):
-    """Tidy rows: one dictionary per observation, the same keys in each, numbers as numbers."""
-
-    def to_frame(self) -> DataFrame:
-        """The same as a data frame of pandas, one column for each key.
-
-        Raises:
-            PolyadicError: pandas is not installed.
-        """
-        try:
-            import pandas
-        except ImportError as error:
-            raise PolyadicError(
-                "data frames need pandas: pip install 'polyadic[frames]'; the rows themselves are a list of "
-                "dictionaries"
-            ) from error
-        return pandas.DataFrame(list(self))
+from polyadic.reporting.page import Html
+from polyadic.reporting.records import layer_records
+from polyadic.reporting.result_page import summary_figures, summary_html
+from polyadic.reporting.search_page import forecast_html, found_figures, found_html
+from polyadic.schema import CostEstimate, Rows, SearchResult, Summary, Svg
 
 
-class Svg(str):
-    """A drawing that notebooks show, and that is the text of an SVG file."""
+def records(result: object) -> Rows:
+    """One row per layer; of a search one per plan of its front, cheapest first, and one for the plan itself.
 
-    def _repr_svg_(self) -> str:
-        return str(self)
+    Raises:
+        TypeError: nothing is known of such a result.
+    """
+    match result:
+        case Summary():
+            return layer_records(result)
+        case SearchResult():
+            rows = [*result.front, *([] if result.tried in result.front else [result.tried])]
+            return Rows({**one.to_json(), "chosen": one.plan == result.plan} for one in rows)
+        case CostEstimate():
+            return Rows(asdict(layer) for layer in result.layers)
+    raise _unknown(result)
 
 
-def figures_of(charts: Iterable[Chart]) -> dict[str, Svg]:
-    """Charts as drawings, by name."""
-    return {chart.name: Svg(svg_file(chart).decode()) for chart in charts}
+def figures(result: object) -> dict[str, Svg]:
+    """The plots of its page by name, but for those that need the log of a search.
+
+    Raises:
+        TypeError: nothing is known of such a result.
+    """
+    match result:
+        case Summary():
+            return summary_figures(result)
+        case SearchResult():
+            return found_figures(result.to_json())
+        case CostEstimate():
+            return {}
+    raise _unknown(result)
+
+
+def piece(result: object) -> Html:
+    """The figures that count, and one plot.
+
+    Raises:
+        TypeError: nothing is known of such a result.
+    """
+    match result:
+        case Summary():
+            return summary_html(result)
+        case SearchResult():
+            return found_html(result.to_json())
+        case CostEstimate():
+            layers: list[Mapping[str, Any]] = [asdict(layer) for layer in result.layers]
+            return forecast_html(result.dense, result.cost, layers)
+    raise _unknown(result)
+
+
+def _unknown(result: object) -> TypeError:
+    return TypeError(
+        f"notebooks show results of compress, search, estimate_cost and studies; got {type(result).__name__}"
+    )

@@ -9,11 +9,10 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from polyadic.reporting.notebook import Rows
 from polyadic.reporting.result_folder import ResultFolder
 from polyadic.reporting.search_folder import SearchFolder
 from polyadic.reporting.trial_file import Searched, TrialRecord
-from polyadic.schema import Choice, Plan, Summary, plain_rank
+from polyadic.schema import Choice, Plan, Rows, Summary, plain_rank
 
 Record = dict[str, Any]
 

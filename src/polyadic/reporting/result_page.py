@@ -8,13 +8,13 @@ from typing import Any
 from polyadic.reporting.bench_charts import charts_of, section_of
 from polyadic.reporting.chart import Chart, Table
 from polyadic.reporting.layer_charts import layer_charts, strip, what_happened
-from polyadic.reporting.notebook import Svg, figures_of
 from polyadic.reporting.page import Html, provenance_rows, rendered
 from polyadic.reporting.result_folder import ResultFolder
 from polyadic.reporting.run_charts import drop_chart, finetuning_charts, search_charts
+from polyadic.reporting.svg import drawings
 from polyadic.reporting.tables import HEADLINE_COLUMNS, fewer, headline_rows
 from polyadic.reporting.verdict import verdicts
-from polyadic.schema import Summary
+from polyadic.schema import Summary, Svg
 
 _LAYER_COLUMNS = ("layer", "what happened", "MACs before", "after", "error", "in its output", "sensitivity", "why")
 
@@ -49,7 +49,7 @@ def summary_html(summary: Summary) -> Html:
 
 def summary_figures(summary: Summary) -> dict[str, Svg]:
     """The charts of a result as drawings, by name; those of the search are in the folder, which has its log."""
-    return figures_of(result_charts(ResultFolder(Path(), summary)))
+    return drawings(result_charts(ResultFolder(Path(), summary)))
 
 
 def result_charts(folder: ResultFolder) -> list[Chart]:

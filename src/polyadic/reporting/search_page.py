@@ -10,14 +10,14 @@ from typing import Any
 
 from polyadic.reporting.chart import Chart, Table
 from polyadic.reporting.layer_charts import strip, what_happened
-from polyadic.reporting.notebook import Svg, figures_of
 from polyadic.reporting.page import Html, provenance_rows, rendered
 from polyadic.reporting.records import Record, finite, plan_in_words, trial_records
 from polyadic.reporting.run_charts import search_charts
 from polyadic.reporting.search_folder import Found, PlannedLayer, SearchFolder, TriedNetwork, found_in
+from polyadic.reporting.svg import drawings
 from polyadic.reporting.tables import fewer
 from polyadic.reporting.verdict import Verdict, on_budget, points
-from polyadic.schema import Cost
+from polyadic.schema import Cost, Svg
 
 _LAYER_COLUMNS = ("layer", "what the plan does", "MACs before", "after", "why")
 _PLANNED = tuple(part.name for part in fields(PlannedLayer))
@@ -64,7 +64,7 @@ def found_html(document: Mapping[str, Any]) -> Html:
 
 def found_figures(document: Mapping[str, Any]) -> dict[str, Svg]:
     """The charts of a search as drawings, by name; those of its trials are in the folder, which has the log."""
-    return figures_of(search_page_charts(SearchFolder(Path(), found_in(document))))
+    return drawings(search_page_charts(SearchFolder(Path(), found_in(document))))
 
 
 def forecast_html(dense: Cost, planned: Cost, layers: Sequence[Mapping[str, Any]]) -> Html:

@@ -9,11 +9,12 @@ from typing import Any
 from polyadic.reporting.chart import Chart, Table
 from polyadic.reporting.degeneracy_charts import degeneracy_charts
 from polyadic.reporting.layer_study_charts import layer_study_charts
-from polyadic.reporting.notebook import Svg, figures_of
 from polyadic.reporting.page import Html, provenance_rows, rendered
 from polyadic.reporting.panels import distinct, percent
 from polyadic.reporting.study_folder import Degeneracy, Layers, Study, StudyFolder, Truncation, study_in
+from polyadic.reporting.svg import drawings
 from polyadic.reporting.truncation_charts import truncation_charts
+from polyadic.schema import Svg
 
 Card = tuple[str, str, str]
 
@@ -72,7 +73,7 @@ def study_piece(name: str, document: Mapping[str, Any]) -> Html:
 
 def study_figures(name: str, document: Mapping[str, Any]) -> dict[str, Svg]:
     """The charts of a study as drawings, by name."""
-    return figures_of(study_charts(study_in(name, document)))
+    return drawings(study_charts(study_in(name, document)))
 
 
 def describe(study: Study) -> Told:

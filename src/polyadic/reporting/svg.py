@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.resources import files
 
 from markupsafe import Markup
@@ -23,6 +24,7 @@ from polyadic.reporting.svg_parts import (
     vertical_axis,
 )
 from polyadic.reporting.writing import xml_safe
+from polyadic.schema import Svg
 
 _RIGHT = WIDTH - 22  # the last number of an axis reaches beyond its end
 _NAMES = 30  # characters of a layer's name that are shown
@@ -56,6 +58,11 @@ def svg_file(chart: Chart) -> bytes:
         height=height,
     )
     return xml_safe(f'<?xml version="1.0" encoding="UTF-8"?>\n{drawing}\n')
+
+
+def drawings(charts: Iterable[Chart]) -> dict[str, Svg]:
+    """Charts as drawings that notebooks show, by name."""
+    return {chart.name: Svg(svg_file(chart).decode()) for chart in charts}
 
 
 def _drawn(chart: Chart) -> tuple[list[Markup], float]:

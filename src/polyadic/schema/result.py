@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from polyadic.schema.cost import Cost
+from polyadic.schema.json_object import VERSION, JsonObject
+from polyadic.schema.notebook import NotebookResult
 from polyadic.schema.plan import Plan
+from polyadic.storage import as_plain
 
 
 def points(before: float, after: float) -> float:
@@ -53,7 +59,7 @@ class LayerOutcome:
 
 
 @dataclass(frozen=True)
-class Summary:
+class Summary(NotebookResult):
     """Everything about a compression that is not a tensor.
 
     Attributes:
@@ -97,3 +103,58 @@ class Summary:
     def mac_reduction(self) -> float:
         """How many times fewer multiply-accumulates."""
         return self.dense.macs / max(self.compressed.macs, 1)
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of ``result.json``: scores are fractions, drops points; null for what is not finite.
+
+        The plan is not in it: it has a file of its own, ``plan.json``.
+        """
+        document = {
+            "version": VERSION,
+            "dense": {**asdict(self.dense), "score": self.dense_score},
+            "compressed": {
+                **asdict(self.compressed),
+                "score": self.compressed_score,
+                "score_before_finetuning": self.score_before_finetuning,
+            },
+            "score_name": self.score_name,
+            "max_drop": self.max_drop,
+            "drop": self.drop,
+            "drop_interval": self.drop_interval,
+            "mac_reduction": self.mac_reduction,
+            "held_out": self.held_out,
+            "layers": [asdict(layer) for layer in self.layers],
+            "warnings": list(self.warnings),
+            "seconds": self.seconds,
+            "provenance": self.provenance,
+        }
+        plain: dict[str, Any] = as_plain(document)
+        return plain
+
+    @staticmethod
+    def from_json(data: object, plan: Plan, where: Path | str = "result.json") -> Summary:
+        """The inverse of :meth:`to_json`, for the ``plan`` beside it; ``where`` is named where something is wrong.
+
+        Raises:
+            StorageError: something is missing or of another kind.
+        """
+        read = JsonObject.of(data, where, "copy it again, or compress again")
+        dense, compressed = read.nested("dense"), read.nested("compressed")
+        low, high = read.read("drop_interval", tuple[float | None, float | None] | None, None) or (None, None)
+        held_out: Mapping[str, float | None] = read.read("held_out", dict[str, float | None], {})
+        return Summary(
+            dense=dense.whole(Cost),
+            compressed=compressed.whole(Cost),
+            dense_score=dense.number("score"),
+            compressed_score=compressed.number("score"),
+            score_before_finetuning=compressed.number("score_before_finetuning"),
+            score_name=read.read("score_name", str),
+            max_drop=read.read("max_drop", float | None, None),
+            drop_interval=None if low is None or high is None else (low, high),
+            held_out={name: math.nan if score is None else score for name, score in held_out.items()},
+            plan=plan,
+            layers=read.read("layers", tuple[LayerOutcome, ...]),
+            seconds=read.read("seconds", dict[str, float], {}),
+            provenance=read.read("provenance", dict[str, Any], {}),
+            warnings=read.read("warnings", tuple[str, ...], ()),
+        )

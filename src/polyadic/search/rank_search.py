@@ -11,9 +11,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 from polyadic.schema import Budget, Choice, Cost, Measure, Plan
+from polyadic.schema import Trial as Trial
 from polyadic.search.rank_candidates import RankCandidates
 
 
@@ -112,61 +112,6 @@ class SearchSpace:
         return {
             name: tuple(candidates for candidates in self.all_candidates if candidates.layer == name) for name in names
         }
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One plan that was tried.
-
-    Attributes:
-        plan: what was replaced.
-        drop: points of score lost against the dense network.
-        joint: whether the plan was tried as it is, untuned; such trials do not tell what fine-tuning a single layer
-            would reach.
-        final: whether fine-tuning was tried; it is not where the drop was small enough without.
-        loss: mean Kullback-Leibler divergence of the outputs from the dense network's, in nats, where it was measured:
-            it tells plans apart that lose equally many images.
-    """
-
-    plan: Plan
-    drop: float
-    final: bool = True
-    joint: bool = False
-    divergence: float | None = None
-
-    @property
-    def loss(self) -> float:
-        """What to compare untuned plans by: the loss, or the drop where there is none; infinite if not a number."""
-        value = self.drop if self.divergence is None else self.divergence
-        return value if math.isfinite(value) else math.inf
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain data."""
-        known = {"plan": self.plan.to_json(), "drop": self.drop, "final": self.final, "joint": self.joint}
-        return known if self.divergence is None else {**known, "loss": self.divergence}
-
-    @staticmethod
-    def from_json(record: Mapping[str, Any]) -> Trial:
-        """The inverse of :meth:`to_json`.
-
-        Raises:
-            KeyError, TypeError, ValueError: something is missing or of another kind.
-        """
-        plan = Plan.from_json(record["plan"])
-        divergence = record.get("loss")
-        return Trial(
-            plan,
-            float(record["drop"]),
-            bool(record["final"]),
-            bool(record["joint"]),
-            None if divergence is None else float(divergence),
-        )
-
-    def verdict(self, threshold: float) -> bool | None:
-        """Whether the plan stays within ``threshold``; None where fine-tuning, not yet done, could still decide."""
-        if self.drop <= threshold:
-            return True
-        return False if self.final else None
 
 
 class RankSearch(ABC):
