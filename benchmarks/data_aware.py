@@ -148,9 +148,9 @@ class Bench:
         options, score = USES[row.use], divergence(self.dense, self.held_out)
         began = time.perf_counter()
         if options is None:
-            network, kernels = replace_one_by_one(self.dense, sites, plan, factorise)
+            network, kernels = replace_one_by_one(self.dense, plan, factorise)
         else:
-            network, kernels = replace_in_sequence(self.dense, sites, plan, calibration, factorise, options)
+            network, kernels = replace_in_sequence(self.dense, plan, factorise, calibration, sites, options=options)
         walked = time.perf_counter() - began
         kept, before, after = recalibrate_if_better(network, calibration.split(250), score)
         seconds = time.perf_counter() - began

@@ -113,7 +113,7 @@ def variant_of(dense: nn.Module, example: Tensor, variant: str) -> nn.Module:
     sites = find_layers(dense, example)
     if variant == "chains":
         plan = plan_within(sites, RATIO, LARGEST).plan
-        return replace_one_by_one(dense, sites, plan, factorise_in(dense))[0]
+        return replace_one_by_one(dense, plan, factorise_in(dense))[0]
     model = copy.deepcopy(dense)
     windows = [site.name for site in sites if site.reason is None and site.spec is not None and site.spec.taps > 1]
     decompose_(model, {name: TTMatrix(ratio=RATIO) for name in windows[1:]}, example)  # not the first, of 3 channels

@@ -60,7 +60,7 @@ def compressed(dense: nn.Module, data: ImageData, name: str, ratio: float) -> nn
     def factorise(choice: Choice, kernel: Any, norm: Any) -> Any:
         return fmt.factorise(kernel, layer_at(dense, choice.layer)[2], choice.rank, 0, norm)
 
-    network, _ = replace_in_sequence(dense, sites, plan, images, factorise)
+    network, _ = replace_in_sequence(dense, plan, factorise, images, sites)
     proxy = ImageTask(data).proxy(dense)
     recalibrate_if_better(network, images.split(250), lambda model: -(proxy(model).loss or 0.0))
     return network.eval()

@@ -47,7 +47,6 @@ def decomposed(dense: nn.Module, method: str, ratio: float, data: ImageData) -> 
     )
     network, kernels = replace_one_by_one(
         dense,
-        sites,
         plan,
         lambda choice, kernel, norm: cache.factorise(
             kernel, layer_at(dense, choice.layer)[2], fmt, choice.rank, 0, norm

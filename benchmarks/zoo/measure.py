@@ -103,7 +103,7 @@ def reduced(
     What that saves, by count and by the geometry of the layers, and whether the network runs.
     """
     chosen = plan_within(sites, ratio, largest)
-    network, _ = replace_one_by_one(dense, sites, chosen.plan, factorise_in(dense))
+    network, _ = replace_one_by_one(dense, chosen.plan, factorise_in(dense))
     before, after = network_cost(dense, example), network_cost(network, example)
     wanted, got = answer(dense, example), answer(network, example)
     return {
@@ -136,7 +136,7 @@ def at_full_rank(
     """Every layer of at most ``largest`` parameters at the rank that loses nothing, in float64."""
     chosen = plan_exact(sites, largest)
     dense, example = copy.deepcopy(dense).double(), example.double()
-    network, _ = replace_one_by_one(dense, sites, chosen.plan, factorise_in(dense))
+    network, _ = replace_one_by_one(dense, chosen.plan, factorise_in(dense))
     return {
         "layers": len(chosen.plan.choices),
         "difference": difference(answer(dense, example), answer(network, example)),

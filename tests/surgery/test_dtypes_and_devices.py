@@ -105,7 +105,7 @@ def test_a_walk_through_the_network_runs_in_any_type(dtype: torch.dtype, device:
         spec = layer_at(model, choice.layer)[2]
         return format_named(choice.format).factorise(kernel, spec, choice.rank, 0, norm)  # type: ignore[arg-type]
 
-    network, kernels = replace_in_sequence(model, find_layers(model, x), PLAN, x, factorised)  # type: ignore[arg-type]
+    network, kernels = replace_in_sequence(model, PLAN, factorised, x, find_layers(model, x))  # type: ignore[arg-type]
     assert kinds_of(network) == {(dtype, device)}
     assert network_cost(network, x).macs < network_cost(model, x).macs
     assert bool(network(x).isfinite().all())

@@ -10,7 +10,7 @@ from torch import nn
 from polyadic.errors import LayerError
 from polyadic.formats import format_named
 from polyadic.schema import Choice, Plan
-from polyadic.surgery import SVD, Tucker2, decompose_, find_layers, layer_at, merge, rebuild, replace_one_by_one
+from polyadic.surgery import SVD, Tucker2, decompose_, layer_at, merge, rebuild, replace_one_by_one
 
 
 class Kinds(nn.Module):
@@ -112,7 +112,7 @@ def test_a_plan_of_two_rounds_is_carried_out_apart() -> None:
         specs[choice.layer] = factored.stages
         return factored
 
-    network, kernels = replace_one_by_one(dense, find_layers(dense, x), plan, factorise)
+    network, kernels = replace_one_by_one(dense, plan, factorise)
     assert set(kernels) == {"body.1", "head", "body.1.1", "head.0"}
     torch.testing.assert_close(network(x), dense(x), rtol=0, atol=1e-10)
     assert [n for n, _ in network.named_modules()] == [n for n, _ in rebuild(net(), plan).named_modules()]

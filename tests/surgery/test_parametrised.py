@@ -149,7 +149,12 @@ def test_a_walk_through_the_network_takes_them_too(way: str, options: dict[str, 
     sites = find_layers(model, x)
     before = everything_of(model)
     network, kernels = replace_in_sequence(
-        model, sites, plan, x, factorise_for(model), SequentialOptions(**options, ridge=1e-9, refit_ridge=1e-9)
+        model,
+        plan,
+        factorise_for(model),
+        x,
+        sites,
+        options=SequentialOptions(**options, ridge=1e-9, refit_ridge=1e-9),
     )
     assert set(kernels) == {"1", "5"}
     torch.testing.assert_close(network(x), model(x), rtol=0, atol=1e-6)
@@ -162,7 +167,7 @@ def test_those_that_stay_dense_stay_as_they_are(way: str) -> None:
     model = computed(way).eval()
     x = doubles(6)
     sites, plan = find_layers(model, x), Plan((Choice("0", "svd", (1,)), Choice("1", "tucker2", (1, 1))))
-    network, _ = replace_in_sequence(model, sites, plan, x, factorise_for(model))
+    network, _ = replace_in_sequence(model, plan, factorise_for(model), x, sites)
     kept, dense = network.get_submodule("5").state_dict(), model[5].state_dict()
     assert kept.keys() == dense.keys()
     assert all(torch.equal(kept[name], dense[name]) for name in dense)

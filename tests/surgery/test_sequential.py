@@ -46,7 +46,7 @@ NET_PLAN = plan_of(
 
 def walked(model: nn.Module, plan: Plan, x: Tensor, **options: Any) -> nn.Module:
     sites = find_layers(model, x[:1])
-    return replace_in_sequence(model, sites, plan, x, factorise_for(model), SequentialOptions(**options))[0]
+    return replace_in_sequence(model, plan, factorise_for(model), x, sites, options=SequentialOptions(**options))[0]
 
 
 def lost(model: nn.Module, dense: nn.Module, x: Tensor) -> float:
@@ -131,7 +131,7 @@ def test_without_refit_each_kernel_is_that_of_two_networks_run_one_after_the_oth
         return factorise_for(model)(choice, kernel, norm)
 
     options = SequentialOptions(refit=False, ridge=0.2)
-    network, _ = replace_in_sequence(model, find_layers(model, x[:1]), plan, x, watching, options)
+    network, _ = replace_in_sequence(model, plan, watching, x, find_layers(model, x[:1]), options=options)
     y, _ = reached(network, "body.1.0", x)
     _, t = reached(model, "body.1", x)
     rows = nn.functional.unfold(y, 3, padding=1, stride=2).transpose(1, 2).reshape(-1, 54)
@@ -158,15 +158,14 @@ def test_it_loses_less_than_layers_compressed_apart_on_images_it_has_not_seen() 
     model, x, unseen = blocks(), small(16).double(), small(16, seed=9).double()
     names = [f"layer{g}.{j}.conv{c}" for g in (1, 2, 3) for j in range(1) for c in (1, 2)]
     plan = plan_of(*((name, "tucker2", (8, 8)) for name in names))
-    sites = find_layers(model, x[:1])
-    apart, _ = replace_one_by_one(model, sites, plan, factorise_for(model))
+    apart, _ = replace_one_by_one(model, plan, factorise_for(model))
     assert lost(walked(model, plan, x), model, unseen) < 0.8 * lost(apart, model, unseen)
 
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_a_single_image_does_no_harm(count: int) -> None:
     model, unseen = net().double(), images(8, seed=3).double()
-    apart, _ = replace_one_by_one(model, find_layers(model, unseen[:1]), NET_PLAN, factorise_for(model))
+    apart, _ = replace_one_by_one(model, NET_PLAN, factorise_for(model))
     assert lost(walked(model, NET_PLAN, images(count).double()), model, unseen) < 1.2 * lost(apart, model, unseen)
 
 
@@ -181,7 +180,7 @@ def test_channels_that_never_vary_are_no_obstacle() -> None:
 def test_the_reported_error_is_that_of_the_chain_towards_the_dense_output() -> None:
     model, x = net().double(), images(8).double()
     plan = plan_of(("body.1", "tucker2", (3, 4)))
-    network, kernels = replace_in_sequence(model, find_layers(model, x[:1]), plan, x, factorise_for(model))
+    network, kernels = replace_in_sequence(model, plan, factorise_for(model), x, find_layers(model, x[:1]))
     t, made = (reached(m, "body.1", x)[1] for m in (model, network))
     expected = float((made - t).norm() / (t - t.mean((0, 2, 3), keepdim=True)).norm())
     assert kernels["body.1"].weighted_error == pytest.approx(expected, rel=1e-6)
@@ -224,7 +223,7 @@ def test_patches_that_are_too_large_leave_the_kernel_and_are_refitted_all_the_sa
         return factorise_for(model)(choice, given, norm)
 
     options = SequentialOptions(largest_patch=largest)
-    network, _ = replace_in_sequence(model, find_layers(model, x[:1]), plan, x, watching, options)
+    network, _ = replace_in_sequence(model, plan, watching, x, find_layers(model, x[:1]), options=options)
     ((given, norm),) = seen
     torch.testing.assert_close(given, kernel, rtol=1e-6, atol=1e-8)
     assert set(norm.roots() if norm is not None else {}) == modes

@@ -61,8 +61,8 @@ def test_in_sequence_less_is_lost_than_apart(names: dict[str, str]) -> None:
     def factorise(choice: Choice, kernel: Tensor, norm: object) -> object:
         return format_named(choice.format).factorise(kernel, layer_at(model, choice.layer)[2], choice.rank, 0, norm)
 
-    apart, _ = replace_one_by_one(model, sites, plan, factorise)
-    walked, kernels = replace_in_sequence(model, sites, plan, x, factorise)
+    apart, _ = replace_one_by_one(model, plan, factorise)
+    walked, kernels = replace_in_sequence(model, plan, factorise, x, sites)
     assert set(kernels) == set(names)
     with torch.no_grad():
         wanted = model(unseen)
@@ -78,7 +78,7 @@ def test_a_chain_that_is_not_refitted_has_no_mean_error() -> None:
     def factorise(choice: Choice, kernel: Tensor, norm: object) -> object:
         return format_named(choice.format).factorise(kernel, layer_at(model, choice.layer)[2], choice.rank, 0, norm)
 
-    walked, _ = replace_in_sequence(model, find_layers(model, x[:2]), plan, x, factorise)
+    walked, _ = replace_in_sequence(model, plan, factorise, x, find_layers(model, x[:2]))
     with torch.no_grad():
         error = walked[:3](x) - model[:3](x)
     assert float(error.norm()) > 0.01

@@ -152,7 +152,7 @@ def test_formats_that_are_exact_at_full_rank_are_so_on_odd_layers(
     def factorise(choice: Choice, kernel: Tensor, norm: InputNorm | None) -> FactoredKernel:
         return fmt.factorise(kernel, layer_at(dense, choice.layer)[2], choice.rank, 0, norm)
 
-    network, _ = replace_one_by_one(dense, shown.sites, plan, factorise)
+    network, _ = replace_one_by_one(dense, plan, factorise)
     assert difference(answer(dense, example), answer(network, example)) <= 1e-9
 
 

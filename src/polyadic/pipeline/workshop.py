@@ -97,10 +97,16 @@ class Workshop:
         batches = list(self.batches()) if self.options.data_aware else []
         if batches:
             network, kernels = replace_in_sequence(
-                dense, sites, plan, torch.cat(batches), factorise, self.options.sequential, replaced
+                dense,
+                plan,
+                factorise,
+                torch.cat(batches),
+                sites,
+                options=self.options.sequential,
+                on_layer=replaced,
             )
         else:
-            network, kernels = replace_one_by_one(dense, sites, plan, factorise, replaced)
+            network, kernels = replace_one_by_one(dense, plan, factorise, on_layer=replaced)
         recalibrate_if_better(network, self.calibration_batches(), self.task.score)
         return network, kernels
 

@@ -30,7 +30,7 @@ from polyadic.surgery.merge import merge
 from polyadic.surgery.network_cost import MACS_CONVENTION, network_cost
 from polyadic.surgery.rebuild import plan_stages, rebuild
 from polyadic.surgery.replace import chain_for, layer_at, replace_layer, swap_layer
-from polyadic.surgery.sequential import replace_in_sequence, replace_one_by_one
+from polyadic.surgery.replace_by_plan import replace_in_sequence, replace_one_by_one
 from polyadic.surgery.sequential_options import SequentialOptions
 from polyadic.surgery.weights import copy_model
 

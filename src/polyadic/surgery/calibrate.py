@@ -105,7 +105,7 @@ def recalibrate_if_better(
 ) -> tuple[bool, float, float]:
     """Re-estimate the statistics and keep them only if ``score`` (higher is better) rises.
 
-    It helps networks that the decomposition hurt much and hurts those that it changed little, so it has to be asked for.
+    It helps networks that the decomposition hurt much and costs the others a little, so it has to be asked for.
 
     Returns:
         Whether they were kept, and the score before and after.
