@@ -136,25 +136,25 @@ def random_chain(fmt: Format, stages: tuple[Stage, ...], rank: Rank) -> Factored
 
 
 @every_served_layer
-def test_rank_after_rank_the_ladder_costs_more_and_errs_less(name: str, layer: str) -> None:
+def test_rank_after_rank_the_chain_costs_more_and_errs_less(name: str, layer: str) -> None:
     fmt, spec = CONTRACT[name], SMALL_LAYERS[layer]
     kernel = kernel_of(spec)
-    candidates = fmt.candidates(kernel, spec)
+    candidates = fmt.candidate_ranks(kernel, spec)
     costs = [chain_params(fmt.stages(spec, rank)) for rank in candidates]
     assert costs == sorted(costs)
     for rank in candidates:
         fmt.check(spec, rank)
-    group_ranks = candidates[:: max(1, len(candidates) // 4)] + candidates[-1:]
-    errors = [fmt.factorise(kernel, spec, rank).relative_error for rank in group_ranks]
+    ranks = candidates[:: max(1, len(candidates) // 4)] + candidates[-1:]
+    errors = [fmt.factorise(kernel, spec, rank).relative_error for rank in ranks]
     assert all(later <= earlier + 1e-7 for earlier, later in pairwise(errors))
     assert errors[-1] < errors[0]
 
 
 @every_served_layer
-def test_a_zero_kernel_has_a_ladder_and_is_met_exactly(name: str, layer: str) -> None:
+def test_a_zero_kernel_has_candidate_ranks_and_is_met_exactly(name: str, layer: str) -> None:
     fmt, spec = CONTRACT[name], SMALL_LAYERS[layer]
     zero = torch.zeros(spec.weight_shape, dtype=torch.float64)
-    candidates = fmt.candidates(zero, spec)
+    candidates = fmt.candidate_ranks(zero, spec)
     assert candidates
     factored = fmt.factorise(zero, spec, candidates[0])
     assert factored.relative_error == 0.0

@@ -69,9 +69,9 @@ def test_the_chain_of_groups_is_that_of_one_with_as_many_channels_for_each(fmt: 
 def test_the_largest_group_decides_which_ranks_are_climbed(fmt: Format) -> None:
     one = one_group(fmt)
     small, large = kernel_of(one), 10 * kernel_of(one, seed=1)
-    expected = fmt.candidates(large, one)
-    assert fmt.candidates(torch.cat([small, large, small]), one.repeated(3)) == expected
-    assert fmt.candidates(torch.cat([large, small]), one.repeated(2)) == expected
+    expected = fmt.candidate_ranks(large, one)
+    assert fmt.candidate_ranks(torch.cat([small, large, small]), one.repeated(3)) == expected
+    assert fmt.candidate_ranks(torch.cat([large, small]), one.repeated(2)) == expected
 
 
 @every_repeatable

@@ -1,4 +1,4 @@
-"""A rank by number, ratio or error, against trying every rank of the ladder."""
+"""A rank by number, ratio or error, against trying every candidate."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_rank_that_is_given_is_checked_and_taken(name: str) -> None:
 def test_by_ratio_it_is_the_largest_rung_that_saves_so_much(name: str, ratio: float) -> None:
     fmt, spec = format_named(name), LAYERS[name]
     kernel = gaussian(*spec.weight_shape)
-    within = [rank for rank in fmt.candidates(kernel, spec) if numbers(name, rank) * ratio <= kernel.numel()]
+    within = [rank for rank in fmt.candidate_ranks(kernel, spec) if numbers(name, rank) * ratio <= kernel.numel()]
     if within:
         assert rank_for(fmt, kernel, spec, ratio=ratio) == within[-1]
     else:
@@ -56,11 +56,11 @@ def test_by_ratio_it_is_the_largest_rung_that_saves_so_much(name: str, ratio: fl
 @pytest.mark.parametrize("name", [name for name in LAYERS if name != "cp-epc"])
 @given(error=st.floats(0.0, 0.95))
 @settings(max_examples=6)
-def test_by_error_it_is_the_smallest_rung_that_keeps_the_bound(name: str, error: float) -> None:
+def test_by_error_it_is_the_smallest_candidate_that_keeps_the_bound(name: str, error: float) -> None:
     fmt, spec = format_named(name), LAYERS[name]
     kernel = gaussian(*spec.weight_shape)
     found = rank_for(fmt, kernel, spec, error=error)
-    for rank in fmt.candidates(kernel, spec):
+    for rank in fmt.candidate_ranks(kernel, spec):
         if fmt.factorise(kernel, spec, rank).relative_error <= max(error, 1e-6):
             assert found == rank
             return

@@ -59,9 +59,9 @@ def test_merged_and_split_chains_of_the_same_factors_have_the_same_kernel(rank: 
     assert factored.relative_error == pytest.approx(solution.relative_error, abs=1e-10)
 
 
-def test_the_ladder_keeps_the_tucker_ranks_that_the_bound_asks_for() -> None:
+def test_candidates_keep_the_tucker_ranks_that_the_bound_asks_for() -> None:
     spec, kernel = layer(6, 5), gaussian(5, 6, 3, 3)
-    exact, loose = (TKDCPDFormat(tucker_error=error).candidates(kernel, spec) for error in (0.0, 0.7))
+    exact, loose = (TKDCPDFormat(tucker_error=error).candidate_ranks(kernel, spec) for error in (0.0, 0.7))
     assert {rank[:2] for rank in exact} == {(6, 5)}
     ((R1, R2),) = {rank[:2] for rank in loose}
     assert R1 * R2 < 30

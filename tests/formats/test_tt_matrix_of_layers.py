@@ -15,7 +15,7 @@ from cases import gaussian
 from polyadic.algebra import TensorTrain, covering_modes, largest_tt_ranks
 from polyadic.errors import LayerError
 from polyadic.formats import FactoredKernel, TTMatrixFormat, contract_train, format_named, split_cores
-from polyadic.formats.train_ranks import train_ladder, usable_ranks, widen_ranks
+from polyadic.formats.train_ranks import tt_candidate_ranks, usable_ranks, widen_ranks
 from polyadic.schema import ConvSpec, TTSpec
 
 
@@ -129,8 +129,8 @@ def test_a_widened_train_is_the_same_tensor(shape: tuple[int, ...], data: st.Dat
 
 
 @given(sizes)
-def test_a_ladder_rises_in_numbers_to_the_largest_ranks(shape: tuple[int, ...]) -> None:
-    candidates = train_ladder(gaussian(*shape))
+def test_candidates_rise_in_numbers_to_the_largest_ranks(shape: tuple[int, ...]) -> None:
+    candidates = tt_candidate_ranks(gaussian(*shape))
     assert candidates[-1] == largest_tt_ranks(shape)
     numbers = [
         sum(left * size * right for left, size, right in zip((1, *ranks), shape, (*ranks, 1), strict=True))
@@ -139,9 +139,9 @@ def test_a_ladder_rises_in_numbers_to_the_largest_ranks(shape: tuple[int, ...]) 
     assert all(lower < higher for lower, higher in itertools.pairwise(numbers))
 
 
-def test_a_ladder_leaves_out_ranks_that_cheaper_ones_beat() -> None:
+def test_candidates_leave_out_ranks_that_cheaper_ones_beat() -> None:
     # the first cut is of rank 2 and the second one falls off slowly: a third row there would only cost numbers
     left, right = gaussian(9, 2, seed=1), gaussian(2, 30, 40, seed=2)
-    candidates = train_ladder(torch.einsum("ir,rjk->ijk", left, right))
+    candidates = tt_candidate_ranks(torch.einsum("ir,rjk->ijk", left, right))
     assert all(ranks[0] <= 2 for ranks in candidates[:-1])
     assert len(candidates) > 10

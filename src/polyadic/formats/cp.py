@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor
@@ -45,6 +45,8 @@ class CPFormat(Format):
         epc: options of the correction in "cp-als-epc".
     """
 
+    weighs_window: ClassVar[bool] = True
+
     method: Literal["cp-epc", "cp-als", "cp-als-epc"] = "cp-epc"
     stable: StableOptions = SWIFT
     als: ALSOptions = field(default_factory=ALSOptions)
@@ -54,17 +56,6 @@ class CPFormat(Format):
     def name(self) -> str:
         """The method."""
         return self.method
-
-    @property
-    def weighs_window(self) -> bool:
-        """Yes."""
-        return True
-
-    def objection(self, spec: ConvSpec) -> str | None:
-        """Matrices."""
-        if spec.taps == 1:
-            return "a 1 x 1 kernel is a matrix, for which svd is optimal"
-        return None
 
     def full_rank(self, spec: ConvSpec) -> Rank:
         """The product of the two smallest of (D^2, S, T)."""
@@ -82,10 +73,6 @@ class CPFormat(Format):
             ConvSpec.pointwise(R, spec.out_channels, spec.axes, bias=spec.bias),
         )
 
-    def group_ranks(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
-        """Every rank from 1 up."""
-        return [(R,) for R in range(1, self.full_rank(spec)[0] + 1)]
-
     def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[CPTensor]:
         """CP of the kernel as a D^2 x S x T tensor."""
         K, (R,) = kernel_to_order3(kernel), rank
@@ -96,7 +83,7 @@ class CPFormat(Format):
         fitted = cp_als(K.double(), R, self.als, seed=seed)
         if self.method == "cp-als-epc":
             return cp_epc(K, fitted.factors, self.epc)
-        return Solution(**{**vars(fitted), "factors": fitted.factors.to(K)})
+        return replace(fitted, factors=fitted.factors.to(K))
 
     def solve_all(self, kernels: list[Tensor], spec: ConvSpec, rank: Rank, seed: int) -> list[Solution[CPTensor]]:
         """The groups in one batch, where the method has one."""
@@ -104,16 +91,10 @@ class CPFormat(Format):
             return stable_cp_batch([kernel_to_order3(kernel) for kernel in kernels], rank[0], self.stable, seed=seed)
         return [self.solve(kernel, spec, rank, seed) for kernel in kernels]
 
-    def weights(self, factors: CPTensor, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
-        """``B'`` (R x S x 1), ``A'`` (R x 1 x window), ``C`` (T x R x 1); terms that the solver dropped are zero."""
+    def parts(self, factors: CPTensor, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
+        """``B'`` (R x S), ``A'`` (R x D^2), ``C`` (T x R); terms that the solver dropped are zero."""
         A, B, C = factors.padded(rank[0]).factors
-        ones = (1,) * spec.axes
-        R = rank[0]
-        return (
-            B.mT.reshape(R, spec.in_channels, *ones),
-            A.mT.reshape(R, 1, *spec.kernel),
-            C.reshape(spec.out_channels, R, *ones),
-        )
+        return B.mT, A.mT, C
 
     def refitted(self, factored: FactoredKernel, last: Tensor, kernel: Tensor) -> FactoredKernel:
         """The columns are rescaled to their best norms again, and the stability is that of the new factors."""

@@ -27,20 +27,15 @@ class SpatialCPFormat(Format):
         stable: options of the decomposition (penalised homotopy, then EPC).
     """
 
-    stable: StableOptions = SWIFT
+    name = "cp4-epc"
 
-    @property
-    def name(self) -> str:
-        """cp4-epc."""
-        return "cp4-epc"
+    stable: StableOptions = SWIFT
 
     def objection(self, spec: ConvSpec) -> str | None:
         """Windows that extend along fewer than two axes."""
-        if spec.taps == 1:
-            return "a 1 x 1 kernel is a matrix, for which svd is optimal"
-        if len(window_axes(spec)) < 2:
+        if len(window_axes(spec)) == 1:
             return "cp4-epc has a factor for each of several axes, and this window extends along one: use cp-epc"
-        return None
+        return super().objection(spec)
 
     def full_rank(self, spec: ConvSpec) -> Rank:
         """The product of all sizes but the largest of (D, S, T, D)."""
@@ -55,10 +50,6 @@ class SpatialCPFormat(Format):
             ConvSpec.pointwise(R, spec.out_channels, spec.axes, bias=spec.bias),
         )
 
-    def group_ranks(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
-        """Every rank from 1 up."""
-        return [(R,) for R in range(1, self.full_rank(spec)[0] + 1)]
-
     def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[CPTensor]:
         """Stable CP of the kernel as a D x S x T x D tensor."""
         return stable_cp(self._tensor(kernel, spec), rank[0], self.stable, seed=seed)
@@ -67,12 +58,10 @@ class SpatialCPFormat(Format):
         """The groups in one batch."""
         return stable_cp_batch([self._tensor(kernel, spec) for kernel in kernels], rank[0], self.stable, seed=seed)
 
-    def weights(self, factors: CPTensor, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
-        """``B'`` (R x S x 1), a filter of R x 1 x window for each axis, ``C`` (T x R x 1)."""
+    def parts(self, factors: CPTensor, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
+        """``B'`` (R x S), a filter of R x D for each axis, ``C`` (T x R)."""
         first, B, C, *rest = factors.padded(rank[0]).factors
-        stages = self.chain(spec, rank)
-        filters = (U.mT.reshape(stage.weight_shape) for U, stage in zip((first, *rest), stages[1:-1], strict=True))
-        return B.mT.reshape(stages[0].weight_shape), *filters, C.reshape(stages[-1].weight_shape)
+        return B.mT, first.mT, *(U.mT for U in rest), C
 
     def refitted(self, factored: FactoredKernel, last: Tensor, kernel: Tensor) -> FactoredKernel:
         """The columns are rescaled to their best norms again, and the stability is that of the new factors."""

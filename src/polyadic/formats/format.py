@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -23,17 +23,19 @@ class Format(ABC):
 
     The first half is what the rest of the library calls, for layers of any number of groups. An implementation gives
     the second half, which sees one group alone; several groups are chains side by side, each stage with as many groups.
+
+    Attributes:
+        weighs_window: whether factors can be weighed over the window and the outputs too, not over the inputs alone.
+        repeatable: whether chains of several groups can stand side by side.
     """
+
+    weighs_window: ClassVar[bool] = False
+    repeatable: ClassVar[bool] = True
 
     @property
     @abstractmethod
     def name(self) -> str:
         """The name in plans and on the command line, such as "cp-epc"."""
-
-    @property
-    def weighs_window(self) -> bool:
-        """Whether the factors can be weighed over the window and the outputs too, not over the inputs alone."""
-        return False
 
     def refuses(self, spec: ConvSpec) -> str | None:
         """Why this format cannot serve such a layer, in one sentence; None if it can."""
@@ -54,17 +56,17 @@ class Format(ABC):
             return chain
         return tuple(stage.repeated(spec.groups) for stage in chain if isinstance(stage, ConvSpec))
 
-    def candidates(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
-        """Ranks in the order of growing cost and falling error, for a search to climb.
+    def candidate_ranks(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
+        """The ranks of ``kernel`` (T x S/groups x window) that a search may choose from, cheap and inexact ones first.
 
-        Of several groups, the one of largest norm decides which ranks those are.
+        Each costs more and errs less than the one before it. Of several groups, the one of largest norm decides.
 
         Raises:
             DecompositionError: NaN or Inf weights.
         """
         checked(kernel, self.name, kernel.ndim)
         groups = kernel.reshape(spec.groups, -1, *kernel.shape[1:])
-        return self.group_ranks(groups[int(groups.flatten(1).norm(dim=1).argmax())], spec.one_group)
+        return self.rising_ranks(groups[int(groups.flatten(1).norm(dim=1).argmax())], spec.one_group)
 
     def factorise(
         self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int = 0, norm: InputNorm | None = None
@@ -122,9 +124,7 @@ class Format(ABC):
         Raises:
             LayerError: the format refuses the layer, or the rank is out of bounds.
         """
-        reason = self.refuses(spec)
-        if reason:
-            raise LayerError(f"{self.name} cannot be used here: {reason}")
+        self.check_served(spec)
         largest = self.largest_rank(spec)
         shape = " x ".join(str(size) for size in spec.weight_shape)
         if len(rank) != len(largest):
@@ -135,14 +135,19 @@ class Format(ABC):
                 f"ranks lie between 1 and {plain_rank(largest)}"
             )
 
-    @property
-    def repeatable(self) -> bool:
-        """Whether chains of several groups can stand side by side."""
-        return True
+    def check_served(self, spec: ConvSpec) -> None:
+        """Refuse a layer that this format cannot serve.
 
-    @abstractmethod
+        Raises:
+            LayerError: with the reason.
+        """
+        reason = self.refuses(spec)
+        if reason:
+            raise LayerError(f"{self.name} cannot be used here: {reason}")
+
     def objection(self, spec: ConvSpec) -> str | None:
-        """Why this format cannot serve one group like this; None if it can."""
+        """Why this format cannot serve one group like this; None if it can. Unless overridden: a window of one tap."""
+        return "a 1 x 1 kernel is a matrix, for which svd is optimal" if spec.taps == 1 else None
 
     @abstractmethod
     def full_rank(self, spec: ConvSpec) -> Rank:
@@ -152,9 +157,9 @@ class Format(ABC):
     def chain(self, spec: ConvSpec, rank: Rank) -> tuple[Stage, ...]:
         """As :meth:`stages`, for one group."""
 
-    @abstractmethod
-    def group_ranks(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
-        """As :meth:`ladder`, for one group."""
+    def rising_ranks(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
+        """As :meth:`candidate_ranks`, for one group. Unless overridden: every rank from 1 up to the full one."""
+        return [(R,) for R in range(1, self.full_rank(spec)[0] + 1)]
 
     @abstractmethod
     def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[Any]:
@@ -169,14 +174,23 @@ class Format(ABC):
     ) -> tuple[Solution[Any], float]:
         """Decompose the ``kernel`` of one group in the norm of its inputs; also its relative error in that norm."""
         weighed = self.solve(norm.weigh(kernel), spec, rank, seed)
-        factors, stability = norm.unweigh(weighed.factors), weighed.stability
+        factors, stability = self.unweigh(weighed.factors, norm), weighed.stability
         if isinstance(factors, CPTensor):
             stability = Stability.of(factors, float(kernel.double().norm()))
         return replace(weighed, factors=factors, stability=stability), weighed.relative_error
 
-    @abstractmethod
+    def unweigh(self, factors: Any, norm: InputNorm) -> Any:
+        """The factors of a kernel from those of ``norm.weigh(kernel)``."""
+        return norm.unweigh(factors)
+
     def weights(self, factors: Any, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
-        """The factors of one group as weights of :meth:`chain`."""
+        """The factors of one group as weights of :meth:`chain`, each shaped as its stage says."""
+        parts = zip(self.parts(factors, spec, rank), self.chain(spec, rank), strict=True)
+        return tuple(part.reshape(stage.weight_shape) for part, stage in parts)
+
+    @abstractmethod
+    def parts(self, factors: Any, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
+        """The weights of the stages with their axes in order (outputs, inputs, window), in any shape."""
 
 
 def side_by_side(groups: Sequence[CPTensor], kernel: Tensor) -> Stability | None:

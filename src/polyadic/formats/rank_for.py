@@ -31,8 +31,8 @@ def rank_for(
         spec: its geometry.
         rank: the rank or ranks. One number serves for several: each rank is that, or the most that it can use.
         ratio: at least so many times fewer numbers than in the kernel (the bias counts on neither side).
-        error: bound on ``||K - K^|| / ||K||`` of the factors, from 0 to below 1. The ladder of the format is searched
-            by doubling and halving, with a decomposition at each step, so the error has to fall with the rank.
+        error: bound on ``||K - K^|| / ||K||`` of the factors, from 0 to below 1. The candidate ranks are searched by
+            doubling and halving, with a decomposition at each step, so the error has to fall with the rank.
         seed: of the decompositions.
 
     Raises:
@@ -40,12 +40,12 @@ def rank_for(
             dense layer keeps the bound.
         DecompositionError: NaN or Inf weights.
     """
-    _check_served(fmt, spec)
+    fmt.check_served(spec)
     if sum(given is not None for given in (rank, ratio, error)) != 1:
         raise LayerError(f"a rank is asked for by number, ratio or error; got rank = {rank}, {ratio = }, {error = }")
     if rank is not None:
         return _by_number(fmt, spec, rank)
-    candidates = fmt.candidates(kernel, spec)
+    candidates = fmt.candidate_ranks(kernel, spec)
     if ratio is not None:
         return _by_ratio(fmt, spec, candidates, ratio)
     return _by_error(fmt, kernel, spec, candidates, float(error or 0.0), seed)
@@ -61,7 +61,7 @@ def rank_without_kernel(
     Raises:
         LayerError: the format refuses the layer; not exactly one of the two; no rank saves that much.
     """
-    _check_served(fmt, spec)
+    fmt.check_served(spec)
     if (rank is None) == (ratio is None):
         raise LayerError(f"the rank of an untrained layer is given by number or ratio; got {rank = }, {ratio = }")
     if rank is not None:
@@ -70,12 +70,6 @@ def rank_without_kernel(
     most = max(largest)
     candidates = [tuple(max(1, step * r // most) for r in largest) for step in range(1, most + 1)]
     return _by_ratio(fmt, spec, candidates, float(ratio or 0.0))
-
-
-def _check_served(fmt: Format, spec: ConvSpec) -> None:
-    reason = fmt.refuses(spec)
-    if reason:
-        raise LayerError(f"{fmt.name} cannot be used here: {reason}")
 
 
 def _by_number(fmt: Format, spec: ConvSpec, rank: int | Sequence[int]) -> Rank:
@@ -105,13 +99,13 @@ def _by_ratio(fmt: Format, spec: ConvSpec, candidates: list[Rank], ratio: float)
 def _by_error(fmt: Format, kernel: Tensor, spec: ConvSpec, candidates: list[Rank], error: float, seed: int) -> Rank:
     if not 0 <= error < 1:
         raise LayerError(f"a bound on the relative error lies in 0 ... 1; got {error}")
-    # exact at the last rung, up to the precision of the weights
+    # exact at the last rank, up to the precision of the weights
     allowed = max(error, 1e-6, 8 * torch.finfo(kernel.dtype).eps)
 
     def kept(rank: Rank) -> bool:
         return fmt.factorise(kernel, spec, rank, seed).relative_error <= allowed
 
-    tried = 1  # cheap ranks first: the last ones of a ladder can take longer than all others together
+    tried = 1  # cheap ranks first: the last ones can take longer than all others together
     while tried <= len(candidates) and not kept(candidates[tried - 1]):
         tried *= 2
     first = bisect_left(candidates, True, lo=tried // 2, hi=min(tried - 1, len(candidates)), key=kept)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -24,18 +23,13 @@ class SpatialSVDFormat(Format):
     A window of three axes is split into the first and the other two.
     """
 
-    @property
-    def name(self) -> str:
-        """spatial-svd."""
-        return "spatial-svd"
+    name = "spatial-svd"
 
     def objection(self, spec: ConvSpec) -> str | None:
         """Windows that extend along fewer than two axes."""
-        if spec.taps == 1:
-            return "a 1 x 1 kernel is a matrix, for which svd is optimal"
-        if len(window_axes(spec)) < 2:
+        if len(window_axes(spec)) == 1:
             return "spatial-svd splits a window between its axes, and this one extends along a single axis"
-        return None
+        return super().objection(spec)
 
     def full_rank(self, spec: ConvSpec) -> Rank:
         """min(S D, T D)."""
@@ -49,10 +43,6 @@ class SpatialSVDFormat(Format):
         last = spec.along(others, rank[0], spec.out_channels)
         return spec.along(first, spec.in_channels, rank[0]), replace(last, bias=spec.bias)
 
-    def group_ranks(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
-        """Every rank from 1 up."""
-        return [(R,) for R in range(1, self.full_rank(spec)[0] + 1)]
-
     def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[LowRank]:
         """SVD of the (T D) x (S D) matrix."""
         T, S = kernel.shape[:2]
@@ -62,17 +52,12 @@ class SpatialSVDFormat(Format):
         matrix = window.permute(0, 3, 1, 2).reshape(T * spec.taps // taps, S * taps)
         return truncated_svd(matrix, rank[0])
 
-    def solve_in(
-        self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int, norm: InputNorm
-    ) -> tuple[Solution[LowRank], float]:
-        """Of the weighed kernel; the inverse weight goes into Q, whose columns are S x D."""
-        weighed = self.solve(norm.weigh(kernel), spec, rank, seed)
-        Q = weighed.factors.Q.reshape(rank[0], spec.in_channels, -1)
-        Q = torch.einsum("rsd,su->rud", Q, norm.channels.inverse_root)  # symmetric
-        return replace(weighed, factors=LowRank(weighed.factors.P, Q.flatten(1))), weighed.relative_error
+    def unweigh(self, factors: LowRank, norm: InputNorm) -> LowRank:
+        """The inverse weight goes into Q, whose columns are S x D."""
+        root = norm.channels.inverse_root  # symmetric
+        Q = torch.einsum("rsd,su->rud", factors.Q.reshape(factors.rank, len(root), -1), root)
+        return LowRank(factors.P, Q.flatten(1))
 
-    def weights(self, factors: LowRank, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
-        """Q as R x S x (D x 1), P as T x R x (1 x D)."""
-        first, last = (stage.weight_shape for stage in self.chain(spec, rank))
-        P = factors.P.reshape(spec.out_channels, math.prod(last[2:]), rank[0]).mT
-        return factors.Q.reshape(first), P.reshape(last)
+    def parts(self, factors: LowRank, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
+        """Q (R x S D), P as T x R x D."""
+        return factors.Q, factors.P.reshape(spec.out_channels, -1, rank[0]).mT

@@ -18,10 +18,7 @@ from polyadic.schema import ConvSpec, Rank, Stage
 class SVDFormat(Format):
     """``K = P Q`` with P (T x R) and Q (R x S)."""
 
-    @property
-    def name(self) -> str:
-        """``svd``."""
-        return "svd"
+    name = "svd"
 
     def objection(self, spec: ConvSpec) -> str | None:
         """Windows larger than one tap."""
@@ -43,16 +40,10 @@ class SVDFormat(Format):
             ConvSpec.pointwise(rank[0], spec.out_channels, spec.axes, bias=spec.bias),
         )
 
-    def group_ranks(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
-        """Every rank from 1 up."""
-        return [(R,) for R in range(1, self.full_rank(spec)[0] + 1)]
-
     def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[LowRank]:
         """SVD of the T x S matrix."""
         return truncated_svd(kernel.flatten(1), rank[0])
 
-    def weights(self, factors: LowRank, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
-        """Q, then P."""
-        ones = (1,) * spec.axes
-        Q = factors.Q.reshape(rank[0], spec.in_channels, *ones)
-        return Q, factors.P.reshape(spec.out_channels, rank[0], *ones)
+    def parts(self, factors: LowRank, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
+        """Q (R x S), then P (T x R)."""
+        return factors.Q, factors.P

@@ -12,7 +12,7 @@ from polyadic.algebra import TensorTrain, largest_tt_ranks
 from polyadic.decomposition import InputNorm, Solution, tt_als, tt_svd
 from polyadic.formats.format import Format
 from polyadic.formats.separable import along_axes, axes_apart, window_axes
-from polyadic.formats.train_ranks import train_ladder, usable_ranks, widen_ranks
+from polyadic.formats.train_ranks import tt_candidate_ranks, usable_ranks, widen_ranks
 from polyadic.schema import ConvSpec, Rank, Stage
 
 
@@ -26,18 +26,13 @@ class TTFormat(Format):
     ``tt-matrix[Tx1,1xS]``.)
     """
 
-    @property
-    def name(self) -> str:
-        """``tt``."""
-        return "tt"
+    name = "tt"
 
     def objection(self, spec: ConvSpec) -> str | None:
         """Windows that extend along fewer than two axes."""
-        if spec.taps == 1:
-            return "a 1 x 1 kernel is a matrix, for which svd is optimal"
-        if len(window_axes(spec)) < 2:
+        if len(window_axes(spec)) == 1:
             return "a window along one axis alone leaves the chain of tucker2, which is better at equal ranks"
-        return None
+        return super().objection(spec)
 
     def full_rank(self, spec: ConvSpec) -> Rank:
         """For each bond the product of all sizes on its smaller side."""
@@ -52,34 +47,23 @@ class TTFormat(Format):
             ConvSpec.pointwise(rank[-1], spec.out_channels, spec.axes, bias=spec.bias),
         )
 
-    def group_ranks(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
+    def rising_ranks(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
         """The cheapest ranks for falling errors, as TT-SVD promises them."""
-        return train_ladder(self._tensor(kernel.double(), spec))
+        return tt_candidate_ranks(self._tensor(kernel.double(), spec))
 
     def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[TensorTrain]:
         """TT-SVD of the S x window x T tensor, then alternating least squares at its ranks."""
         X = self._tensor(kernel, spec)
         return tt_als(X, tt_svd(X, usable_ranks(rank, self._sizes(spec))).factors)
 
-    def solve_in(
-        self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int, norm: InputNorm
-    ) -> tuple[Solution[TensorTrain], float]:
-        """Of the weighed kernel; the inverse weight goes into the first core, that of the inputs."""
-        weighed = self.solve(norm.weigh(kernel), spec, rank, seed)
-        train = weighed.factors.mode_product(norm.channels.inverse_root, 0)
-        return Solution(train, weighed.relative_error, weighed.stop, weighed.sweeps), weighed.relative_error
+    def unweigh(self, factors: TensorTrain, norm: InputNorm) -> TensorTrain:
+        """The inverse weight goes into the first core, that of the inputs."""
+        return factors.mode_product(norm.channels.inverse_root, 0)
 
-    def weights(self, factors: TensorTrain, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
-        """``G_1'``, the cores of the window as r_k x r_{k-1} x window, ``G_d'``."""
+    def parts(self, factors: TensorTrain, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
+        """``G_1'`` (r_1 x S), the cores of the window as r_k x r_{k-1} x taps, ``G_d'`` (T x r_{d-1})."""
         first, *window, last = widen_ranks(factors, rank).cores
-        ones = (1,) * spec.axes
-        stages = self.chain(spec, rank)[1:-1]
-        filters = (G.permute(2, 0, 1) for G in window)  # outputs x inputs x taps
-        return (
-            first[0].mT.reshape(rank[0], spec.in_channels, *ones),
-            *(G.reshape(stage.weight_shape) for G, stage in zip(filters, stages, strict=True)),
-            last[:, :, 0].mT.reshape(spec.out_channels, rank[-1], *ones),
-        )
+        return first[0].mT, *(G.permute(2, 0, 1) for G in window), last[:, :, 0].mT
 
     def _sizes(self, spec: ConvSpec) -> tuple[int, ...]:
         return spec.in_channels, *(spec.kernel[axis] for axis in window_axes(spec)), spec.out_channels

@@ -32,24 +32,15 @@ class TKDCPDFormat(Format):
     ``R1 < S R / (S + R)``, each side on its own (the paper's condition, R above R1 and R2, is weaker).
 
     Attributes:
-        tucker_error: relative error that the Tucker-2 part may take on the ladder; the CP rank then climbs. None: each
-            CP rank has the (R1, R2) that save weights at hardly any error, the full ones where none do.
+        tucker_error: relative error that the Tucker-2 part may take in a search, whatever the CP rank. None: each CP
+            rank has the (R1, R2) that save weights at hardly any error, the full ones where none do.
         stable: options of the CP of the core.
     """
 
+    name = "tkd-cpd-epc"
+
     tucker_error: float | None = None
     stable: StableOptions = field(default_factory=StableOptions)
-
-    @property
-    def name(self) -> str:
-        """tkd-cpd-epc."""
-        return "tkd-cpd-epc"
-
-    def objection(self, spec: ConvSpec) -> str | None:
-        """Matrices."""
-        if spec.taps == 1:
-            return "a 1 x 1 kernel is a matrix, for which svd is optimal"
-        return None
 
     def full_rank(self, spec: ConvSpec) -> Rank:
         """(S, T, the product of the two smallest of (D^2, S, T))."""
@@ -69,7 +60,7 @@ class TKDCPDFormat(Format):
         depthwise = replace(spec, in_channels=R, out_channels=R, groups=R, bias=False)
         return (*first, depthwise, *last)
 
-    def group_ranks(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
+    def rising_ranks(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
         """R from 1 up to where the CP of the core is exact, (R1, R2) as ``tucker_error`` says."""
         K = kernel_to_order3(kernel)
         if self.tucker_error is not None:
@@ -82,7 +73,7 @@ class TKDCPDFormat(Format):
         return [*rising, *((S, T, R) for R in range(dense + 1, full_rank((D2, S, T)) + 1))]
 
     def tucker_ranks(self, kernel: Tensor, rank: int, error: float | None = None) -> tuple[int, int]:
-        """(R1, R2) for a CP rank: as ``error``, or else ``tucker_error``, or else the ladder's rule asks."""
+        """(R1, R2) for a CP rank: as ``error``, or else ``tucker_error``, or else the rule of the candidates asks."""
         K, bound = kernel_to_order3(kernel), self.tucker_error if error is None else error
         checked(K, self.name)
         if bound is not None:
@@ -94,15 +85,13 @@ class TKDCPDFormat(Format):
         R1, R2, R = rank
         return tkd_cpd(kernel_to_order3(kernel), R, ranks=(R1, R2), options=self.stable, seed=seed)
 
-    def weights(self, factors: TuckerCP, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
-        """The stages' weights, ``U B`` and ``V C`` multiplied out where a side is merged."""
+    def parts(self, factors: TuckerCP, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
+        """``U'``, ``B'``, ``A'``, ``C`` and ``V``; ``U B`` and ``V C`` multiplied out where a side is merged."""
         R = rank[2]
         A, B, C = factors.core.padded(R).factors
         first = [factors.U.mT, B.mT] if splits(spec.in_channels, rank[0], R) else [(factors.U @ B).mT]
         last = [C, factors.V] if splits(spec.out_channels, rank[1], R) else [factors.V @ C]
-        ones = (1,) * spec.axes
-        pointwise = [[M.reshape(*M.shape, *ones) for M in side] for side in (first, last)]
-        return (*pointwise[0], A.mT.reshape(R, 1, *spec.kernel), *pointwise[1])
+        return *first, A.mT, *last
 
 
 def splits(channels: int, inner: int, R: int) -> bool:

@@ -1,4 +1,4 @@
-"""Ranks of a tensor train: which a search climbs, and which a tensor can use."""
+"""Ranks of a tensor train: which a search may choose from, and which a tensor can use."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from polyadic.algebra import TensorTrain, largest_tt_ranks
 from polyadic.decomposition.tt_rank_plan import cheapest_ranks, discard
 from polyadic.schema import Rank
 
-_LEVELS = 60  # rungs of a ladder: relative errors from 0.98 down
-_SMALLEST = 1e-3  # relative error at the last rung but the exact one
+_LEVELS = 60  # candidates at most: relative errors from 0.98 down
+_SMALLEST = 1e-3  # relative error of the last candidate but the exact one
 
 
-def train_ladder(X: Tensor) -> list[Rank]:
+def tt_candidate_ranks(X: Tensor) -> list[Rank]:
     """The cheapest ranks that TT-SVD promises of X for relative errors from 0.98 down, then the full ones.
 
-    Ranks for which a smaller error is promised at no more numbers are left out, so each rung holds more than the one
-    before it.
+    ``X`` is the kernel as the tensor I_1 x ... x I_d whose train is sought (float64). Ranks for which a smaller error
+    is promised at no more numbers are left out, so each candidate holds more than the one before it.
     """
     sizes = tuple(int(size) for size in X.shape)
     norm = float(X.norm())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from polyadic.decomposition import InputNorm, Solution, tt_matrix, tt_matrix_als
 from polyadic.decomposition.tt_matrix import rearrange
 from polyadic.errors import LayerError
 from polyadic.formats.format import Format
-from polyadic.formats.train_ranks import train_ladder, usable_ranks, widen_ranks
+from polyadic.formats.train_ranks import tt_candidate_ranks, usable_ranks, widen_ranks
 from polyadic.schema import ConvSpec, Rank, TTSpec
 
 
@@ -30,6 +30,8 @@ class TTMatrixFormat(Format):
         row_modes: ``t_1 ... t_d`` with product T or more.
         column_modes: ``s_1 ... s_d`` with product S or more.
     """
+
+    repeatable: ClassVar[bool] = False
 
     row_modes: tuple[int, ...] | None = None
     column_modes: tuple[int, ...] | None = None
@@ -72,18 +74,13 @@ class TTMatrixFormat(Format):
         rows, columns = self._all_modes(spec)
         return largest_tt_ranks(_products(rows, columns))
 
-    @property
-    def repeatable(self) -> bool:
-        """No: a layer of one group."""
-        return False
-
     def chain(self, spec: ConvSpec, rank: Rank) -> tuple[TTSpec]:
         """One layer."""
         return (TTSpec(spec, *self.modes(spec), rank),)
 
-    def group_ranks(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
+    def rising_ranks(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
         """The cheapest ranks for falling errors, as TT-SVD promises them."""
-        return train_ladder(rearrange(self._matrix(kernel.double(), spec), *self._all_modes(spec)))
+        return tt_candidate_ranks(rearrange(self._matrix(kernel.double(), spec), *self._all_modes(spec)))
 
     def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[TTMatrixTensor]:
         """TT-SVD of the rearranged matrix, then alternating least squares at its ranks."""
@@ -103,7 +100,7 @@ class TTMatrixFormat(Format):
         solution = tt_matrix_als(W, start, root)
         return solution, solution.history[-1] if solution.history else 0.0
 
-    def weights(self, factors: TTMatrixTensor, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
+    def parts(self, factors: TTMatrixTensor, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
         """All cores in one row; ranks that the kernel did not need are filled with zeros."""
         return (torch.cat([G.flatten() for G in widen_ranks(factors.train(), rank).cores]),)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import final
+from typing import ClassVar, final
 
 from torch import Tensor
 
@@ -18,23 +18,10 @@ from polyadic.schema import ConvSpec, Rank, Stage, chain_params
 class Tucker2Format(Format):
     """``K = G x_2 U x_3 V`` with rank (R1, R2)."""
 
+    name = "tucker2"
+    weighs_window: ClassVar[bool] = True
+
     options: Tucker2Options = field(default_factory=Tucker2Options)
-
-    @property
-    def name(self) -> str:
-        """tucker2."""
-        return "tucker2"
-
-    @property
-    def weighs_window(self) -> bool:
-        """Yes."""
-        return True
-
-    def objection(self, spec: ConvSpec) -> str | None:
-        """Matrices."""
-        if spec.taps == 1:
-            return "a 1 x 1 kernel is a matrix, for which svd is optimal"
-        return None
 
     def full_rank(self, spec: ConvSpec) -> Rank:
         """(S, T)."""
@@ -49,7 +36,7 @@ class Tucker2Format(Format):
             ConvSpec.pointwise(R2, spec.out_channels, spec.axes, bias=spec.bias),
         )
 
-    def group_ranks(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
+    def rising_ranks(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
         """The Pareto frontier of (R1, R2) in weights and error."""
         return [*tucker2_rank_frontier(kernel_to_order3(kernel), lambda *rank: chain_params(self.chain(spec, rank)))]
 
@@ -57,11 +44,6 @@ class Tucker2Format(Format):
         """Tucker-2 of the kernel as a D^2 x S x T tensor."""
         return tucker2(kernel_to_order3(kernel), (rank[0], rank[1]), self.options)
 
-    def weights(self, factors: Tucker2Tensor, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
-        """``U'`` (R1 x S x 1), the core (R2 x R1 x window), ``V`` (T x R2 x 1)."""
-        ones = (1,) * spec.axes
-        return (
-            factors.U.mT.reshape(rank[0], spec.in_channels, *ones),
-            order3_to_kernel(factors.G, spec.kernel),
-            factors.V.reshape(spec.out_channels, rank[1], *ones),
-        )
+    def parts(self, factors: Tucker2Tensor, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
+        """``U'`` (R1 x S), the core (R2 x R1 x window), ``V`` (T x R2)."""
+        return factors.U.mT, order3_to_kernel(factors.G, spec.kernel), factors.V

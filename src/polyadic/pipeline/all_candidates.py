@@ -42,7 +42,7 @@ def find_candidates(
         for fmt in map(format_named, formats):
             if fmt.refuses(spec):
                 continue
-            largest, every = fmt.largest_rank(spec), fmt.candidates(weight.detach(), spec)
+            largest, every = fmt.largest_rank(spec), fmt.candidate_ranks(weight.detach(), spec)
             ranks = {round_rank(rank, options.multiple, largest): None for rank in every}
             chains = {rank: fmt.stages(spec, rank) for rank in ranks}
             steps = [(site.chain_macs(stages), rank, chain_params(stages)) for rank, stages in chains.items()]

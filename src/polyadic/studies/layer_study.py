@@ -168,7 +168,9 @@ def _plans(
         for fmt in map(format_named, options.formats):
             if fmt.refuses(spec) is not None:
                 continue
-            costs = {rank: site.chain_macs(fmt.stages(spec, rank)) for rank in fmt.candidates(kernel.detach(), spec)}
+            costs = {
+                rank: site.chain_macs(fmt.stages(spec, rank)) for rank in fmt.candidate_ranks(kernel.detach(), spec)
+            }
             chosen: dict[Rank, float] = {}
             for share in sorted(options.shares):
                 within = [rank for rank, macs in costs.items() if macs <= share * site.macs]
