@@ -1,35 +1,31 @@
-"""Runs that several processes share; each writes down what it ends with. For a launcher: ``shared_run.py FOLDER``."""
+"""Fine-tuning that processes share; each writes down what it ends with. For a launcher: ``shared_run.py FOLDER``."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from corners import corner_data
 from torch import Tensor, nn
 
-from polyadic import compress
-from polyadic.cli import app
-from polyadic.data import ImageData, load_data
 from polyadic.errors import PolyadicError
-from polyadic.pipeline import CompressionResult
-from polyadic.schema import Choice, Plan
 from polyadic.training import (
-    ALONE,
     Augmentation,
     EpochRecord,
     Execution,
     FinetuneOptions,
-    FinetuneReport,
-    ImageTask,
-    Processes,
-    processes,
+    connect_processes,
+    one_voice,
     train_on_images,
 )
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 OPTIONS = FinetuneOptions(
     epochs=3,
@@ -39,129 +35,90 @@ OPTIONS = FinetuneOptions(
     distillation=0.5,
     augmentation=Augmentation(flip=True, padding=1),
 )
-PLAN = Plan((Choice("conv", "tucker2", (1, 4)), Choice("linear", "svd", 4)))
-FLOAT32 = Execution(device="cpu")
 
 
-class TinyNet(nn.Module):
-    """A convolution, batch norm, a parameter that nothing depends on, and a linear layer; (N, 1, 8, 8) to (N, 10)."""
+class CornerNet(nn.Module):
+    """A convolution, batch norm, a parameter that nothing depends on, and a linear layer; (N, 3, 8, 8) to (N, 3)."""
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            self.conv = nn.Conv2d(1, 6, 3, stride=2, padding=1)
+            self.conv = nn.Conv2d(3, 6, 3, stride=2, padding=1)
             self.norm = nn.BatchNorm2d(6)
-            self.linear = nn.Linear(6 * 16, 10)
+            self.linear = nn.Linear(6 * 16, 3)
             self.idle = nn.Parameter(torch.ones(3))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits (N, 10)."""
+        """Return logits (N, 3)."""
         logits: Tensor = self.linear(torch.relu(self.norm(self.conv(x))).flatten(1))
         return logits
 
 
-class Breaking(TinyNet):
-    """Cannot be trained by the second process."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return logits, or raise."""
-        if self.training and os.environ.get("RANK") == "1":
-            raise PolyadicError("broken on purpose")
-        return super().forward(x)
-
-
-class Slow(TinyNet):
-    """Says when its training begins, and takes a minute over it."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return logits."""
-        if self.training:
-            Path(os.environ["MARK"]).touch()
-            time.sleep(60)
-        return super().forward(x)
+def cases() -> dict[str, FinetuneOptions]:
+    """By name: without the statistics of batch norm several processes do what one does, to rounding."""
+    frozen = replace(OPTIONS, freeze_statistics=True)
+    return {
+        "own statistics": OPTIONS,
+        "frozen": frozen,
+        "mixed": replace(frozen, mixing=True),
+        "diverges": replace(frozen, learning_rate=1e5),
+    }
 
 
 def trained(
-    data: ImageData, options: FinetuneOptions, shared: Processes, checkpoint: Path | None = None
+    options: FinetuneOptions, accelerator: Accelerator | None = None, checkpoint: Path | None = None
 ) -> dict[str, Any]:
-    """Fine-tune a network whose weights the others do not know, and say how it ended."""
-    model = TinyNet(seed=shared.rank)
-    if shared.rank:
-        model.norm.running_mean += 1  # the main one's statistics count, too
-    seen: list[tuple[int, bool]] = []
+    """Fine-tune a network whose weights the other processes do not know, and say how it ended."""
+    rank = 0 if accelerator is None else accelerator.process_index
+    model = CornerNet(seed=rank)
+    model.norm.running_mean += rank  # the main one's statistics count, too
+    seen: list[int] = []
 
     def note(record: EpochRecord) -> None:
-        seen.append((record.epoch, checkpoint is not None and checkpoint.exists()))
+        seen.append(record.epoch)
+        if checkpoint is not None and checkpoint.exists() and record.epoch == 1:
+            shutil.copy(checkpoint, checkpoint.with_suffix(".first"))
 
     report = train_on_images(
         model,
-        data,
+        corner_data(),
         options,
-        teacher=TinyNet(seed=7),
-        execution=FLOAT32,
+        teacher=CornerNet(seed=7),
+        execution=Execution(device="cpu"),
         on_progress=note,
         checkpoint=checkpoint,
-        processes=shared,
+        accelerator=accelerator,
     )
-    if shared.is_main:  # on its own: it would wait for the others if anything of the sharing were left
-        torch.autograd.backward(model(data.example(8)).sum())
-    return {**outcome(model, report), "seen": seen}
-
-
-def outcome(model: nn.Module, report: FinetuneReport) -> dict[str, Any]:
-    """What a run ends with, as ``torch.load(weights_only=True)`` reads it."""
+    if rank == 0:  # on its own: it would wait for the others if anything of the sharing were left
+        torch.autograd.backward(model(corner_data().example(8)).sum())
     return {
         "weights": dict(model.state_dict()),
         "losses": [record.loss for record in report.history],
         "score_losses": [record.score_loss for record in report.history],
-        "diverged": [record.diverged for record in report.history],
         "start": report.start.loss,
-        "best": report.best.loss,
         "best_epoch": report.best_epoch,
         "correct": report.best.correct,
+        "seen": seen,
     }
-
-
-def compressed(data: ImageData) -> CompressionResult:
-    """A plan carried out and fine-tuned, by whatever processes there are."""
-    options = replace(OPTIONS, epochs=2)
-    task = ImageTask(data, layer=None, network=options, training=FLOAT32, testing=FLOAT32)
-    return compress(TinyNet(seed=processes().rank), task, plan=PLAN)
-
-
-def cases(folder: Path) -> dict[str, tuple[FinetuneOptions, Path | None]]:
-    """By name: options of a fine-tuning, and its checkpoint."""
-    return {
-        "plain": (OPTIONS, None),
-        "mixed": (replace(OPTIONS, mixing=True), None),
-        "diverges": (replace(OPTIONS, learning_rate=1e5), None),
-        "resumes": (OPTIONS, folder / "interrupted.pt"),
-    }
-
-
-def command(folder: Path, network: str) -> list[str]:
-    """The words of a small compression by the command line."""
-    return [
-        *("compress", f"{__file__}:{network}", "--data", "digits", "--out", str(folder / network)),
-        *("--plan", str(folder / "plan.json"), "--finetune-epochs", "1", "--json"),
-    ]
 
 
 def main(folder: Path) -> None:
     """Everything that the tests ask about, the failure last."""
     torch.set_num_threads(1)
-    data, team = load_data("digits", seed=0), processes()
-    if team is ALONE:
-        raise SystemExit("started alone")
-    for name, (options, checkpoint) in cases(folder).items():
-        torch.save(trained(data, options, team, checkpoint), folder / f"{name}-{team.rank}.pt")
-    result = compressed(data)
-    parts = {"weights": dict(result.model.state_dict()), "dense": dict(result.dense.state_dict())}
-    torch.save({**parts, "score": result.summary.compressed_score}, folder / f"compressed-{team.rank}.pt")
-    app(command(folder, "TinyNet"), standalone_mode=False)
-    sys.stderr.write(f"process {team.rank} goes on\n")
-    app(command(folder, "Breaking"))
+    accelerator = connect_processes()
+    rank = accelerator.process_index
+    for name, options in cases().items():
+        torch.save(trained(options, accelerator, folder / f"{name}.pt"), folder / f"{name}-{rank}.pt")
+    sys.stderr.write(f"process {rank} goes on\n")
+    try:
+        with one_voice():
+            if rank == 1:
+                raise PolyadicError("broken on purpose")
+            accelerator.wait_for_everyone()
+    except PolyadicError as error:
+        sys.stderr.write(f"error: {error}\n")
+        os._exit(1)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from test_train_on_images import FAST
 
 from polyadic.data.images import ImageData
 from polyadic.training import train_on_images
-from polyadic.training.mix_images import mix_images, mixture_cross_entropy, own_weights
+from polyadic.training.augment import mix_images, mixing_weights
+from polyadic.training.objective import mixture_cross_entropy
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def seeded() -> torch.Generator:
 
 
 def test_an_image_is_at_least_half_of_its_mixture(seeded: torch.Generator) -> None:
-    weights = own_weights(10000, seeded)
+    weights = mixing_weights(10000, seeded)
     assert weights.min() >= 0.5
     assert weights.max() <= 1.0
     assert weights.mean().item() == pytest.approx(0.75, abs=0.01)

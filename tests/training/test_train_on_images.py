@@ -24,8 +24,7 @@ from polyadic.training import (
     train_on_images,
 )
 from polyadic.training.score_images import Score
-from polyadic.training.snapshot import capture
-from polyadic.training.state import TrainingState
+from polyadic.training.snapshot import TrainingState, capture
 from polyadic.training.trainer import shuffled_batches
 
 FAST = FinetuneOptions(

@@ -83,7 +83,7 @@ COMMANDS = {
     ),
 }
 
-SHARED = "compress"
+SHARED = "finetune"
 """The one command whose work several processes of a launcher share; any other they would repeat, over each other."""
 
 
@@ -99,8 +99,9 @@ class CommandOnDemand(TyperCommand):
         if int(os.environ.get("WORLD_SIZE") or 1) > 1 and self.name != SHARED:
             if os.environ.get("RANK", "0") == "0":
                 typer.echo(
-                    f"error: {SHARED} shares its fine-tuning among processes; got several for {self.name}: run it "
-                    "without the launcher (workers share a search through --storage)",
+                    f"error: several processes of a launcher would each run {self.name} as a whole: run it without "
+                    f"the launcher, share a search with polyadic search --storage, and fine-tune what it gave with "
+                    f"accelerate launch -m polyadic {SHARED}",
                     err=True,
                 )
             raise typer.Exit(1)

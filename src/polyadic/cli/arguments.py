@@ -6,10 +6,9 @@ import json
 import re
 import shlex
 import sys
-import traceback
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial, wraps
+from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec, cast
 
@@ -31,7 +30,7 @@ from polyadic.engines import (
 from polyadic.errors import LayerError, PolyadicError
 from polyadic.models import LIBRARIES, LoadedModel, load_model
 from polyadic.search import SEARCHES, RankSearch, search_named
-from polyadic.training import LAYER_TUNING, NETWORK_TUNING, ImageTask, augmentation_for, give_up, several
+from polyadic.training import LAYER_TUNING, NETWORK_TUNING, ImageTask, augmentation_for
 
 console = Console(stderr=True)
 
@@ -107,33 +106,21 @@ Arguments = ParamSpec("Arguments")
 
 
 def reported(command: Callable[Arguments, None]) -> Callable[Arguments, None]:
-    """Turn errors raised on purpose into one sentence on stderr and exit status 1; Ctrl-C into status 130.
-
-    Of several processes the first that fails says it; what the others come upon then is only that it is gone.
-    """
+    """Turn errors raised on purpose into one sentence on stderr and exit status 1; Ctrl-C into status 130."""
 
     @wraps(command)
     def wrapper(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
         try:
             command(*args, **kwargs)
         except PolyadicError as error:
-            give_up(partial(_tell, error))
+            console.print("[bold red]error:[/]", end=" ")
+            console.print(str(error), markup=False, highlight=False, soft_wrap=True)
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
-            give_up(lambda: console.print("interrupted: what was finished is kept; go on with --resume"))
+            console.print("interrupted: what was finished is kept; go on with --resume")
             raise typer.Exit(130) from error
-        except Exception as error:
-            if isinstance(error, typer.Exit) or not several():
-                raise
-            give_up(partial(traceback.print_exception, error))
-            raise typer.Exit(1) from error
 
     return wrapper
-
-
-def _tell(error: PolyadicError) -> None:
-    console.print("[bold red]error:[/]", end=" ")
-    console.print(str(error), markup=False, highlight=False, soft_wrap=True)
 
 
 def numbers(text: str | None, what: str) -> tuple[float, ...] | None:

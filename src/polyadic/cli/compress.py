@@ -66,7 +66,7 @@ from polyadic.reporting import HEADLINE_COLUMNS, LAYER_COLUMNS, headline_rows, l
 from polyadic.schema import Plan, Summary
 from polyadic.storage import remove_partial
 from polyadic.surgery import FactorCache, default_cache_directory
-from polyadic.training import NETWORK_TUNING, ImageTask, processes
+from polyadic.training import NETWORK_TUNING, ImageTask
 
 OVER_BUDGET = 3
 """Exit status of a run that ended, whose network lost more on the test images than was allowed."""
@@ -112,9 +112,7 @@ def compress_command(
     json: AsJson = False,
 ) -> None:
     """Make a trained network smaller, at a bounded loss of accuracy or within a budget, and write it to a folder."""
-    team = processes()
-    if team.is_main:
-        _prepare(out, resume)
+    _prepare(out, resume)
     given = None
     if plan is not None:
         _refuse_beside_plan(search=search, trials=trials, timeout=timeout, eps=eps, exclude=exclude, storage=storage)
@@ -139,7 +137,7 @@ def compress_command(
         storage=storage,
     )
     try:
-        with LiveView(console) if live and team.is_main else ProgressBars(drawn=team.is_main) as bars:
+        with LiveView(console) if live else ProgressBars() as bars:
             result = compress(
                 loaded.model,
                 image_task(images, seed, finetune_epochs, finetune_rate, frozen=freeze_statistics, mixing=mix_images),
@@ -154,8 +152,6 @@ def compress_command(
     except ConcludedElsewhereError as other:
         _say_who_concludes(other, json=json)
         raise typer.Exit from other
-    if not team.is_main:
-        return
     _deliver(with_provenance(result, {"command": command_line(), "model": model}), out, classes, images, json=json)
 
 
@@ -259,8 +255,8 @@ def print_summary(summary: Summary) -> None:
 class ProgressBars:
     """One bar per stage on stderr, with the time left."""
 
-    def __init__(self, drawn: bool = True) -> None:
-        """Draw nothing yet, and never unless ``drawn``."""
+    def __init__(self) -> None:
+        """Draw nothing yet."""
         self._bars = Bars(
             TextColumn("{task.description:>9}"),
             BarColumn(bar_width=24),
@@ -269,7 +265,6 @@ class ProgressBars:
             TimeRemainingColumn(),
             TextColumn("{task.fields[message]}", style="dim"),
             console=console,
-            disable=not drawn,
         )
         self._tasks: dict[str, Any] = {}
 

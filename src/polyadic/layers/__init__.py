@@ -33,7 +33,7 @@ from polyadic.layers.factorised_kinds import (
     Tucker2ConvTranspose3d,
 )
 from polyadic.layers.fused import FusedChain, fused
-from polyadic.layers.plain import device_of, kernel_of, plain_layer, spec_of, stored
+from polyadic.layers.plain import device_of, evaluation_mode, kernel_of, plain_layer, spec_of, stored
 from polyadic.layers.tensorised import (
     TTConv1d,
     TTConv2d,
@@ -87,6 +87,7 @@ __all__ = [
     "Tucker2ConvTranspose3d",
     "device_of",
     "empty_chain",
+    "evaluation_mode",
     "filled_chain",
     "fused",
     "kernel_of",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -83,6 +85,18 @@ def device_of(model: nn.Module) -> torch.device:
     """The device of the first parameter, the CPU if there is none."""
     first = next(model.parameters(), None)
     return first.device if first is not None else torch.device("cpu")
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put every module of ``model`` in evaluation mode; on leaving, each goes back to its own."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def _linear(spec: ConvSpec, dtype: torch.dtype | None) -> nn.Module:

@@ -15,7 +15,7 @@ from polyadic.pipeline.reach import Reached
 from polyadic.pipeline.rounds import Round
 from polyadic.pipeline.run import Judge, Run
 from polyadic.pipeline.space import Asked
-from polyadic.pipeline.together import factorised, tune_together
+from polyadic.pipeline.together import factorised
 from polyadic.schema import LayerOutcome, Plan
 from polyadic.storage import remove_partial
 from polyadic.surgery import network_cost
@@ -86,10 +86,10 @@ def carried_through(run: Run, reached: Reached) -> Carried:
     run.clock.lap("search")
     untuned = copy.deepcopy(network)
     held_out = {"dense": run.origin_score, "before_finetuning": task.score(network)}
-    plan, part = run.round.merged(reached.plan), (run.round.number, run.round.count)
+    plan = run.round.merged(reached.plan)
     report = None
     if plan.choices:  # the dense network goes out as it came
-        report = tune_together(workshop, network, run.round.origin, plan, part, work / CHECKPOINT if work else None)
+        report = task.tune_network(network, run.round.origin, workshop.epoch, work / CHECKPOINT if work else None)
     if report is not None:  # both scored alike
         held_out["before_finetuning"] = report.start.value
     held_out["compressed"] = report.best.value if report is not None else held_out["before_finetuning"]

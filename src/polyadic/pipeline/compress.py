@@ -13,11 +13,10 @@ from polyadic.pipeline.outcome import environment, warnings_of
 from polyadic.pipeline.rounds import Round, check_rounds
 from polyadic.pipeline.run import Judge, Run
 from polyadic.pipeline.space import Asked
-from polyadic.pipeline.together import end_together, help_along
 from polyadic.schema import Plan, Summary
 from polyadic.search import concluding
 from polyadic.surgery import MACS_CONVENTION, network_cost
-from polyadic.training import FinalScores, FinetuneReport, processes
+from polyadic.training import FinalScores, FinetuneReport
 
 
 def compress(
@@ -37,8 +36,7 @@ def compress(
 
     Finds the layers, searches format and rank for each, replaces them all, re-estimates batch-norm statistics if that
     helps, fine-tunes the whole and scores dense and compressed network on the test images, once, at the end. The given
-    model is left as it was. Where a launcher has started several processes, all of them call this alike, share the
-    fine-tuning and get the same result; the first one does everything else.
+    model is left as it was.
 
     Args:
         model: any classifier, (N, ...) to (N, classes), or any module if ``data`` is a score function.
@@ -63,9 +61,6 @@ def compress(
         ConcludedElsewhereError: another worker of the same storage carries out the plan.
         PolyadicError: weights that are not finite, a log of another run, a full disk.
     """
-    team = processes()
-    if not team.is_main:
-        return help_along(model, data, team)
     options = options or CompressOptions()
     asked = Asked(max_drop, tuple(budget), tuple(formats), plan)
     check_rounds(rounds, asked.budget, plan, options.storage)
@@ -80,7 +75,7 @@ def compress(
         final = run.workshop.task.final_scores((stage.origin, carried.untuned, carried.network))
     run.clock.lap("test")
     summary = _summary(run, carried, final)
-    return end_together(CompressionResult(carried.network, stage.origin, summary, run.example[:1]))
+    return CompressionResult(carried.network, stage.origin, summary, run.example[:1])
 
 
 def _summary(run: Run, carried: Carried, final: FinalScores) -> Summary:

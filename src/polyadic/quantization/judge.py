@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from polyadic.data import ImageData, ImageSet
 from polyadic.engines import Prepared
+from polyadic.layers import evaluation_mode
 from polyadic.training import Score, score_images
 from polyadic.training.execution import Execution
-from polyadic.training.score_images import evaluation_mode
 
 
 class OnEngine(nn.Module):

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from polyadic.layers import evaluation_mode
 from polyadic.surgery.trace import Inputs, arguments_of
-from polyadic.surgery.weights import evaluation_mode
 
 _KEPT = "the model itself, which keeps or returns it"
 

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from polyadic.layers import evaluation_mode
 from polyadic.schema import LayerSite
 from polyadic.surgery.replace import swap_layer
 from polyadic.surgery.trace import Inputs, arguments_of
-from polyadic.surgery.weights import evaluation_mode
 
 
 def check_replacement(

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from polyadic.errors import LayerError
+from polyadic.layers import evaluation_mode
 from polyadic.surgery.geometry import geometry_of
-from polyadic.surgery.weights import evaluation_mode
 
 Inputs = Tensor | tuple[Any, ...]
 

@@ -8,8 +8,7 @@ the layer does it in evaluation mode: the tensor that such a layer carries under
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any, cast
 
 import torch
@@ -20,6 +19,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from polyadic.errors import LayerError
+from polyadic.layers import evaluation_mode
 from polyadic.schema import ConvSpec
 from polyadic.surgery.geometry import geometry_of
 
@@ -93,18 +93,6 @@ def copy_model(model: nn.Module) -> nn.Module:
                     setattr(module, name, computed.detach())
                     stack.callback(setattr, module, name, computed)
         return copy.deepcopy(model)
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """``model`` in evaluation mode; every module returns to its own mode at the end."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def _tensor_of(layer: nn.Module, name: str) -> Tensor | None:

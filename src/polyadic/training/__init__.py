@@ -1,18 +1,16 @@
 """Scoring a network on images, and fine-tuning it after compression."""
 
 from polyadic.training.augment import Augmentation, augment
-from polyadic.training.distributed import give_up, own_device, processes, several
 from polyadic.training.execution import Execution, Precision, place_model
+from polyadic.training.image_task import LAYER_TUNING, NETWORK_TUNING, ImageTask, augmentation_for
 from polyadic.training.options import EpochRecord, FinetuneOptions, FinetuneReport, FinetuneStop, Schedule
-from polyadic.training.processes import ALONE, Processes
 from polyadic.training.proxy import ImageProxy, Proxy, ProxyScore
 from polyadic.training.score_images import Score, drop_interval, score_images
-from polyadic.training.score_task import ScoreTask
-from polyadic.training.task import LAYER_TUNING, NETWORK_TUNING, FinalScores, ImageTask, Task, augmentation_for
+from polyadic.training.several_processes import connect_processes, is_main_process, one_voice, several_processes
+from polyadic.training.task import FinalScores, ScoreTask, Task
 from polyadic.training.train_on_images import train_on_images
 
 __all__ = [
-    "ALONE",
     "LAYER_TUNING",
     "NETWORK_TUNING",
     "Augmentation",
@@ -25,7 +23,6 @@ __all__ = [
     "ImageProxy",
     "ImageTask",
     "Precision",
-    "Processes",
     "Proxy",
     "ProxyScore",
     "Schedule",
@@ -34,12 +31,12 @@ __all__ = [
     "Task",
     "augment",
     "augmentation_for",
+    "connect_processes",
     "drop_interval",
-    "give_up",
-    "own_device",
+    "is_main_process",
+    "one_voice",
     "place_model",
-    "processes",
     "score_images",
-    "several",
+    "several_processes",
     "train_on_images",
 ]

@@ -1,4 +1,10 @@
-"""Random flips and crops of uint8 image batches (the recipe of He et al., CVPR 2016, section 4.2)."""
+"""Random changes of uint8 training images: flips, crops, and mixtures in pairs.
+
+Flips and crops are the recipe of He et al. (CVPR 2016), section 4.2; mixtures are mixup (Zhang et al., ICLR 2018). With
+a teacher's answers to the mixtures as the target (Beyer et al., CVPR 2022) a student learns what the teacher does
+between images. That is where test images lie; on the training images themselves a compressed network often answers as
+its teacher does from the start, so that they have little left to teach.
+"""
 
 from __future__ import annotations
 
@@ -69,3 +75,20 @@ def augment(
         windows = F.pad(images, (pad, pad, pad, pad)).unfold(2, height, 1).unfold(3, width, 1)
         images = windows[torch.arange(count, device=images.device), :, top, left]
     return images
+
+
+def mixing_weights(count: int, generator: Generator) -> Tensor:
+    """Weight of each image of a batch in its mixture, float32 (count,), uniform from 1/2 to 1."""
+    return 0.5 + 0.5 * torch.rand(count, generator=generator)
+
+
+def mix_images(images: Tensor, others: Tensor, weights: Tensor) -> Tensor:
+    """``weights`` of ``images`` and the rest of ``others``, rounded.
+
+    Args:
+        images: uint8 (N, C, H, W).
+        others: likewise, an image for each.
+        weights: (N,), from 0 to 1.
+    """
+    own = weights.to(images.device)[:, None, None, None]
+    return torch.lerp(others.float(), images.float(), own).round_().to(torch.uint8)

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from polyadic.errors import PolyadicError
-from polyadic.training.distributed import own_device
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -21,8 +20,7 @@ class Execution:
     """How forward and backward passes run; the weights themselves stay float32 in every case.
 
     Attributes:
-        device: "auto" (CUDA when there is one, else the CPU; a device for each process that a launcher has started) or
-            anything that ``torch.device`` reads.
+        device: "auto" (CUDA when there is one, else the CPU), or anything that ``torch.device`` reads.
         precision: "bfloat16" runs convolutions and products under autocast; "float32" runs everything in float32.
         channels_last: keep images and convolution kernels as (N, H, W, C) in memory, the faster layout on most devices.
 
@@ -64,7 +62,7 @@ class Execution:
     def torch_device(self) -> torch.device:
         """The device, "auto" resolved."""
         if self.device == "auto":
-            return own_device()
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return torch.device(self.device)
 
     @property

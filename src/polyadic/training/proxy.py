@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polyadic.data.images import ImageSet
+from polyadic.layers import evaluation_mode
 from polyadic.training.execution import Execution, place_model
-from polyadic.training.score_images import Score, checked_logits, drop_interval, evaluation_mode
+from polyadic.training.score_images import Score, check_logits, drop_interval
 
 REJECTED_AFTER = 0.25  # of the images: where a network is hopeless by then, the rest is not looked at
 HOPELESS = 4.0  # times the loss of the best network so far
@@ -101,7 +102,7 @@ class ImageProxy:
         ):
             for number, batch in enumerate(self.batches[: max(1, math.ceil(share * len(self.batches)))], start=1):
                 labels = self.labels[len(torch.cat(rows)) if rows else 0 :][: len(batch)]
-                rows.append(checked_logits(model(batch.to(dtype)), labels).double().cpu())
+                rows.append(check_logits(model(batch.to(dtype)), labels).double().cpu())
                 if number == enough and math.isfinite(best) and self._hopeless(torch.cat(rows), best):
                     break
         return torch.cat(rows)

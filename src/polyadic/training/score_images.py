@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from polyadic.data.images import ImageSet
 from polyadic.errors import DataError
+from polyadic.layers import evaluation_mode
 from polyadic.training.execution import Execution, place_model
 
 NORMAL_97_5 = 1.959964
@@ -36,15 +36,6 @@ class Score:
     def beats(self, other: Score) -> bool:
         """Whether this score is strictly better: more images right, or as many at a lower loss."""
         return (self.value, -self.loss) > (other.value, -other.loss)
-
-    @classmethod
-    def joined(cls, parts: Sequence[Score]) -> Score:
-        """The score of all images from scores of disjoint parts of them, in the order of the images."""
-        if len(parts) == 1:
-            return parts[0]
-        correct = torch.cat([part.correct for part in parts])
-        loss = sum(part.loss * len(part.correct) for part in parts) / len(correct)
-        return cls(value=int(correct.sum()) / len(correct), correct=correct, loss=loss)
 
 
 def score_images(
@@ -80,7 +71,7 @@ def score_images(
         for index in torch.split(torch.arange(len(labels)), batch_size):
             pixels = execution.place(images.images(index))  # bytes travel and are rearranged faster than floats
             logits = model(execution.place(normalise(pixels).to(dtype)))
-            logits = checked_logits(logits, labels[index]).double().cpu()
+            logits = check_logits(logits, labels[index]).double().cpu()
             finite = logits.isfinite().all(dim=1)
             correct[index] = (logits.argmax(dim=1) == labels[index]) & finite
             total += float(F.cross_entropy(logits, labels[index], reduction="sum")) if bool(finite.all()) else math.inf
@@ -119,19 +110,7 @@ def drop_interval(dense: Score, other: Score) -> tuple[float, float]:
     return 100 * (mean - half), 100 * (mean + half)
 
 
-@contextlib.contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Put every module of ``model`` in evaluation mode; on leaving, each goes back to its own."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
-
-
-def checked_logits(logits: object, labels: Tensor) -> Tensor:
+def check_logits(logits: object, labels: Tensor) -> Tensor:
     """Return ``logits`` if they can be compared with ``labels`` (n,).
 
     Raises:

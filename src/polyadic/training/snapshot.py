@@ -1,4 +1,4 @@
-"""Weights put aside and put back, and the file from which an interrupted run goes on."""
+"""A fine-tuning run between two epochs: weights put aside, how far it has come, the file from which it goes on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import io
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from polyadic.storage import atomic_path, storage_error
+from polyadic.training.options import EpochRecord, FinetuneOptions, FinetuneReport, FinetuneStop
+from polyadic.training.score_images import Score
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +48,95 @@ def weights_digest(model: nn.Module) -> str:
         plain = tensor.detach().cpu().contiguous().reshape(-1)
         digest.update(plain.view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+@dataclass
+class TrainingState:
+    """The state of a run between two epochs.
+
+    Attributes:
+        start: score of the model as it came.
+        best: the best score so far, ``start`` included until an epoch comes within the handicap of it.
+        best_weights: the tensors that may change, as they were at ``best``.
+        best_epoch: 0 = as it came.
+        epoch: epochs finished.
+        rate_scale: factor on the learning rate: saturation and divergence lower it.
+        reductions: how often saturation has lowered it.
+        level_epochs: epochs since the last new best score or reduction.
+        retries: divergences answered so far.
+        history: one record per epoch run.
+        stop: why the run ended; None while it goes on.
+        seconds: wall time so far.
+    """
+
+    start: Score
+    best: Score
+    best_weights: Weights
+    best_epoch: int = 0
+    epoch: int = 0
+    rate_scale: float = 1.0
+    reductions: int = 0
+    level_epochs: int = 0
+    retries: int = 0
+    history: list[EpochRecord] = field(default_factory=list)
+    stop: FinetuneStop | None = None
+    seconds: float = 0.0
+
+    def finish_epoch(self, score: Score, changing: Sequence[Tensor], options: FinetuneOptions) -> None:
+        """Count an epoch that ended at ``score``; keep its weights if it is the best, and follow the schedule.
+
+        The first epoch that comes within the handicap of the start takes its place; from then on epochs compete with
+        one another.
+        """
+        self.epoch += 1
+        self.level_epochs += 1
+        if score.beats(self.best) or (self.best_epoch == 0 and score.value > self.best.value - options.handicap):
+            self.best, self.best_epoch, self.level_epochs = score, self.epoch, 0
+            capture(changing, into=self.best_weights)
+        if options.schedule == "saturation" and self.level_epochs >= options.patience:
+            if self.reductions < options.reductions:
+                self.rate_scale *= options.decay
+                self.reductions += 1
+                self.level_epochs = 0
+            else:
+                self.stop = FinetuneStop.SATURATED
+        if self.stop is None and self.epoch >= options.epochs:
+            self.stop = FinetuneStop.COMPLETED
+
+    def fail_epoch(self, options: FinetuneOptions) -> None:
+        """Count a divergence: lower the rate, or stop when the retries are used up."""
+        if self.retries >= options.retries:
+            self.stop = FinetuneStop.DIVERGED
+        else:
+            self.retries += 1
+            self.rate_scale *= options.decay
+
+    def report(self) -> FinetuneReport:
+        """Return what a finished run did.
+
+        Raises:
+            RuntimeError: the run has not stopped.
+        """
+        if self.stop is None:
+            raise RuntimeError("a report needs a run that has stopped")
+        return FinetuneReport(self.start, self.best, self.best_epoch, tuple(self.history), self.stop, self.seconds)
+
+    def to_state(self) -> dict[str, Any]:
+        """Return the same as tensors, numbers and strings, which ``torch.load(weights_only=True)`` reads."""
+        state = dict(vars(self))
+        state["start"], state["best"] = dict(vars(self.start)), dict(vars(self.best))
+        state["history"] = [asdict(record) for record in self.history]
+        state["stop"] = None if self.stop is None else self.stop.name
+        return state
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> TrainingState:
+        """Read back what ``to_state`` returned."""
+        parts = dict(state)
+        parts["start"], parts["best"] = Score(**state["start"]), Score(**state["best"])
+        parts["history"] = [EpochRecord(**record) for record in state["history"]]
+        parts["stop"] = None if state["stop"] is None else FinetuneStop[state["stop"]]
+        return cls(**parts)
 
 
 class Checkpoint:

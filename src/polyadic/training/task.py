@@ -1,36 +1,21 @@
-"""What a network is for: how it is scored and trained; on labelled images, where nothing else is said."""
+"""What a network is for: how it is scored and trained. :class:`ScoreTask` scores by a function and trains nothing."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
 import torch
 from torch import Tensor, nn
 
-from polyadic.data import ImageData
-from polyadic.training.augment import Augmentation
-from polyadic.training.distributed import processes
-from polyadic.training.execution import Execution
-from polyadic.training.options import EpochRecord, FinetuneOptions, FinetuneReport
-from polyadic.training.proxy import ImageProxy, Proxy
-from polyadic.training.score_images import drop_interval, score_images
-from polyadic.training.seen_before import has_seen
-from polyadic.training.train_on_images import train_on_images
-
-LAYER_TUNING = FinetuneOptions(
-    epochs=1, steps_per_epoch=40, learning_rate=1e-2, schedule="cosine", warmup=0.1, distillation=1.0, retries=1
-)
-"""One short epoch for a single layer: enough for its factors to settle, cheap enough for a hundred trials."""
-
-HANDICAP = 0.01
-"""Of a network that knows the held-out images by heart, against what was trained on others since: a point of score."""
-
-NETWORK_TUNING = FinetuneOptions(epochs=12, learning_rate=4e-3, schedule="cosine", warmup=0.1, distillation=0.9)
-"""The whole network, mostly taught by the dense one (Hinton et al. 2015); higher rates first destroy a good start."""
+from polyadic.errors import PolyadicError
+from polyadic.schema import points
+from polyadic.training.options import EpochRecord, FinetuneReport
+from polyadic.training.proxy import Proxy, ProxyScore
 
 
 @dataclass(frozen=True)
@@ -78,10 +63,17 @@ class Task(ABC):
         on_epoch: Callable[[EpochRecord, int], None],
         checkpoint: Path | None,
     ) -> FinetuneReport | None:
-        """Fine-tune everything, in place; None where the task cannot train.
+        """Fine-tune everything, in place.
 
-        Where a launcher has started several processes, each calls this with the same networks, and the state that the
-        main one is left with counts; the others are given no ``checkpoint``.
+        Args:
+            model: the compressed network, which is trained.
+            teacher: the dense one.
+            on_epoch: called after each epoch with its record and the number of epochs asked for.
+            checkpoint: where an interrupted run keeps what it needs to go on.
+
+        Returns:
+            What was done. A task that trains returns a report: None is recorded as "not fine-tuned", with the held-out
+            score that the network had before, even where ``model`` has changed.
         """
 
     @abstractmethod
@@ -103,57 +95,54 @@ class Task(ABC):
 
 @final
 @dataclass(frozen=True)
-class ImageTask(Task):
-    """Classification of labelled images.
+class ScoreTask(Task):
+    """A score function of the user, such as ``lambda model: -perplexity(model)``. Nothing is trained.
 
     Attributes:
-        data: training, held-out and test images.
-        layer: fine-tuning of a single layer; None leaves layers as the decomposition made them.
-        network: fine-tuning of the whole network; None leaves it.
-        training: where and how passes of the search and of the training run.
-        testing: where and how the final scores are taken.
-        batch_size: images per batch when scoring.
-        calibration_images: how many training images batch-norm statistics are taken from.
-        proxy_images: how many of the held-out images untuned networks are compared on.
+        function: from a model in evaluation mode to its score, higher is better; a drop of 1 point is 0.01 of it.
+        name: what it is.
     """
 
-    data: ImageData
-    layer: FinetuneOptions | None = LAYER_TUNING
-    network: FinetuneOptions | None = NETWORK_TUNING
-    training: Execution = field(default_factory=Execution.for_training)
-    testing: Execution = field(default_factory=Execution.for_evaluation)
-    batch_size: int = 250
-    calibration_images: int = 5000
-    proxy_images: int = 1000
+    function: Callable[[nn.Module], float]
+    name: str = "score"
 
     @property
     def score_name(self) -> str:
-        """top-1 accuracy."""
-        return "top-1 accuracy"
+        """As the user called it."""
+        return self.name
 
-    def example_input(self) -> Tensor:
-        """The first training image, normalised."""
-        return self.data.example(1)
+    def example_input(self) -> None:
+        """Unknown."""
+        return
 
     def score(self, model: nn.Module) -> float:
-        """Accuracy on the held-out training images."""
-        score = score_images(
-            model, self.data.held_out, self.data.normalise, execution=self.training, batch_size=self.batch_size
-        )
-        return score.value
+        """The user's score.
+
+        Raises:
+            PolyadicError: the function returned something that is no finite number.
+        """
+        with torch.no_grad():
+            value = self.function(model.eval())
+        try:
+            number = float(value)
+        except (TypeError, ValueError) as error:
+            raise PolyadicError(f"a score function returns one number; got {value!r}") from error
+        if number != number or number in (float("inf"), float("-inf")):
+            raise PolyadicError(f"a score function returns a finite number; got {number}")
+        return number
 
     def proxy(self, dense: nn.Module) -> Proxy:
-        """Divergence from the dense network on the first held-out images."""
-        images = self.data.held_out.take(torch.arange(min(self.proxy_images, len(self.data.held_out))))
-        return ImageProxy(dense, images, self.data.normalise, self.training, self.batch_size)
+        """The score itself."""
+        reached = self.score(dense)
+
+        def lost(model: nn.Module, best: float = math.inf, share: float = 1.0, /) -> ProxyScore:
+            return ProxyScore(points(reached, self.score(model)))
+
+        return lost
 
     def tune_layer(self, model: nn.Module, parameters: Iterable[nn.Parameter], teacher: nn.Module) -> bool:
-        """A few steps of distillation that move one layer."""
-        if self.layer is None:
-            return False
-        options = replace(self.layer, score_precision=self.training.precision)
-        train_on_images(model, self.data, options, parameters=parameters, teacher=teacher, execution=self.training)
-        return True
+        """Nothing to train with."""
+        return False
 
     def tune_network(
         self,
@@ -161,71 +150,18 @@ class ImageTask(Task):
         teacher: nn.Module,
         on_epoch: Callable[[EpochRecord, int], None],
         checkpoint: Path | None,
-    ) -> FinetuneReport | None:
-        """All epochs of the fine-tuning of the whole network, by all processes of the run.
+    ) -> None:
+        """Nothing to train with."""
+        return
 
-        Where ``teacher`` has been trained on the held-out images, these favour the network that was not trained since:
-        it is handicapped (:mod:`polyadic.training.seen_before`).
-        """
-        options = self.network
-        if options is None:
-            return None
-        if has_seen(teacher, self.data, self.training, self.batch_size):
-            options = replace(options, handicap=HANDICAP)
-        return train_on_images(
-            model,
-            self.data,
-            options,
-            teacher=teacher,
-            execution=self.training,
-            on_progress=lambda record: on_epoch(record, options.epochs),
-            checkpoint=checkpoint,
-            processes=processes(),
-        )
-
-    def share(self, part: int, parts: int) -> ImageTask:
-        """The epochs of the whole network divided among the rounds; each gets one at least."""
-        if self.network is None:
-            return self
-        epochs = self.network.epochs
-        own = max(1, epochs * part // parts - epochs * (part - 1) // parts)
-        return replace(self, network=replace(self.network, epochs=own))
-
-    def calibration_batches(self) -> Iterator[Tensor]:
-        """Training images as they are, normalised."""
-        count = min(self.calibration_images, len(self.data.train))
-        for start in range(0, count, self.batch_size):
-            index = torch.arange(start, min(start + self.batch_size, count))
-            if start and len(index) == 1:
-                return  # batch norm has no variance of a single 1 x 1 feature
-            yield self.data.normalise(self.data.train.images(index))
+    def calibration_batches(self) -> Iterable[Tensor]:
+        """None."""
+        return ()
 
     def final_scores(self, models: Sequence[nn.Module]) -> FinalScores:
-        """Accuracy on the test images."""
-        scores = [
-            score_images(model, self.data.test, self.data.normalise, execution=self.testing, batch_size=self.batch_size)
-            for model in models
-        ]
-        return FinalScores(tuple(score.value for score in scores), drop_interval(scores[0], scores[-1]))
+        """The same function: there is no other."""
+        return FinalScores(tuple(self.score(model) for model in models), None)
 
     def provenance(self) -> dict[str, object]:
-        """Data set, hashes, sizes, constants and training options."""
-        return {
-            "data": self.data.name,
-            "data_digests": self.data.digests,
-            "images": {part: len(getattr(self.data, part)) for part in ("train", "held_out", "test")},
-            "mean": list(self.data.mean),
-            "std": list(self.data.std),
-            "layer_tuning": repr(self.layer),
-            "network_tuning": repr(self.network),
-            "training_execution": repr(self.training),
-            "testing_execution": repr(self.testing),
-        }
-
-
-def augmentation_for(data: ImageData) -> Augmentation:
-    """Mirror and shift colour images.
-
-    Leave grey ones, such as digits and letters, whose mirror image means something else.
-    """
-    return Augmentation() if data.image_shape[0] == 3 else Augmentation.none()
+        """The function's name."""
+        return {"score_function": getattr(self.function, "__qualname__", repr(self.function))}

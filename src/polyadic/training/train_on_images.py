@@ -7,18 +7,22 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from polyadic.data.images import ImageData, ImageSet
 from polyadic.errors import LayerError, PolyadicError
+from polyadic.layers import evaluation_mode
 from polyadic.training.execution import Execution, place_model
 from polyadic.training.options import EpochRecord, FinetuneOptions, FinetuneReport
-from polyadic.training.processes import ALONE, Processes
-from polyadic.training.score_images import evaluation_mode
+from polyadic.training.several_processes import shared_batch_norm
 from polyadic.training.snapshot import Checkpoint, restore, weights_digest
 from polyadic.training.trainer import Job, Trainer
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 
 def train_on_images(
@@ -32,7 +36,7 @@ def train_on_images(
     select_on: ImageSet | None = None,
     on_progress: Callable[[EpochRecord], None] | None = None,
     checkpoint: Path | None = None,
-    processes: Processes = ALONE,
+    accelerator: Accelerator | None = None,
 ) -> FinetuneReport:
     """Train ``model`` in place and leave it at its best held-out score; it does not end worse than it began.
 
@@ -59,9 +63,10 @@ def train_on_images(
         select_on: held-out images that choose the best state; ``data.held_out`` when absent.
         on_progress: called after each epoch, when the checkpoint is on disk.
         checkpoint: written after each epoch, removed at the end. A file of another run is ignored with a warning.
-        processes: those that call this together, each with a network of the same structure; the main one's weights
-            count. Each takes its rows of every batch, and the result is that of one process up to rounding and the
-            masks of dropout. The main one alone calls ``on_progress`` and touches ``checkpoint``.
+        accelerator: connects the processes that call this together, each with a network of the same structure
+            (:func:`connect_processes`); the main one's weights count. Each takes its rows of every batch, and all end
+            with the same weights. The main one alone calls ``on_progress`` and touches ``checkpoint``. Batch norm is
+            that of :func:`shared_batch_norm`.
 
     Raises:
         LayerError: the model is not float32, nothing may move, a parameter is not the model's, or the teacher does not
@@ -81,19 +86,21 @@ def train_on_images(
         select_on=data.held_out if select_on is None else select_on,
         moving=moving,
         freezes_statistics=options.freeze_statistics or parameters is not None,
-        processes=processes,
+        accelerator=accelerator,
     )
     _check_rows(job)
-    store = Checkpoint(checkpoint, _run_key(job)) if checkpoint is not None and processes.is_main else None
+    speaks = accelerator is None or accelerator.is_main_process
+    store = Checkpoint(checkpoint, _run_key(job)) if checkpoint is not None and speaks else None
     with contextlib.ExitStack() as held:
         held.enter_context(_only_these_move(model, moving))
         held.enter_context(place_model(model, job.execution))
         if job.teacher is not None:
             held.enter_context(place_model(job.teacher, job.execution))
             held.enter_context(evaluation_mode(job.teacher))
-        network = held.enter_context(processes.replica(model))
-        report = _run(Trainer(job, network), store, on_progress if processes.is_main else None)
-        del network
+        if accelerator is not None:
+            held.enter_context(shared_batch_norm(model, job.execution.torch_device))
+            held.callback(accelerator.free_memory)
+        report = _run(Trainer(job), store, on_progress if speaks else None)
     model.eval()
     return report
 
@@ -103,7 +110,11 @@ def _run(
 ) -> FinetuneReport:
     """Run epochs until one says stop; whatever happens, leave the best state in the model."""
     began = time.monotonic()
-    saved = trainer.job.processes.broadcast(store.load() if store is not None else None)
+    saved = store.load() if store is not None else None
+    if trainer.job.accelerator is not None:
+        held: list[Any] = [saved]
+        torch.distributed.broadcast_object_list(held, src=0)
+        saved = held[0]
     progress = trainer.resume(saved) if saved is not None else trainer.begin()
     before = progress.seconds
     try:
@@ -155,11 +166,10 @@ def _check(model: nn.Module, options: FinetuneOptions, teacher: nn.Module | None
 
 def _check_rows(job: Job) -> None:
     """Refuse batches that leave a process without an image."""
-    count = job.processes.count
     sizes = (job.options.batch_size, len(job.data.train), len(job.select_on))
-    if min(sizes) < count:
+    if min(sizes) < job.count:
         raise PolyadicError(
-            f"fine-tuning gives each of {count} processes a share of a batch, of the training and of the held-out "
+            f"fine-tuning gives each of {job.count} processes a share of a batch, of the training and of the held-out "
             f"images; got {sizes[0]}, {sizes[1]} and {sizes[2]} images: start fewer processes"
         )
 

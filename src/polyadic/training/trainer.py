@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -16,15 +16,15 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from polyadic.data.images import ImageData, ImageSet
 from polyadic.errors import LayerError
-from polyadic.training.augment import augment
-from polyadic.training.distillation import soft_divergence, teacher_logits
+from polyadic.training.augment import augment, mix_images, mixing_weights
 from polyadic.training.execution import Execution, repeatable
-from polyadic.training.mix_images import mix_images, mixture_cross_entropy, own_weights
+from polyadic.training.objective import mixture_cross_entropy, soft_divergence, teacher_logits
 from polyadic.training.options import EpochRecord, FinetuneOptions
-from polyadic.training.processes import Processes
 from polyadic.training.score_images import Score, score_images
-from polyadic.training.snapshot import capture, restore
-from polyadic.training.state import TrainingState
+from polyadic.training.snapshot import TrainingState, capture, restore
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 WATCHED_STEPS = 10
 """Losses are read from the device, and judged, this many steps at a time."""
@@ -43,7 +43,7 @@ class Job:
         select_on: the images that choose the best state.
         moving: the parameters that SGD changes.
         freezes_statistics: keep normalisation layers in evaluation mode.
-        processes: those that share the work.
+        accelerator: of the processes that share the work; None where there is one.
     """
 
     model: nn.Module
@@ -54,16 +54,39 @@ class Job:
     select_on: ImageSet
     moving: list[nn.Parameter]
     freezes_statistics: bool
-    processes: Processes
+    accelerator: Accelerator | None
+
+    @property
+    def rank(self) -> int:
+        """Which process this is, from 0."""
+        return 0 if self.accelerator is None else self.accelerator.process_index
+
+    @property
+    def count(self) -> int:
+        """How many processes there are."""
+        return 1 if self.accelerator is None else self.accelerator.num_processes
+
+    def rows(self, total: int) -> slice:
+        """The rows of ``total`` that are this process's: contiguous and disjoint; numbers differ by at most 1."""
+        return slice(total * self.rank // self.count, total * (self.rank + 1) // self.count)
+
+    def total(self, share: Tensor) -> Tensor:
+        """The sum of all processes' ``share``."""
+        summed: Tensor = share if self.accelerator is None else self.accelerator.reduce(share, "sum")
+        return summed
 
 
 class Trainer:
     """The moving parts of a run: optimiser, random generator, and the tensors that change."""
 
-    def __init__(self, job: Job, network: Callable[[Tensor], Tensor]) -> None:
-        """``network`` runs ``job.model`` on this process's rows."""
+    def __init__(self, job: Job) -> None:
+        """Of several processes all start from the main one's parameters and buffers."""
         self.job = job
-        self.network = network
+        self.network: Callable[[Tensor], Tensor] = job.model
+        self.backward: Callable[[Tensor], None] = torch.autograd.backward
+        if job.accelerator is not None:
+            self.network = job.accelerator.prepare_model(job.model, device_placement=False)
+            self.backward = job.accelerator.backward
         self.labels = job.data.train.labels
         self.changing: list[Tensor] = [*job.moving, *job.model.buffers()]
         self.generator = Generator().manual_seed(job.options.seed)
@@ -97,7 +120,8 @@ class Trainer:
         options = self.job.options
         bound = divergence_bound(progress.start, self.job.data.classes)
         loss, stable = self._train(progress, bound)
-        self.job.processes.agree(self.changing)  # what a layer of somebody's own keeps of its inputs differs
+        if self.job.accelerator is not None:
+            share_buffers(self.job.model)
         rate = float(self.optimizer.param_groups[0]["lr"])
         score = self._score() if stable else None
         number = progress.epoch + 1
@@ -122,14 +146,13 @@ class Trainer:
 
     def _train(self, progress: TrainingState, bound: float) -> tuple[float, bool]:
         """Run the steps of one epoch; return their mean objective, and False as soon as it diverges."""
-        options = self.job.options
+        job, options = self.job, self.job.options
         steps = options.steps_per_epoch or max(len(self.labels) // options.batch_size, 1)
         batches = shuffled_batches(len(self.labels), options.batch_size, self.generator)
         done, total = progress.epoch * steps, 0.0
         pending: list[Tensor] = []
         mask_seed = int(torch.randint(2**62, (), generator=self.generator))
-        processes = self.job.processes
-        with repeatable(self.job.execution.torch_device, mask_seed + processes.rank):
+        with repeatable(job.execution.torch_device, mask_seed + job.rank):
             self._training_mode()
             for step in range(steps):
                 shape = options.rate_shape(done + step, options.epochs * steps)
@@ -138,7 +161,7 @@ class Trainer:
                 pending.append(self._step(next(batches)))
                 if len(pending) < WATCHED_STEPS and step < steps - 1:
                     continue
-                objective, label_loss = processes.total(torch.stack(pending).double().mean(dim=0)).tolist()
+                objective, label_loss = job.total(torch.stack(pending).double().mean(dim=0)).tolist()
                 total += objective * len(pending)
                 if not (math.isfinite(objective) and label_loss <= bound):
                     return total / (step + 1), False
@@ -146,15 +169,14 @@ class Trainer:
         return total / steps, True
 
     def _step(self, index: Tensor) -> Tensor:
-        """One step of SGD on the images at ``index``.
+        """One step of SGD on the images at ``index``, of which a process takes its rows.
 
         Returns:
             This process's share of (objective, cross-entropy with the labels) (2,): they are the sums over processes.
         """
-        job, options, processes = self.job, self.job.options, self.job.processes
-        rows = processes.rows(len(index))
-        own = index[rows]
-        share = len(own) / len(index)
+        job, options = self.job, self.job.options
+        rows = job.rows(len(index))
+        share = len(index[rows]) / len(index)
         images, cross_entropy = self._images(index, rows)
         images = augment(images, options.augmentation, self.generator, rows, of=len(index))
         batch = job.execution.place(job.data.normalise(job.execution.place(images)))
@@ -175,7 +197,7 @@ class Trainer:
             raise LayerError("fine-tuning needs parameters that the logits depend on, and these do not: choose others")
         self.optimizer.zero_grad(set_to_none=True)
         # The mean over processes of count x share x (mean over a process's rows) is the mean over all rows.
-        torch.autograd.backward(loss * (processes.count * share))
+        self.backward(loss * (job.count * share))
         if options.clip_norm is not None:
             nn.utils.clip_grad_norm_(job.moving, options.clip_norm)
         self.optimizer.step()
@@ -196,19 +218,28 @@ class Trainer:
                 return loss, loss
 
             return images, plain
-        weights = own_weights(len(index), self.generator)[rows]
+        weights = mixing_weights(len(index), self.generator)[rows]
         partners = index.roll(1)[rows]
         images = mix_images(images, train.images(partners), weights)
         others = self.labels[partners].to(device)
         return images, partial(mixture_cross_entropy, labels=labels, others=others, weights=weights.to(device))
 
     def _score(self) -> Score:
-        """Score the model on the images that choose the best state."""
+        """Score the model on the images that choose the best state, of which a process takes its rows."""
         job = self.job
         execution = replace(job.execution, precision=job.options.score_precision)
-        own = torch.arange(len(job.select_on))[job.processes.rows(len(job.select_on))]
-        score = score_images(job.model, job.select_on.take(own), job.data.normalise, execution=execution)
-        return Score.joined(job.processes.gathered(score))
+        count, rows = len(job.select_on), job.rows(len(job.select_on))
+        own = score_images(
+            job.model, job.select_on.take(torch.arange(count)[rows]), job.data.normalise, execution=execution
+        )
+        if job.accelerator is None:
+            return own
+        parts = torch.zeros(count + 1, dtype=torch.float64, device=job.accelerator.device)
+        parts[:count][rows] = own.correct.to(parts)
+        parts[count] = own.loss * len(own.correct)
+        parts = job.total(parts).cpu()
+        correct = parts[:count].bool()
+        return Score(value=int(correct.sum()) / count, correct=correct, loss=float(parts[count]) / count)
 
     def _training_mode(self) -> None:
         """Put the model in training mode, normalisation layers only where their statistics may move."""
@@ -245,3 +276,12 @@ def shuffled_batches(count: int, batch_size: int, generator: Generator) -> Itera
         order = torch.randperm(count, generator=generator)
         for first in range(0, max(count - batch_size, 0) + 1, batch_size):
             yield order[first : first + batch_size]
+
+
+@torch.no_grad()
+def share_buffers(model: nn.Module) -> None:
+    """Give all processes the main one's buffers: what layers keep of the rows that they have seen differs."""
+    for buffer in model.buffers():
+        plain = buffer.contiguous()
+        torch.distributed.broadcast(plain, src=0)
+        buffer.copy_(plain)

@@ -9,7 +9,7 @@ import torch
 from corners import SmallNet
 
 from polyadic.training import Execution
-from polyadic.training.distillation import soft_divergence, teacher_logits
+from polyadic.training.objective import soft_divergence, teacher_logits
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])

@@ -28,3 +28,19 @@ def teacher_logits(teacher: nn.Module, batch: Tensor, execution: Execution) -> T
     with torch.inference_mode(), execution.autocast():
         logits: Tensor = teacher(batch)
     return logits.float().clone()  # a tensor born in inference mode may not be saved for backward; its clone may
+
+
+def mixture_cross_entropy(logits: Tensor, labels: Tensor, others: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy with both labels by their weights, averaged over the batch; and that with the likelier one.
+
+    The second one is small for every network that sees one of the two images in a mixture, however sure it is of it,
+    and so it tells a network that learns from one that has diverged.
+
+    Args:
+        logits: (N, classes).
+        labels: of the images, int64 (N,).
+        others: of those that they are mixed with, int64 (N,).
+        weights: of ``labels``, (N,), from 0 to 1.
+    """
+    first, second = (F.cross_entropy(logits, classes, reduction="none") for classes in (labels, others))
+    return torch.lerp(second, first, weights).mean(), torch.minimum(first, second).mean()

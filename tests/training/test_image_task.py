@@ -9,11 +9,10 @@ import torch
 from corners import SmallNet
 from torch import Tensor, nn
 
-import polyadic.training.seen_before as familiar
-import polyadic.training.task as task_module
+import polyadic.training.image_task as image_task
 from polyadic.data import ImageData, ImageSet
 from polyadic.training import Execution, FinetuneOptions, ImageTask
-from polyadic.training.seen_before import has_seen
+from polyadic.training.image_task import has_seen
 
 
 class Memory(nn.Module):
@@ -39,13 +38,13 @@ class Memory(nn.Module):
 @pytest.fixture(autouse=True)
 def few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     """These networks are either perfect or at a loss."""
-    monkeypatch.setattr(familiar, "FEWEST", 100)
+    monkeypatch.setattr(image_task, "FEWEST_SEEN", 100)
 
 
 def test_among_few_images_nothing_can_be_told(data: ImageData, monkeypatch: pytest.MonkeyPatch) -> None:
     model = Memory(data, data.train, data.held_out)
     assert has_seen(model, data, Execution())
-    monkeypatch.setattr(familiar, "FEWEST", len(data.held_out) + 1)
+    monkeypatch.setattr(image_task, "FEWEST_SEEN", len(data.held_out) + 1)
     assert not has_seen(model, data, Execution())
 
 
@@ -64,8 +63,8 @@ def test_only_a_network_that_was_trained_on_them_is_handicapped(
     def noted(model: nn.Module, data: ImageData, options: FinetuneOptions, **rest: Any) -> None:
         given.append(options)
 
-    monkeypatch.setattr(task_module, "train_on_images", noted)
+    monkeypatch.setattr(image_task, "train_on_images", noted)
     teacher = Memory(data, data.train, *([data.held_out] if seen else []))
     task = ImageTask(data, training=Execution(), testing=Execution())
     task.tune_network(SmallNet(), teacher, lambda record, epochs: None, None)
-    assert [options.handicap for options in given] == [task_module.HANDICAP if seen else 0.0]
+    assert [options.handicap for options in given] == [image_task.HANDICAP if seen else 0.0]
