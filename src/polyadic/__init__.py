@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from polyadic.errors import PolyadicError
     from polyadic.export import load, save
-    from polyadic.layers import fused
-    from polyadic.pipeline import CompressionResult, CompressOptions, Progress, compress
-    from polyadic.surgery import CP, CP4, SVD, TKDCPD, TT, SpatialSVD, TTMatrix, Tucker2, decompose_, fold_and_merge
+    from polyadic.layers.fused import fused
+    from polyadic.pipeline import CompressionResult, CompressOptions, Progress
+    from polyadic.pipeline.compress import compress
+    from polyadic.surgery import CP, CP4, SVD, TKDCPD, TT, SpatialSVD, TTMatrix, Tucker2, decompose_
+    from polyadic.surgery.fold_and_merge import fold_and_merge
 
 __all__ = [
     "CP",

@@ -56,7 +56,7 @@ def assert_no_result(out: Path, allowed: frozenset[str] = frozenset()) -> None:
         ({"max_drop": -0.5}, "max_drop is a number of points from 0 to below 100 .* got -0.5"),
         ({"max_drop": 100}, "max_drop is a number of points"),
         ({"max_drop": "nan"}, "max_drop is a number of points"),
-        ({"eps": -1}, "eps is a number of points"),
+        ({"max_drop_per_layer": -1}, "is a number of points"),
         ({"formats": "cp-epc,cp"}, "a format is one of .*; got 'cp'"),
         ({"formats": " , "}, "at least one format"),
         ({"finetune_epochs": -1}, "--finetune-epochs is 0 or more"),

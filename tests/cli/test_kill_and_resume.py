@@ -14,7 +14,7 @@ import pytest
 from click.testing import Result
 from stage import LONG, World
 
-import polyadic.cli.compress as command
+import polyadic.cli.progress as command
 from disks import files_in
 from polyadic.pipeline import Progress
 
@@ -23,7 +23,7 @@ import os, signal, sys
 from pathlib import Path
 import torch
 from polyadic.cli import app
-import polyadic.cli.compress as command
+import polyadic.cli.progress as command
 
 torch.set_num_threads(1)
 moment, done = sys.argv.pop(1).split(":")

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from stage import World, run
 
-from polyadic.cli.live import LiveView, front_of
+from polyadic.cli.progress import LiveView, front_of
 from polyadic.pipeline import Progress, TriedPlan
 from polyadic.schema import Choice, Cost, Plan
 

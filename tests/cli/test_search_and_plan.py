@@ -10,7 +10,7 @@ import pytest
 from stage import World, assert_refused, last_json, run
 
 from disks import files_in
-from polyadic.cli.arguments import command_line
+from polyadic.cli.screen import command_line
 from polyadic.data import load_data
 from polyadic.export import load
 from polyadic.models import load_model

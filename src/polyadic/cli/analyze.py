@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from polyadic.cli.arguments import (
     AsJson,
     CacheDir,
-    Data,
-    Formats,
-    ForSize,
-    InputShape,
-    Mean,
-    Model,
+    DataArguments,
+    ModelArguments,
     Seed,
-    Std,
-    Weights,
-    command_line,
-    console,
-    data_of,
-    emit,
-    example_of,
-    model_of,
+    SizeArguments,
+    factor_cache,
     names_of,
     numbers,
-    reported,
     whole_numbers,
 )
-from polyadic.cli.study_tables import print_degeneracy, print_layers, print_truncation, tell_page
+from polyadic.cli.option_groups import command
+from polyadic.cli.progress import ProgressBars
+from polyadic.cli.screen import command_line, emit, say
+from polyadic.cli.study_tables import print_degeneracy, print_layers, print_truncation
 from polyadic.errors import PolyadicError
 from polyadic.pipeline import environment
 from polyadic.reporting import report
@@ -40,7 +33,6 @@ from polyadic.studies import (
     DegeneracyOptions,
     LayerOptions,
     TruncationOptions,
-    TruncationStudy,
     degeneracy_study,
     layer_study,
     truncation_study,
@@ -48,14 +40,9 @@ from polyadic.studies import (
     write_layers,
     write_truncation,
 )
-from polyadic.surgery import FactorCache, default_cache_directory
 from polyadic.training import LAYER_TUNING, Execution, Precision
 
 _METHODS, _FORMATS = ",".join(METHODS), ",".join(LayerOptions.formats)
-
-Layers = Annotated[list[str] | None, typer.Option("--layer", help="layer, or pattern with *, to look at (repeatable)")]
-Out = Annotated[Path, typer.Option(help="folder for the tables, and for the rows of an interrupted study")]
-Resume = Annotated[bool, typer.Option(help="go on with the study in OUT")]
 
 analyze = typer.Typer(
     add_completion=False,
@@ -64,14 +51,39 @@ analyze = typer.Typer(
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class StudyArguments:
+    """Where a study is kept, and which layers it looks at."""
+
+    panel: ClassVar[str] = "Study"
+    out: Annotated[Path, typer.Option(help="folder for the tables, and for the rows of an interrupted study")]
+    layer: Annotated[
+        list[str] | None, typer.Option("--layer", help="layer, or pattern with *, to look at (repeatable)")
+    ] = None
+    seed: Seed = 0
+    resume: Annotated[bool, typer.Option(help="go on with the study in OUT")] = False
+    json: AsJson = False
+
+    def known(self, model: ModelArguments, data: str | None) -> dict[str, Any]:
+        """Where the study comes from."""
+        return {"command": command_line(), "model": model.model, "data": data, "seed": self.seed, **environment()}
+
+    def show(self, document: Mapping[str, Any], print_study: Callable[[], None]) -> None:
+        """Write the page of the study, whose tables are in the folder, and print the document or the tables."""
+        page = report(self.out)
+        if self.json:
+            emit({"out": str(self.out), "report": str(page), **document})
+        else:
+            print_study()
+            say(f"the whole story: {page}")
+
+
 @analyze.command("truncation")
-@reported
+@command
 def truncation(
-    model: Model,
-    data: Data,
-    out: Out,
-    weights: Weights = None,
-    layer: Layers = None,
+    model: ModelArguments,
+    data: DataArguments,
+    study: StudyArguments,
     cuts: Annotated[
         str | None, typer.Option(help="cuts, or chains of them joined by +, separated by commas: o|ihw,oi|hw,o+i")
     ] = None,
@@ -95,17 +107,12 @@ def truncation(
     precision: Annotated[
         str | None, typer.Option(help="float32 or bfloat16; bfloat16 where the processor multiplies it, if absent")
     ] = None,
-    mean: Mean = None,
-    std: Std = None,
-    seed: Seed = 0,
-    resume: Resume = False,
-    json: AsJson = False,
 ) -> None:
     """Truncate kernels along cuts of their four indices: norm lost, correlation, accuracy, and both controls."""
     if (retrain or retrain_steps is not None) and not retrain_epochs:
         raise PolyadicError("--retrain and --retrain-steps say how networks are trained: give --retrain-epochs, too")
-    images_of = data_of(data, mean, std, seed)
-    loaded, _ = model_of(model, weights, images_of)
+    loaded_images = data.load(study.seed)
+    loaded, _ = model.load(loaded_images)
     chosen: dict[str, Any] = {
         "chains": names_of(cuts) if cuts is not None else None,
         "shares": numbers(shares, "--shares"),
@@ -114,7 +121,7 @@ def truncation(
     }
     options = TruncationOptions(
         **{name: value for name, value in chosen.items() if value is not None},
-        layers=tuple(layer or ()),
+        layers=tuple(study.layer or ()),
         joint=joint,
         images=images,
         calibration_images=calibration_images,
@@ -122,151 +129,79 @@ def truncation(
         draws=draws,
         retrain_epochs=retrain_epochs,
         retrain_steps=retrain_steps,
-        seed=seed,
-        work=out,
-        resume=resume,
+        seed=study.seed,
+        work=study.out,
+        resume=study.resume,
     )
-    with _Bar() as bar:
-        study = truncation_study(loaded.model, images_of, options, on_progress=bar.show)
-    write_truncation(study, out, _known(model, data, seed))
-    page = report(out)
-    if json:
-        emit({"out": str(out), "report": str(page), "rows": len(study.rows), **_truncation_document(study)})
-    else:
-        print_truncation(study, out)
-        tell_page(page)
+    with ProgressBars() as bars:
+        made = truncation_study(loaded.model, loaded_images, options, on_progress=bars.rows)
+    write_truncation(made, study.out, study.known(model, data.data))
+    dense = {name: value for name, value in made.settings.items() if name.startswith("dense_")}
+    retrained = [dict(row) for row in made.retrained]
+    document = {"rows": len(made.rows), **dense, "retrained": retrained, "skipped": dict(made.skipped)}
+    study.show(document, lambda: print_truncation(made, study.out))
 
 
 @analyze.command("degeneracy")
-@reported
+@command
 def degeneracy(
-    model: Model,
-    out: Out,
-    weights: Weights = None,
-    layer: Layers = None,
+    model: ModelArguments,
+    size: SizeArguments,
+    study: StudyArguments,
     ranks: Annotated[str | None, typer.Option(help="CP ranks, separated by commas; up to no saving if absent")] = None,
     methods: Annotated[str, typer.Option(help="als, lm, stable, separated by commas")] = _METHODS,
-    data: ForSize = None,
-    input_shape: InputShape = None,
-    seed: Seed = 0,
-    resume: Resume = False,
-    json: AsJson = False,
 ) -> None:
     """Decompose kernels by CP at growing ranks: intensities, sensitivity, error, cancelling terms."""
-    images = data_of(data, None, None, 0) if data is not None else None
-    loaded, _ = model_of(model, weights, images)
+    images = size.load()
+    loaded, _ = model.load(images)
     options = DegeneracyOptions(
         methods=names_of(methods),
         ranks=whole_numbers(ranks, "--ranks") if ranks is not None else (),
-        layers=tuple(layer or ()),
-        seed=seed,
-        work=out,
-        resume=resume,
+        layers=tuple(study.layer or ()),
+        seed=study.seed,
+        work=study.out,
+        resume=study.resume,
     )
-    with _Bar() as bar:
-        study = degeneracy_study(loaded.model, example_of(loaded, images, input_shape), options, on_progress=bar.show)
-    write_degeneracy(study, out, _known(model, None, seed))
-    page = report(out)
-    if json:
-        emit(
-            {
-                "out": str(out),
-                "report": str(page),
-                "rows": len(study.rows),
-                "verdicts": dict(study.verdicts),
-                "skipped": dict(study.skipped),
-            }
-        )
-    else:
-        print_degeneracy(study, out)
-        tell_page(page)
+    with ProgressBars() as bars:
+        made = degeneracy_study(loaded.model, size.example(loaded, images), options, on_progress=bars.rows)
+    write_degeneracy(made, study.out, study.known(model, None))
+    document = {"rows": len(made.rows), "verdicts": dict(made.verdicts), "skipped": dict(made.skipped)}
+    study.show(document, lambda: print_degeneracy(made, study.out))
 
 
 @analyze.command("layers")
-@reported
+@command
 def layers(
-    model: Model,
-    data: Data,
-    out: Out,
-    weights: Weights = None,
-    layer: Layers = None,
-    formats: Formats = _FORMATS,
+    model: ModelArguments,
+    data: DataArguments,
+    study: StudyArguments,
+    formats: Annotated[str, typer.Option(help="formats to try, separated by commas")] = _FORMATS,
     shares: Annotated[
         str | None, typer.Option(help="MACs of the chains as shares of the layer's, separated by commas: 0.25,0.5")
     ] = None,
     images: Annotated[int, typer.Option(help="held-out training images for each accuracy")] = LayerOptions.images,
     tune: Annotated[bool, typer.Option(help="fine-tune each chain for a moment and score it again")] = True,
-    mean: Mean = None,
-    std: Std = None,
-    seed: Seed = 0,
     cache_dir: CacheDir = None,
-    resume: Resume = False,
-    json: AsJson = False,
 ) -> None:
     """Factorise each layer alone in several formats and ranks: error, accuracy before and after fine-tuning it."""
-    images_of = data_of(data, mean, std, seed)
-    loaded, _ = model_of(model, weights, images_of)
+    loaded_images = data.load(study.seed)
+    loaded, _ = model.load(loaded_images)
     options = LayerOptions(
         formats=names_of(formats),
         shares=numbers(shares, "--shares") or LayerOptions.shares,
-        layers=tuple(layer or ()),
+        layers=tuple(study.layer or ()),
         tuning=LAYER_TUNING if tune else None,
         images=images,
-        cache=FactorCache(cache_dir or default_cache_directory()),
-        seed=seed,
-        work=out,
-        resume=resume,
+        cache=factor_cache(cache_dir),
+        seed=study.seed,
+        work=study.out,
+        resume=study.resume,
     )
-    with _Bar() as bar:
-        study = layer_study(loaded.model, images_of, options, on_progress=bar.show)
-    write_layers(study, out, _known(model, data, seed))
-    page = report(out)
-    if json:
-        emit(
-            {
-                "out": str(out),
-                "report": str(page),
-                "rows": len(study.rows),
-                "dense_accuracy": study.dense_accuracy,
-                "skipped": dict(study.skipped),
-            }
-        )
-    else:
-        print_layers(study, out)
-        tell_page(page)
-
-
-def _known(model: str, data: str | None, seed: int) -> dict[str, Any]:
-    """Where a study comes from."""
-    return {"command": command_line(), "model": model, "data": data, "seed": seed, **environment()}
-
-
-class _Bar:
-    """One line of progress on standard error."""
-
-    def __init__(self) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-        )
-        self._task: TaskID | None = None
-
-    def __enter__(self) -> _Bar:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def show(self, done: int, total: int, what: str) -> None:
-        """``done`` of ``total`` rows are there, and ``what`` comes."""
-        if self._task is None:
-            self._task = self._progress.add_task("")
-        self._progress.update(self._task, completed=done, total=total, description=what)
+    with ProgressBars() as bars:
+        made = layer_study(loaded.model, loaded_images, options, on_progress=bars.rows)
+    write_layers(made, study.out, study.known(model, data.data))
+    document = {"rows": len(made.rows), "dense_accuracy": made.dense_accuracy, "skipped": dict(made.skipped)}
+    study.show(document, lambda: print_layers(made, study.out))
 
 
 def _retraining(text: str) -> tuple[str, float]:
@@ -291,11 +226,3 @@ def _execution(precision: str | None) -> Execution | None:
     if precision not in names:
         raise PolyadicError(f"--precision is float32 or bfloat16; got {precision!r}")
     return Execution(precision=names[precision])
-
-
-def _truncation_document(study: TruncationStudy) -> dict[str, Any]:
-    return {
-        **{name: value for name, value in study.settings.items() if name.startswith("dense_")},
-        "retrained": [dict(row) for row in study.retrained],
-        "skipped": dict(study.skipped),
-    }

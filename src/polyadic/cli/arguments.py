@@ -1,20 +1,13 @@
-"""What the commands share: how models and data are named, how numbers are given, how errors leave."""
+"""The options that commands share, in groups, and what each group makes of them."""
 
 from __future__ import annotations
 
-import json
-import re
-import shlex
-import sys
-from collections.abc import Callable
-from dataclasses import replace
-from functools import wraps
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, cast
+from typing import Annotated, ClassVar, cast
 
 import torch
 import typer
-from rich.console import Console
 from torch import Tensor
 
 from polyadic.data import ImageData, load_data
@@ -28,99 +21,286 @@ from polyadic.engines import (
     engine_named,
 )
 from polyadic.errors import LayerError, PolyadicError
+from polyadic.export import Origin
 from polyadic.models import LIBRARIES, LoadedModel, load_model
+from polyadic.pipeline import CompressOptions
 from polyadic.search import SEARCHES, RankSearch, search_named
-from polyadic.training import LAYER_TUNING, NETWORK_TUNING, ImageTask, augmentation_for
+from polyadic.surgery import FactorCache, default_cache_directory
+from polyadic.training import LAYER_TUNING, NETWORK_TUNING, FinetuneOptions, ImageTask, augmentation_for
 
-console = Console(stderr=True)
-
-Model = Annotated[
-    str, typer.Argument(help="polyadic:NAME, torchvision:NAME, timm:NAME, module:factory or file.py:factory")
-]
-Weights = Annotated[Path | None, typer.Option(help="safetensors, or a torch file with a plain state dict")]
-Data = Annotated[str, typer.Option(help="digits, npz:PREFIX, cifar10:DIR, imagefolder:DIR or module:factory")]
 Mean = Annotated[str | None, typer.Option(help="per-channel mean of pixels in 0..1, such as 0.485,0.456,0.406")]
 Std = Annotated[str | None, typer.Option(help="per-channel standard deviation")]
-Seed = Annotated[int, typer.Option(help="same seed, same factors, same plan")]
-Formats = Annotated[str, typer.Option(help="formats to choose from, separated by commas")]
-Exclude = Annotated[list[str] | None, typer.Option(help="layer, or pattern with *, to leave dense (repeatable)")]
-HeldOut = Annotated[int | None, typer.Option(help="training images held out to choose ranks")]
+HeldOut = Annotated[int | None, typer.Option(help="training images held out to choose ranks", rich_help_panel="Data")]
 InputShape = Annotated[str | None, typer.Option(help="size of one input, such as 3,224,224")]
-ForSize = Annotated[str | None, typer.Option(help="as in compress; here only for the size of an image")]
-MaxDrop = Annotated[
-    str | None,
-    typer.Option(
-        help="accuracy that may be lost: points (0.5 = half a percent), or a share of the dense one (0.5%)",
-        metavar="POINTS",
-    ),
-]
-Limits = Annotated[
+Budget = Annotated[
     list[str] | None,
     typer.Option(
         help="what the network may cost: macs=50%, params=200k, bytes=1MB, latency=2ms, macs=2x (repeatable)",
         metavar="NAME=LIMIT",
+        rich_help_panel="Goal",
     ),
 ]
-Search = Annotated[str | None, typer.Option(help=f"how formats and ranks are found: {', '.join(SEARCHES)}")]
-FinetuneEpochs = Annotated[int, typer.Option(help="epochs for the whole network; 0 = none")]
-FinetuneRate = Annotated[float, typer.Option(help="learning rate of these epochs at its highest; cosine to 0")]
-FreezeStatistics = Annotated[
-    bool, typer.Option(help="leave batch-norm statistics as they are: forgets less, learns less")
-]
-MixImages = Annotated[bool, typer.Option(help="train on mixtures of two images, taught by the dense network")]
-Trials = Annotated[int | None, typer.Option(help="most trials of the search")]
-Timeout = Annotated[float | None, typer.Option(help="seconds after which the search ends", metavar="SECONDS")]
-RoundTo = Annotated[
-    int | None, typer.Option(help="round ranks to multiples of this, where there are any; by default 8 with --engine")
-]
-OnEngine = Annotated[
-    str | None, typer.Option("--engine", help=f"where the network is to be fast: {', '.join(ENGINES)}")
-]
-Batch = Annotated[int | None, typer.Option(help="samples of a pass on the engine (1)")]
-Threads = Annotated[int | None, typer.Option(help="of the engine; as many as torch takes when absent")]
-Precision = Annotated[str | None, typer.Option(help="number format on the engine (float32): bfloat16, float16")]
-RequireSpeedup = Annotated[
-    bool,
-    typer.Option(
-        "--require-speedup/--no-require-speedup",
-        help="replace layers only by what is measurably faster on the engine, or by what is smaller, too",
-    ),
-]
-LatencyDir = Annotated[Path | None, typer.Option(help="where measured times are kept")]
-Eps = Annotated[
-    float | None,
-    typer.Option(help="points that a single layer may lose; by default its share of what the network may lose"),
-]
-Recoverable = Annotated[float, typer.Option(help="times max-drop that may be lost before fine-tuning")]
-DataAware = Annotated[
-    bool, typer.Option("--data-aware/--plain-norm", help="decompose in the norm of each layer's inputs, or not")
-]
-Storage = Annotated[
-    str | None, typer.Option(help="study that several workers share: sqlite:///FILE, postgresql://..., journal:///FILE")
-]
+Seed = Annotated[int, typer.Option(help="same seed, same factors, same plan")]
 CacheDir = Annotated[Path | None, typer.Option(help="where factored kernels are kept")]
-Watch = Annotated[bool, typer.Option("--live", help="show the best plans and the last trials as they come")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object on the last line of stdout")]
 
-Arguments = ParamSpec("Arguments")
+
+@dataclass(frozen=True, kw_only=True)
+class ModelArguments:
+    """A network, and its weights."""
+
+    panel: ClassVar[str] = "Model"
+    model: Annotated[
+        str, typer.Argument(help="polyadic:NAME, torchvision:NAME, timm:NAME, module:factory or file.py:factory")
+    ]
+    weights: Annotated[Path | None, typer.Option(help="safetensors, or a torch file with a plain state dict")] = None
+
+    def load(self, images: ImageData | None) -> tuple[LoadedModel, Origin]:
+        """The network, with as many classes as the data has, and where it comes from."""
+        # a factory decides its number of classes itself
+        classes = images.classes if images is not None and self.model.startswith(LIBRARIES) else None
+        loaded = load_model(self.model, weights=self.weights, classes=classes)
+        if images is None:
+            return loaded, Origin(self.model, classes, input_shape=loaded.input_shape)
+        return loaded, Origin(self.model, classes, images.mean, images.std, tuple(images.image_shape))
 
 
-def reported(command: Callable[Arguments, None]) -> Callable[Arguments, None]:
-    """Turn errors raised on purpose into one sentence on stderr and exit status 1; Ctrl-C into status 130."""
+@dataclass(frozen=True, kw_only=True)
+class DataArguments:
+    """Images, and how they are normalised."""
 
-    @wraps(command)
-    def wrapper(*args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-        except PolyadicError as error:
-            console.print("[bold red]error:[/]", end=" ")
-            console.print(str(error), markup=False, highlight=False, soft_wrap=True)
-            raise typer.Exit(1) from error
-        except KeyboardInterrupt as error:
-            console.print("interrupted: what was finished is kept; go on with --resume")
-            raise typer.Exit(130) from error
+    panel: ClassVar[str] = "Data"
+    data: Annotated[str, typer.Option(help="digits, npz:PREFIX, cifar10:DIR, imagefolder:DIR or module:factory")]
+    mean: Mean = None
+    std: Std = None
 
-    return wrapper
+    def load(self, seed: int = 0, held_out: int | None = None, origin: Origin | None = None) -> ImageData:
+        """The images, normalised as was asked, else as ``origin`` says."""
+        return _images(self.data, self.mean, self.std, origin, seed, held_out)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SizeArguments:
+    """What tells how large an input is: images, or the size itself."""
+
+    panel: ClassVar[str] = "Data"
+    data: Annotated[str | None, typer.Option(help="as in compress; here only for the size of an image")] = None
+    input_shape: InputShape = None
+    mean: Mean = None
+    std: Std = None
+
+    def load(self, seed: int = 0, origin: Origin | None = None) -> ImageData | None:
+        """The images, where any are named."""
+        return None if self.data is None else _images(self.data, self.mean, self.std, origin, seed, None)
+
+    def example(self, loaded: LoadedModel, images: ImageData | None) -> Tensor:
+        """One input of zeros (1, ...): as large as the size says, else as the images, else as the model's name.
+
+        Raises:
+            LayerError: nobody knows the size, or it is none.
+        """
+        shape = images.image_shape if images is not None else loaded.input_shape
+        if self.input_shape is not None:
+            return torch.zeros(1, *input_size(self.input_shape))
+        if shape is None:
+            raise LayerError(
+                f"taking {loaded.source!r} apart needs the size of an input: give --input-shape C,H,W or --data"
+            )
+        return torch.zeros(1, *shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoalArguments:
+    """What is asked for."""
+
+    panel: ClassVar[str] = "Goal"
+    max_drop: Annotated[
+        str | None,
+        typer.Option(
+            help="accuracy that may be lost: points (0.5 = half a percent), or a share of the dense one (0.5%)",
+            metavar="POINTS",
+        ),
+    ] = None
+    budget: Budget = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FormatArguments:
+    """What layers may become."""
+
+    panel: ClassVar[str] = "Search"
+    formats: Annotated[str, typer.Option(help="formats to choose from, separated by commas")] = "cp-epc,svd"
+    round_to: Annotated[
+        int | None,
+        typer.Option(help="round ranks to multiples of this, where there are any; by default 8 with --engine"),
+    ] = None
+    exclude: Annotated[list[str] | None, typer.Option(help="layer, or pattern with *, to leave dense (repeatable)")] = (
+        None
+    )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The formats."""
+        return names_of(self.formats)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchArguments(FormatArguments):
+    """How formats and ranks are found."""
+
+    search: Annotated[str | None, typer.Option(help=f"how formats and ranks are found: {', '.join(SEARCHES)}")] = None
+    trials: Annotated[int | None, typer.Option(help="most trials of the search")] = None
+    timeout: Annotated[float | None, typer.Option(help="seconds after which the search ends", metavar="SECONDS")] = None
+    max_drop_per_layer: Annotated[
+        float | None,
+        typer.Option(
+            help="points that a single layer may lose; by default its share of what the network may lose",
+            metavar="POINTS",
+        ),
+    ] = None
+    finetune_recovery_factor: Annotated[
+        float, typer.Option(help="times max-drop that may be lost before fine-tuning", metavar="TIMES")
+    ] = CompressOptions.finetune_recovery_factor
+    data_aware: Annotated[
+        bool, typer.Option("--data-aware/--plain-norm", help="decompose in the norm of each layer's inputs, or not")
+    ] = True
+
+    def options(self, engine: EngineArguments, run: RunArguments, storage: str | None = None) -> CompressOptions:
+        """The options of a search, and of a compression."""
+        return CompressOptions(
+            eps=self.max_drop_per_layer,
+            finetune_recovery_factor=self.finetune_recovery_factor,
+            search=search_of(self.search, run.seed),
+            trials=self.trials,
+            timeout=self.timeout,
+            round_to=self.round_to,
+            latency=engine.latency(),
+            require_speedup=engine.require_speedup,
+            exclude=tuple(self.exclude or ()),
+            data_aware=self.data_aware,
+            seed=run.seed,
+            cache=factor_cache(run.cache_dir),
+            work=run.out,
+            resume=run.resume,
+            storage=storage,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineArguments:
+    """Where the network is to be fast, and who takes the times."""
+
+    panel: ClassVar[str] = "Engine"
+    engine: Annotated[str | None, typer.Option(help=f"where the network is to be fast: {', '.join(ENGINES)}")] = None
+    batch: Annotated[int | None, typer.Option(help="samples of a pass on the engine (1)")] = None
+    threads: Annotated[int | None, typer.Option(help="of the engine; as many as torch takes when absent")] = None
+    precision: Annotated[str | None, typer.Option(help="number format on the engine (float32): bfloat16, float16")] = (
+        None
+    )
+    require_speedup: Annotated[
+        bool,
+        typer.Option(
+            "--require-speedup/--no-require-speedup",
+            help="replace layers only by what is measurably faster on the engine, or by what is smaller, too",
+        ),
+    ] = True
+    latency_dir: Annotated[Path | None, typer.Option(help="where measured times are kept")] = None
+
+    def latency(self) -> LatencyModel | None:
+        """Who takes the times; None where no engine is named.
+
+        Raises:
+            EngineError: no engine has that name, or numbers out of range.
+            PolyadicError: conditions, and no engine.
+        """
+        if self.engine is None:
+            given = {
+                "--batch": self.batch,
+                "--threads": self.threads,
+                "--precision": self.precision,
+                "--latency-dir": self.latency_dir,
+            }
+            named = [name for name, value in given.items() if value is not None]
+            if named:
+                raise PolyadicError(
+                    f"{', '.join(named)} belong to an engine: name one (--engine onnxruntime), or none of them"
+                )
+            return None
+        usual = Conditions(threads=torch.get_num_threads())
+        conditions = Conditions(
+            usual.batch if self.batch is None else self.batch,
+            usual.threads if self.threads is None else self.threads,
+            usual.precision if self.precision is None else cast(NumberFormat, self.precision),
+        )
+        cache = LatencyCache(self.latency_dir or default_latency_directory())
+        return LatencyModel(engine_named(self.engine), conditions, cache)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneArguments:
+    """How the whole network is trained after the layers are replaced."""
+
+    panel: ClassVar[str] = "Fine-tuning"
+    finetune_epochs: Annotated[int, typer.Option(help="epochs for the whole network; 0 = none")] = NETWORK_TUNING.epochs
+    finetune_rate: Annotated[float, typer.Option(help="learning rate of these epochs at its highest; cosine to 0")] = (
+        NETWORK_TUNING.learning_rate
+    )
+    freeze_statistics: Annotated[
+        bool, typer.Option(help="leave batch-norm statistics as they are: forgets less, learns less")
+    ] = NETWORK_TUNING.freeze_statistics
+    mix_images: Annotated[bool, typer.Option(help="train on mixtures of two images, taught by the dense network")] = (
+        NETWORK_TUNING.mixing
+    )
+
+    def task(self, images: ImageData, seed: int) -> ImageTask:
+        """The task of the command line: augmentation as the images allow, the rest by default.
+
+        Raises:
+            PolyadicError: a negative number of epochs, a rate that is not above 0.
+        """
+        if self.finetune_epochs < 0:
+            raise PolyadicError(f"--finetune-epochs is 0 or more; got {self.finetune_epochs}")
+        network = replace(
+            NETWORK_TUNING,
+            epochs=max(self.finetune_epochs, 1),
+            learning_rate=self.finetune_rate,
+            freeze_statistics=self.freeze_statistics,
+            mixing=self.mix_images,
+        )
+        return image_task(images, seed, network if self.finetune_epochs else None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunArguments:
+    """Where a run that may be gone on with keeps its files, and what it shows."""
+
+    panel: ClassVar[str] = "Run"
+    out: Annotated[Path, typer.Option(help="folder for what the run makes, and for the log of its trials")]
+    seed: Seed = 0
+    resume: Annotated[bool, typer.Option(help="go on with the run in OUT")] = False
+    cache_dir: CacheDir = None
+    live: Annotated[bool, typer.Option("--live", help="show the best plans and the last trials as they come")] = False
+    json: AsJson = False
+
+
+def _images(
+    text: str, mean: str | None, std: str | None, origin: Origin | None, seed: int, held_out: int | None
+) -> ImageData:
+    usual = origin or Origin()
+    return load_data(
+        text,
+        mean=numbers(mean, "--mean") or usual.mean,
+        std=numbers(std, "--std") or usual.std,
+        held_out=held_out,
+        seed=seed,
+    )
+
+
+def image_task(images: ImageData, seed: int, network: FinetuneOptions | None = None) -> ImageTask:
+    """The task of the command line: augmentation as the images allow; without ``network`` single layers are trained."""
+    augmentation = augmentation_for(images)
+    layer = replace(LAYER_TUNING, augmentation=augmentation, seed=seed)
+    return ImageTask(images, layer, network and replace(network, augmentation=augmentation, seed=seed))
 
 
 def numbers(text: str | None, what: str) -> tuple[float, ...] | None:
@@ -149,51 +329,21 @@ def whole_numbers(text: str, what: str) -> tuple[int, ...]:
         raise PolyadicError(f"{what} is a whole number, or several separated by commas; got {text!r}") from error
 
 
-def data_of(text: str, mean: str | None, std: str | None, seed: int, held_out: int | None = None) -> ImageData:
-    """The images that ``--data`` names."""
-    return load_data(text, mean=numbers(mean, "--mean"), std=numbers(std, "--std"), held_out=held_out, seed=seed)
-
-
-def model_of(text: str, weights: Path | None, data: ImageData | None) -> tuple[LoadedModel, int | None]:
-    """The network that MODEL names, with as many classes as the data has, and that number where it was passed on."""
-    # a factory decides its number of classes itself
-    classes = data.classes if data is not None and text.startswith(LIBRARIES) else None
-    return load_model(text, weights=weights, classes=classes), classes
-
-
-def image_task(
-    images: ImageData,
-    seed: int,
-    epochs: int,
-    rate: float = NETWORK_TUNING.learning_rate,
-    *,
-    frozen: bool = NETWORK_TUNING.freeze_statistics,
-    mixing: bool = NETWORK_TUNING.mixing,
-) -> ImageTask:
-    """The task of the command line: augmentation as the images allow, the rest by default.
-
-    Args:
-        images: to train and score on.
-        seed: of the fine-tuning.
-        epochs: of the whole network.
-        rate: of the whole network.
-        frozen: whether batch-norm statistics stay.
-        mixing: whether training images are mixed.
+def input_size(text: str) -> tuple[int, ...]:
+    """Read the value of ``--input-shape``.
 
     Raises:
-        PolyadicError: a negative number of epochs, a rate that is not above 0.
+        LayerError: a size below 1.
     """
-    if epochs < 0:
-        raise PolyadicError(f"--finetune-epochs is 0 or more; got {epochs}")
-    known = replace(NETWORK_TUNING, augmentation=augmentation_for(images), seed=seed)
-    network = replace(known, epochs=max(epochs, 1), learning_rate=rate, freeze_statistics=frozen, mixing=mixing)
-    layer = replace(LAYER_TUNING, augmentation=known.augmentation, seed=seed)
-    return ImageTask(images, layer, network if epochs else None)
+    sizes = whole_numbers(text, "--input-shape")
+    if min(sizes) < 1:
+        raise LayerError(f"--input-shape is a list of sizes from 1 up, such as 3,224,224; got {text!r}")
+    return sizes
 
 
-def names_of(formats: str) -> tuple[str, ...]:
+def names_of(text: str) -> tuple[str, ...]:
     """Read "cp-epc, svd" as names."""
-    return tuple(name.strip() for name in formats.split(",") if name.strip())
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def search_of(name: str | None, seed: int) -> RankSearch | None:
@@ -208,59 +358,6 @@ def search_of(name: str | None, seed: int) -> RankSearch | None:
     return search_named(name, seed=seed) if seeded else search_named(name)
 
 
-def latency_of(
-    engine: str | None, batch: int | None, threads: int | None, precision: str | None, directory: Path | None
-) -> LatencyModel | None:
-    """Who takes the times; None where no engine is named.
-
-    Raises:
-        EngineError: no engine has that name, or numbers out of range.
-        PolyadicError: conditions, and no engine.
-    """
-    if engine is None:
-        given = {"--batch": batch, "--threads": threads, "--precision": precision, "--latency-dir": directory}
-        named = [name for name, value in given.items() if value is not None]
-        if named:
-            raise PolyadicError(
-                f"{', '.join(named)} belong to an engine: name one (--engine onnxruntime), or none of them"
-            )
-        return None
-    usual = Conditions(threads=torch.get_num_threads())
-    conditions = Conditions(
-        usual.batch if batch is None else batch,
-        usual.threads if threads is None else threads,
-        usual.precision if precision is None else cast(NumberFormat, precision),
-    )
-    return LatencyModel(engine_named(engine), conditions, LatencyCache(directory or default_latency_directory()))
-
-
-def example_of(loaded: LoadedModel, images: ImageData | None, input_shape: str | None) -> Tensor:
-    """One input of zeros (1, ...): as large as ``--input-shape`` says, else as the images, else as the model's name.
-
-    Raises:
-        PolyadicError: sizes that are none.
-        LayerError: nobody knows the size.
-    """
-    if input_shape is not None:
-        given = whole_numbers(input_shape, "--input-shape")
-        if min(given) < 1:
-            raise LayerError(f"--input-shape is a list of sizes from 1 up, such as 3,224,224; got {input_shape!r}")
-        return torch.zeros(1, *given)
-    shape = images.image_shape if images is not None else loaded.input_shape
-    if shape is None:
-        raise LayerError(
-            f"taking {loaded.source!r} apart needs the size of an input: give --input-shape C,H,W or --data"
-        )
-    return torch.zeros(1, *shape)
-
-
-def command_line() -> str:
-    """The command as it was given, to be kept with what it made; passwords in addresses are left out."""
-    words = (re.sub(r"(://[^:/@\s]*):[^@/\s]+@", r"\1:***@", word) for word in sys.argv[1:])
-    return shlex.join(["polyadic", *words])
-
-
-def emit(document: dict[str, Any]) -> None:
-    """Print one JSON object on the last line of stdout."""
-    sys.stdout.write(json.dumps(document) + "\n")
-    sys.stdout.flush()
+def factor_cache(directory: Path | None) -> FactorCache:
+    """The cache of factored kernels in ``--cache-dir``, else where it usually is."""
+    return FactorCache(directory or default_cache_directory())

@@ -4,31 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Annotated, Any, cast, get_args
 
 import torch
 import typer
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bars
 from rich.table import Table
 from torch import Tensor, nn
 
-from polyadic.benchmarking import (
-    BenchOptions,
-    BenchProgress,
-    BenchResult,
-    bench_document,
-    benchmark,
-    write_bench,
-)
-from polyadic.cli.arguments import AsJson, InputShape, Weights, console, emit, names_of, reported, whole_numbers
+from polyadic.benchmarking import BenchOptions, BenchResult, bench_document, benchmark, write_bench
+from polyadic.cli.arguments import AsJson, InputShape, input_size, names_of, whole_numbers
+from polyadic.cli.option_groups import command
+from polyadic.cli.progress import ProgressBars
+from polyadic.cli.screen import emit, say
+from polyadic.cli.target import Target, TrustCode
 from polyadic.engines import ENGINES, NumberFormat
 from polyadic.errors import LayerError, PolyadicError
-from polyadic.export import Origin, load, origin_of, read_plan
-from polyadic.models import LIBRARIES, load_model
 from polyadic.reporting import BENCH_COLUMNS, bench_figures, bench_notes, bench_page, bench_rows
 
 DENSE, COMPRESSED = "dense", "compressed"
@@ -42,12 +34,12 @@ _SIZES = ("memory, MB", "peak, MB", "file, MB", "difference")
 _WIDE = 116  # characters, in which the last two go side by side
 
 
-@reported
+@command
 def bench(
     targets: Annotated[
         list[str], typer.Argument(metavar="DIR|MODEL ...", help="folders of results, or models as in compress")
     ],
-    weights: Weights = None,
+    weights: Annotated[Path | None, typer.Option(help="of a MODEL; as in compress")] = None,
     batch: Annotated[str, typer.Option(help="samples of a pass, several separated by commas")] = "1,8",
     threads: Annotated[int | None, typer.Option(help="of the processor; as many as torch takes when absent")] = None,
     precision: Annotated[
@@ -65,7 +57,7 @@ def bench(
     ] = True,
     memory: Annotated[bool, typer.Option("--memory/--no-memory", help="measure the memory of a pass")] = True,
     input_shape: InputShape = None,
-    trust_code: Annotated[bool, typer.Option("--trust-code", help="run the code that a result in DIR names")] = False,
+    trust_code: TrustCode = False,
     out: Annotated[Path | None, typer.Option(help="folder for bench.json, the page and the plots")] = None,
     json: AsJson = False,
 ) -> None:
@@ -83,9 +75,9 @@ def bench(
         devices=BenchOptions().devices if device is None else names_of(device),
     )
     networks, shape = _networks(targets, weights, trust_code)
-    example = _example(shape if input_shape is None else whole_numbers(input_shape, "--input-shape"), targets[0])
-    with _Bar() as bar:
-        result = benchmark(networks, example, options, bar.show)
+    example = _example(shape if input_shape is None else input_size(input_shape), targets[0])
+    with ProgressBars() as bars:
+        result = benchmark(networks, example, options, lambda p: bars.move("timing", p.done, p.total, p.message))
     result = replace(result, settings={**result.settings, "inputs": "random normal numbers", "targets": targets})
     folder = out or (Path(targets[0]) if len(targets) == 1 and Path(targets[0]).is_dir() else None)
     written = []
@@ -95,8 +87,7 @@ def bench(
         emit({"out": None if folder is None else str(folder), **bench_document(result)})
         return
     _print(result)
-    for path in written:
-        Console().print(f"written to {path}", markup=False, highlight=False, soft_wrap=True)
+    say(*(f"written to {path}" for path in written))
 
 
 def _networks(
@@ -107,23 +98,20 @@ def _networks(
     Raises:
         PolyadicError: weights without a model, folders of several dense networks, or inputs of several shapes.
     """
-    folders = {target: _origin(target) for target in targets if Path(target).is_dir()}
-    if weights is not None and len(folders) == len(targets):
+    if weights is not None and all(Path(text).is_dir() for text in targets):
         raise PolyadicError("a folder holds its own weights: leave out --weights")
+    named = [
+        Target.named(text, trust_code=trust_code, weights=None if Path(text).is_dir() else weights) for text in targets
+    ]
     networks: dict[str, nn.Module] = {}
     shapes: dict[str, tuple[int, ...]] = {}
-    for target in targets:
-        origin = folders.get(target)
-        if origin is None:
-            loaded = load_model(target, weights=weights)
-            networks[target] = loaded.model
-            shapes |= {} if loaded.input_shape is None else {target: loaded.input_shape}
-            continue
-        if not networks:
-            networks[DENSE] = _dense(target, origin, trust_code)
-        networks[COMPRESSED if len(targets) == 1 else target] = load(target, trust_code=trust_code)
-        shapes |= {} if origin.input_shape is None else {target: origin.input_shape}
-    models = {origin.model for origin in folders.values()}
+    for target in named:
+        if target.plan is not None and not networks:
+            networks[DENSE] = target.dense()  # its weights are of no account for time
+        loaded, _ = target.load()
+        networks[COMPRESSED if target.plan is not None and len(targets) == 1 else target.text] = loaded.model
+        shapes |= {} if loaded.input_shape is None else {target.text: loaded.input_shape}
+    models = {target.origin.model for target in named if target.plan is not None}
     if DENSE in networks and len(models) > 1:
         raise PolyadicError(
             f"results are timed against one dense network; these come from {', '.join(sorted(map(str, models)))}: "
@@ -134,38 +122,14 @@ def _networks(
     return networks, next(iter(shapes.values()), None)
 
 
-def _origin(folder: str) -> Origin:
-    return origin_of(read_plan(Path(folder)))
-
-
-def _dense(folder: str, origin: Origin, trust_code: bool) -> nn.Module:
-    """The dense network of a result; its weights are of no account for time, and are not in the folder.
-
-    Raises:
-        LayerError: the folder does not name it, or names code that is not trusted.
-    """
-    if origin.model is None:
-        raise LayerError(
-            f"{folder} does not say how its dense network is built: give a MODEL as the measure before the folder"
-        )
-    if not trust_code and not origin.model.startswith(LIBRARIES):
-        raise LayerError(
-            f"{folder} is built by code of its own, {origin.model!r}, which is not run unasked: --trust-code says that "
-            "it may run"
-        )
-    return load_model(origin.model, classes=origin.classes).model
-
-
 def _example(shape: tuple[int, ...] | None, target: str) -> Tensor:
     """One input of random normal numbers, the same each time.
 
     Raises:
-        LayerError: nobody knows the size, or it is none.
+        LayerError: nobody knows the size.
     """
     if shape is None:
         raise LayerError(f"timing {target!r} needs the size of an input: give --input-shape C,H,W")
-    if min(shape) < 1:
-        raise LayerError(f"--input-shape is a list of sizes from 1 up, such as 3,224,224; got {shape}")
     return torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
 
 
@@ -194,47 +158,7 @@ def _print(result: BenchResult) -> None:
         for row in bench_rows(result):
             table.add_row(*(row[BENCH_COLUMNS.index(column)] for column in (*_ROW, *columns)))
         screen.print(table)
-    for note in bench_notes(result):
-        screen.print(note, markup=False, highlight=False, soft_wrap=True)
-    screen.print(
-        f"Batch norms folded for PyTorch: {_in_words(result.settings['folding for PyTorch'])}. Inputs: random normal "
-        "numbers.",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
-
-
-def _in_words(folding: object) -> str:
-    """A setting, told of each network or of all."""
-    return "; ".join(f"{name}: {said}" for name, said in folding.items()) if isinstance(folding, dict) else str(folding)
-
-
-class _Bar:
-    """A bar on stderr that says what is being measured."""
-
-    def __init__(self) -> None:
-        """Draw nothing yet."""
-        self._bars = Bars(
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.description}", style="dim"),
-            console=console,
-        )
-        self._task = self._bars.add_task("", total=None)
-
-    def __enter__(self) -> _Bar:
-        self._bars.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bars.stop()
-
-    def show(self, progress: BenchProgress) -> None:
-        """Move the bar."""
-        self._bars.update(
-            self._task, completed=progress.done, total=progress.total, description=progress.message or "..."
-        )
+    folding = result.settings["folding for PyTorch"]  # of each network, or of all
+    if isinstance(folding, dict):
+        folding = "; ".join(f"{name}: {said}" for name, said in folding.items())
+    say(*bench_notes(result), f"Batch norms folded for PyTorch: {folding}. Inputs: random normal numbers.")

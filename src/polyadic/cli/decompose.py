@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from rich.console import Console
 from torch import Tensor
 
 from polyadic.algebra import (
@@ -22,7 +21,9 @@ from polyadic.algebra import (
     kernel_to_order3,
     order3_to_kernel,
 )
-from polyadic.cli.arguments import AsJson, Seed, emit, reported, whole_numbers
+from polyadic.cli.arguments import AsJson, Seed, whole_numbers
+from polyadic.cli.option_groups import command
+from polyadic.cli.screen import emit, say
 from polyadic.decomposition import TuckerCP, tucker2_bounded
 from polyadic.errors import DecompositionError, LayerError, StorageError
 from polyadic.formats import (
@@ -44,7 +45,7 @@ _FORMATS = (
 )
 
 
-@reported
+@command
 def decompose(
     kernel: Annotated[Path, typer.Argument(help=".npy file: T x S x D x D, D^2 x S x T, or a matrix T x S")],
     format: Annotated[str, typer.Option(help=_FORMATS)],
@@ -98,12 +99,10 @@ def decompose(
     if json:
         emit(document)
         return
-    screen = Console()
-    for key, value in document.items():
+    for key, value in {**document, "factors": out}.items():
         if value is not None:
             shown = f"{value:.6g}" if isinstance(value, float) else str(value)
-            screen.print(f"{key.replace('_', ' '):>22}  {shown}", highlight=False, markup=False)
-    screen.print(f"{'factors':>22}  {out}", highlight=False, markup=False)
+            say(f"{key.replace('_', ' '):>22}  {shown}")
 
 
 def read_array(path: Path) -> Tensor:

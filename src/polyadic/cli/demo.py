@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
-from rich.console import Console
 
-from polyadic.cli.arguments import AsJson, Seed, console, emit, image_task, reported
-from polyadic.cli.compress import OVER_BUDGET, ProgressBars, print_summary, save_and_reload, with_provenance
+from polyadic.cli.arguments import AsJson, Seed, image_task
+from polyadic.cli.compress import OVER_BUDGET, print_summary, save_and_reload, with_provenance
+from polyadic.cli.option_groups import command
+from polyadic.cli.progress import ProgressBars
+from polyadic.cli.screen import console, emit, say
 from polyadic.data import load_data
 from polyadic.errors import PolyadicError
 from polyadic.export import Origin, summary_document
 from polyadic.models import load_model
 from polyadic.pipeline import CompressOptions, compress
 from polyadic.reporting import report
-from polyadic.training import Augmentation, FinetuneOptions, train_on_images
+from polyadic.training import NETWORK_TUNING, Augmentation, FinetuneOptions, train_on_images
 
 MODEL = "polyadic:digits-cnn"
 TRAINING = FinetuneOptions(
@@ -26,7 +29,7 @@ TRAINING = FinetuneOptions(
 )
 
 
-@reported
+@command
 def demo(
     out: Annotated[Path | None, typer.Option(help="folder for the result; a temporary one when absent")] = None,
     max_drop: Annotated[float, typer.Option(help="points of accuracy that may be lost")] = 1.0,
@@ -44,16 +47,11 @@ def demo(
     train_on_images(model, data, TRAINING)
     with tempfile.TemporaryDirectory() as scratch:
         folder = out or Path(scratch)
+        # the network never saw the held-out digits: what it loses there is what it loses
+        options = CompressOptions(seed=seed, work=folder, finetune_recovery_factor=1.0)
+        task = image_task(data, seed, replace(NETWORK_TUNING, epochs=20))
         with ProgressBars() as bars:
-            result = compress(
-                model,
-                image_task(data, seed, epochs=20),
-                max_drop=max_drop,
-                options=CompressOptions(
-                    seed=seed, work=folder, finetune_recovery_factor=1.0
-                ),  # it never saw the held-out digits
-                on_progress=bars.show,
-            )
+            result = compress(model, task, max_drop=max_drop, options=options, on_progress=bars.show)
         result = with_provenance(result, {"command": "polyadic demo", "model": MODEL})
         origin = Origin(MODEL, data.classes, data.mean, data.std, tuple(data.image_shape))
         reloaded = save_and_reload(result, folder, origin, data)
@@ -63,6 +61,6 @@ def demo(
     else:
         print_summary(result.summary)
         where = f"kept in {out}" if out else "not kept (give --out DIR to keep it)"
-        Console().print(f"saved, read back and scored again: {100 * reloaded:.2f} %; {where}", highlight=False)
+        say(f"saved, read back and scored again: {100 * reloaded:.2f} %; {where}")
     if result.summary.drop > max_drop:
         raise typer.Exit(OVER_BUDGET)

@@ -6,80 +6,69 @@ import hashlib
 import json as json_text
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
-from rich.console import Console
-from rich.table import Table
-from torch import Tensor, nn
+from torch import Tensor
 
-from polyadic.cli.arguments import (
-    AsJson,
-    InputShape,
-    Mean,
-    Std,
-    Weights,
-    emit,
-    example_of,
-    model_of,
-    numbers,
-    reported,
-)
-from polyadic.data import ImageData, load_data
-from polyadic.errors import LayerError, PolyadicError
-from polyadic.export import TARGETS, ExportedFile, Origin, check_target, export_network, load, origin_of, read_plan
-from polyadic.models import LoadedModel
+from polyadic.cli.arguments import AsJson, SizeArguments, numbers
+from polyadic.cli.option_groups import command
+from polyadic.cli.screen import emit, print_table, say
+from polyadic.cli.target import TargetArguments
+from polyadic.data import ImageData
+from polyadic.errors import PolyadicError
+from polyadic.export import TARGETS, ExportedFile, Origin, check_target, export_network
 from polyadic.pipeline import environment
 
-
-@dataclass(frozen=True)
-class _Source:
-    """What is exported, what it is compared on, and what is known of it."""
-
-    model: nn.Module
-    images: ImageData | None
-    example: Tensor
-    notes: dict[str, str]
+COLUMNS = ("file", "run by", "batch", "largest difference", "mean", "relative", "same top 1")
 
 
-@reported
+@dataclass(frozen=True, kw_only=True)
+class SampleArguments(SizeArguments):
+    """What files are compared on, and how large an input is."""
+
+    data: Annotated[str | None, typer.Option(help="as in compress; images to compare the files on")] = None
+
+
+@command
 def export(
-    target: Annotated[str, typer.Argument(metavar="DIR|MODEL", help="folder of a result, or a model as in compress")],
+    target: TargetArguments,
+    size: SampleArguments,
     to: Annotated[list[str], typer.Option(help=f"{', '.join(TARGETS)} (repeatable)", metavar="FORMAT")],
     out: Annotated[
         Path | None, typer.Option(help="a file, or a folder for model.onnx and the like; DIR for a result")
     ] = None,
-    data: Annotated[str | None, typer.Option(help="as in compress; images to compare the files on")] = None,
     batch: Annotated[int, typer.Option(help="samples of the larger batch that the files are compared on")] = 8,
-    weights: Weights = None,
-    input_shape: InputShape = None,
-    mean: Mean = None,
-    std: Std = None,
-    trust_code: Annotated[bool, typer.Option("--trust-code", help="run the code that a result in DIR names")] = False,
     json: AsJson = False,
 ) -> None:
     """Write a network as ONNX, OpenVINO or torch.export files, and check that they answer as the network does."""
-    folder = Path(target)
+    folder = Path(target.target)
     paths = _paths(to, out, folder if folder.is_dir() else None)
     for name, path in paths.items():
         check_target(name, path)
     if batch < 2:
         raise PolyadicError(f"files are compared at batch 1 and at a larger one; got --batch {batch}: give 2 or more")
-    means, stds = numbers(mean, "--mean"), numbers(std, "--std")
-    if folder.is_dir():
-        if weights is not None:
-            raise PolyadicError(f"{folder} holds its own weights: leave out --weights")
-        source = _saved(folder, data, input_shape, means, stds, trust_code)
-    else:
-        source = _bare(target, weights, data, input_shape, means, stds)
-    real = source.images is not None
-    inputs = _inputs(source, batch)
-    files = export_network(source.model, paths, inputs, notes=source.notes, real=real)
+    named = target.read()
+    images = size.load(origin=named.origin)
+    loaded, origin = named.load(images)
+    mean, std = numbers(size.mean, "--mean") or origin.mean, numbers(size.std, "--std") or origin.std
+    notes = _notes(origin, mean if images is None else images.mean, std if images is None else images.std)
+    if named.plan is not None:
+        plan = json_text.dumps(named.plan["layers"], sort_keys=True, separators=(",", ":")).encode()
+        notes["polyadic.plan_sha256"] = hashlib.sha256(plan).hexdigest()
+    inputs = _inputs(images, size.example(loaded, images), batch)
+    files = export_network(loaded.model, paths, inputs, notes=notes, real=images is not None)
+    compared_on = "random normal numbers (give --data for images)" if images is None else "held-out images"
     if json:
-        emit({"target": target, "compared_on": _compared_on(real), "files": [_entry(file) for file in files]})
+        entries = [{**asdict(file), "path": str(file.path)} for file in files]
+        emit({"target": target.target, "compared_on": compared_on, "files": entries})
         return
-    _show(files, target, _compared_on(real))
+    print_table("", COLUMNS, [row for file in files for row in _rows(file)])
+    say(
+        *(f"written to {file.path}: {file.bytes:,} bytes" for file in files),
+        f"{target.target}: compared with PyTorch on {compared_on}; relative to the largest output",
+    )
 
 
 def _paths(to: list[str], out: Path | None, folder: Path | None) -> dict[str, Path]:
@@ -97,54 +86,8 @@ def _paths(to: list[str], out: Path | None, folder: Path | None) -> dict[str, Pa
     return {name: place / f"model{TARGETS[name].suffixes[0]}" for name in to}
 
 
-def _saved(
-    folder: Path,
-    data: str | None,
-    input_shape: str | None,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
-    trust_code: bool,
-) -> _Source:
-    document = read_plan(folder)
-    origin = origin_of(document)
-    mean, std = mean or origin.mean, std or origin.std
-    images = _images(data, mean, std)
-    model = load(folder, trust_code=trust_code)
-    plan = json_text.dumps(document["layers"], sort_keys=True, separators=(",", ":")).encode()
-    if input_shape is None and images is None:
-        if origin.input_shape is None:
-            raise LayerError(f"{folder} does not say how large an input is: give --input-shape C,H,W or --data")
-        example = torch.zeros(1, *origin.input_shape)
-    else:
-        example = example_of(LoadedModel(model, str(folder), None), images, input_shape)
-    digest = {"polyadic.plan_sha256": hashlib.sha256(plan).hexdigest()}
-    return _Source(model, images, example, _notes(origin, images, mean, std) | digest)
-
-
-def _bare(
-    text: str,
-    weights: Path | None,
-    data: str | None,
-    input_shape: str | None,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
-) -> _Source:
-    images = _images(data, mean, std)
-    loaded, classes = model_of(text, weights, images)
-    example = example_of(loaded, images, input_shape)
-    return _Source(loaded.model, images, example, _notes(Origin(text, classes), images, mean, std))
-
-
-def _images(data: str | None, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> ImageData | None:
-    return None if data is None else load_data(data, mean=mean, std=std)
-
-
-def _notes(
-    origin: Origin, images: ImageData | None, mean: tuple[float, ...] | None, std: tuple[float, ...] | None
-) -> dict[str, str]:
+def _notes(origin: Origin, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> dict[str, str]:
     """What a file says of itself: the library's version, where the network comes from, what its inputs are."""
-    if images is not None:
-        mean, std = images.mean, images.std
     known = {
         "polyadic.version": str(environment()["polyadic"]),
         "polyadic.origin": origin.model or "a model of the user",
@@ -160,45 +103,29 @@ def _notes(
     return {key: value for key, value in known.items() if value is not None}
 
 
-def _inputs(source: _Source, batch: int) -> Tensor:
+def _inputs(images: ImageData | None, example: Tensor, batch: int) -> Tensor:
     """What files are compared on: held-out images, or normal numbers."""
-    images = source.images
     if images is None:
-        return torch.randn(batch, *source.example.shape[1:], generator=torch.Generator().manual_seed(0))
-    count = min(batch, len(images.held_out))
-    if source.example.shape[1:] != images.image_shape:
+        return torch.randn(batch, *example.shape[1:], generator=torch.Generator().manual_seed(0))
+    if example.shape[1:] != images.image_shape:
         raise PolyadicError(
             f"images are compared at their own size {images.image_shape}; got --input-shape "
-            f"{tuple(source.example.shape[1:])}: leave out one of --data and --input-shape"
+            f"{tuple(example.shape[1:])}: leave out one of --data and --input-shape"
         )
+    count = min(batch, len(images.held_out))
     return images.normalise(images.held_out.images(torch.arange(count)))
 
 
-def _compared_on(real: bool) -> str:
-    return "held-out images" if real else "random normal numbers (give --data for images)"
-
-
-def _entry(file: ExportedFile) -> dict[str, Any]:
-    return {**asdict(file), "path": str(file.path)}
-
-
-def _show(files: tuple[ExportedFile, ...], target: str, compared_on: str) -> None:
-    out = Console()
-    table = Table("file", "run by", "batch", "largest difference", "mean", "relative", "same top 1")
-    for file in files:
-        for comparison in file.comparisons:
-            agreement = comparison.top1_agreement
-            table.add_row(
-                file.path.name,
-                file.engine,
-                str(comparison.batch),
-                f"{comparison.max_difference:.1e}",
-                f"{comparison.mean_difference:.1e}",
-                f"{comparison.relative:.1e}",
-                "" if agreement is None else f"{100 * agreement:.1f} %",
-            )
-    out.print(table)
-    lines = [f"written to {file.path}: {file.bytes:,} bytes" for file in files]
-    lines.append(f"{target}: compared with PyTorch on {compared_on}; relative to the largest output")
-    for line in lines:
-        out.print(line, markup=False, highlight=False, soft_wrap=True)
+def _rows(file: ExportedFile) -> list[tuple[str, ...]]:
+    return [
+        (
+            file.path.name,
+            file.engine,
+            str(comparison.batch),
+            f"{comparison.max_difference:.1e}",
+            f"{comparison.mean_difference:.1e}",
+            f"{comparison.relative:.1e}",
+            "" if comparison.top1_agreement is None else f"{100 * comparison.top1_agreement:.1f} %",
+        )
+        for comparison in file.comparisons
+    ]

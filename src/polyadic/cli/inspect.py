@@ -2,43 +2,21 @@
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.table import Table
-
-from polyadic.cli.arguments import (
-    AsJson,
-    ForSize,
-    InputShape,
-    Mean,
-    Model,
-    Std,
-    Weights,
-    data_of,
-    emit,
-    example_of,
-    model_of,
-    reported,
-)
+from polyadic.cli.arguments import AsJson, ModelArguments, SizeArguments
+from polyadic.cli.option_groups import command
+from polyadic.cli.screen import emit, print_table, say
 from polyadic.formats import FORMATS
 from polyadic.reporting import SITE_COLUMNS, site_rows
 from polyadic.schema import LayerSite
 from polyadic.surgery import find_layers, network_cost
 
 
-@reported
-def inspect(
-    model: Model,
-    weights: Weights = None,
-    data: ForSize = None,
-    input_shape: InputShape = None,
-    mean: Mean = None,
-    std: Std = None,
-    json: AsJson = False,
-) -> None:
+@command
+def inspect(model: ModelArguments, size: SizeArguments, json: AsJson = False) -> None:
     """List the layers: what is supported, what is skipped and why, parameters and MACs."""
-    images = data_of(data, mean, std, 0) if data is not None else None
-    loaded, _ = model_of(model, weights, images)
-    example = example_of(loaded, images, input_shape)
+    images = size.load()
+    loaded, _ = model.load(images)
+    example = size.example(loaded, images)
     sites = find_layers(loaded.model, example)
     cost = network_cost(loaded.model, example)
     formats = {site.name: _formats_for(site) for site in sites}
@@ -56,17 +34,13 @@ def inspect(
             }
             for site in sites
         ]
-        emit({"model": model, "params": cost.params, "macs": cost.macs, "bytes": cost.bytes, "layers": layers})
+        emit({"model": model.model, "params": cost.params, "macs": cost.macs, "bytes": cost.bytes, "layers": layers})
         return
-    table = Table(*SITE_COLUMNS, title=f"{model}, one input of {' x '.join(str(n) for n in example.shape[1:])}")
-    for row in site_rows(sites, formats, {site.name: _reason(site) for site in sites}):
-        table.add_row(*row)
-    out = Console()
-    out.print(table)
-    out.print(
+    title = f"{model.model}, one input of {' x '.join(str(n) for n in example.shape[1:])}"
+    print_table(title, SITE_COLUMNS, site_rows(sites, formats, {site.name: _reason(site) for site in sites}))
+    say(
         f"{cost.params:,} parameters, {cost.macs:,} MACs (1 MAC = one multiply-accumulate; FLOPs = 2 x MACs), "
-        f"{cost.bytes:,} bytes; {sum(bool(names) for names in formats.values())} of {len(sites)} layers supported",
-        highlight=False,
+        f"{cost.bytes:,} bytes; {sum(bool(names) for names in formats.values())} of {len(sites)} layers supported"
     )
 
 

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from polyadic.cli.arguments import AsJson, Data, HeldOut, Mean, Seed, Std, console, emit, numbers, reported
-from polyadic.data import ImageData, load_data
+from polyadic.cli.arguments import AsJson, DataArguments, HeldOut, Seed
+from polyadic.cli.option_groups import command
+from polyadic.cli.screen import console, emit, print_table, say
+from polyadic.cli.target import Target, TrustCode
+from polyadic.data import ImageData
 from polyadic.errors import QuantizationError
-from polyadic.export import load, origin_of, read_plan
-from polyadic.models import load_model
 from polyadic.quantization import (
     QUANTIZERS,
     Quantized,
@@ -32,10 +31,10 @@ from polyadic.storage import write_together
 VERSION = 1
 
 
-@reported
+@command
 def quantize_command(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="folder of a result")],
-    data: Data,
+    data: DataArguments,
     engine: Annotated[str, typer.Option(help=f"what is to run it: {', '.join(QUANTIZERS)}")] = "onnxruntime",
     weights: Annotated[Path | None, typer.Option(help="weights of the dense network, to compare with it")] = None,
     images: Annotated[int, typer.Option(help="training images that ranges are taken from")] = 512,
@@ -47,29 +46,17 @@ def quantize_command(
     seconds: Annotated[float, typer.Option(help="spent on timing each network at each batch")] = 2.0,
     out: Annotated[Path | None, typer.Option(help="folder for the files; DIR itself by default")] = None,
     held_out: HeldOut = None,
-    mean: Mean = None,
-    std: Std = None,
     seed: Seed = 0,
-    trust_code: Annotated[bool, typer.Option("--trust-code", help="run the code that the result in DIR names")] = False,
+    trust_code: TrustCode = False,
     json: AsJson = False,
 ) -> None:
     """Bring a compressed network to 8 bits after training, and say what that costs and saves."""
     quantizer, sizes = quantizer_named(engine), _batches(batches)
     options = QuantizeOptions(images=images, judges=judges, balance=balance, ends=ends)
-    origin = origin_of(read_plan(folder))
-    found = load_data(
-        data,
-        mean=numbers(mean, "--mean") or origin.mean,
-        std=numbers(std, "--std") or origin.std,
-        held_out=held_out,
-        seed=seed,
-    )
-    networks = {}
-    if weights is not None:
-        if origin.model is None:
-            raise QuantizationError(f"{folder} does not say how its dense network is built: leave out --weights")
-        networks["dense"] = load_model(origin.model, weights=weights, classes=origin.classes).model.eval()
-    networks["compressed"] = load(folder, trust_code=trust_code)
+    named = Target.named(str(folder), trust_code=trust_code)
+    found = data.load(seed, held_out, named.origin)
+    networks = {} if weights is None else {"dense": named.dense(weights).eval()}
+    networks["compressed"] = named.load()[0].model
     made = {
         name: quantize(network, found, quantizer, options, on_trial=_narrator(name, json))
         for name, network in networks.items()
@@ -137,14 +124,11 @@ def _trial(trial: RecipeTrial) -> dict[str, Any]:
 
 
 def _show(rows: tuple[Row, ...], document: dict[str, Any], target: Path) -> None:
-    table = Table(title=f"on {document['engine']}, {document['threads']} thread(s); drops and sizes against the first")
-    for heading in ("network", "format", "accuracy", "points lost", "bytes", "smaller"):
-        table.add_column(heading, justify="left" if heading in ("network", "format") else "right")
-    for batch in rows[0].milliseconds:
-        table.add_column(f"ms, batch {batch}", justify="right")
-    for row in rows:
+    numbers = ["accuracy", "points lost", "bytes", "smaller", *(f"ms, batch {batch}" for batch in rows[0].milliseconds)]
+
+    def cells(row: Row) -> tuple[str, ...]:
         low, high = row.drop_interval
-        table.add_row(
+        return (
             row.name,
             row.precision,
             f"{100 * row.accuracy:.2f} %",
@@ -153,5 +137,7 @@ def _show(rows: tuple[Row, ...], document: dict[str, Any], target: Path) -> None
             f"{rows[0].bytes / row.bytes:.2f}x",
             *(f"{time:.2f}" for time in row.milliseconds.values()),
         )
-    Console().print(table)
-    Console().print(f"{target}: {', '.join(document['files'])} and quantization.json", highlight=False)
+
+    title = f"on {document['engine']}, {document['threads']} thread(s); drops and sizes against the first"
+    print_table(title, ("network", "format", *numbers), map(cells, rows), numbers)
+    say(f"{target}: {', '.join(document['files'])} and quantization.json")

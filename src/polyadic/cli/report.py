@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from polyadic.cli.arguments import AsJson, emit, reported
+from polyadic.cli.arguments import AsJson
+from polyadic.cli.option_groups import command
+from polyadic.cli.screen import emit, say
 from polyadic.errors import PolyadicError
 from polyadic.reporting import compare, read_folder, report, write_figures
 
 
-@reported
+@command
 def report_command(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="folder of a result, a search or a study")],
     other: Annotated[
@@ -33,5 +34,4 @@ def report_command(
     if json:
         emit({"report": str(page), "figures": [str(path) for path in drawn]})
         return
-    for path in (page, *drawn):
-        Console().print(f"written to {path}", markup=False, highlight=False, soft_wrap=True)
+    say(*(f"written to {path}" for path in (page, *drawn)))

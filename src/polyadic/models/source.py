@@ -26,7 +26,7 @@ class LoadedModel:
 
     model: nn.Module
     source: str
-    input_shape: tuple[int, int, int] | None
+    input_shape: tuple[int, ...] | None
 
 
 def load_model(text: str, weights: Path | None = None, classes: int | None = None) -> LoadedModel:

@@ -1,24 +1,70 @@
-"""The view of a running search on the terminal: the front so far, the last trials, what is being tried, the time."""
+"""How far a job is, on standard error: a bar for each stage, or the view of a running search."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from types import TracebackType
+from typing import Any, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 from rich.table import Table
 from rich.text import Text
 
+from polyadic.cli.screen import console
 from polyadic.pipeline import Progress, TriedPlan
+from polyadic.schema import Plan
 
 SHOWN = 10
 """Rows of the front, and of the last trials half as many."""
 
 
+class ProgressBars:
+    """One bar per stage, with the time left."""
+
+    def __init__(self) -> None:
+        """Draw nothing yet."""
+        self._bars = Bars(
+            TextColumn("{task.description:>9}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[message]}", style="dim"),
+            console=console,
+        )
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def show(self, progress: Progress) -> None:
+        """Move the bar of a stage of a run."""
+        message = progress.message or (f"trying {progress.trying}" if progress.trying else "")
+        self.move(progress.stage, progress.done, progress.total, message)
+
+    def rows(self, done: int, total: int, what: str) -> None:
+        """Move the bar of a study: ``done`` of ``total`` rows are there, and ``what`` comes."""
+        self.move("rows", done, total, what)
+
+    def move(self, stage: str, done: int, total: int, message: str) -> None:
+        """Move the bar of any job: ``done`` of ``total``, and what comes or has come."""
+        if stage not in self._tasks:
+            self._tasks[stage] = self._bars.add_task(stage, message="")
+        self._bars.update(self._tasks[stage], completed=done, total=total, message=message)
+
+
 class LiveView:
-    """Redraws itself on a terminal; writes one line per step where there is none."""
+    """The front so far, the last trials, what is being tried and since when.
+
+    It redraws itself on a terminal, and writes one line per step where there is none.
+    """
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         """Draw nothing yet; ``clock`` counts seconds."""
@@ -27,19 +73,17 @@ class LiveView:
         self._stages: dict[str, Progress] = {}
         self._trying: str | None = None
         self._last: list[tuple[str, TriedPlan]] = []
-        self._wholes: dict[object, TriedPlan] = {}
+        self._wholes: dict[Plan, TriedPlan] = {}
         self._live: Live | None = None
         if console.is_terminal:
             self._live = Live(console=console, get_renderable=self.view, refresh_per_second=4)
 
-    def __enter__(self) -> LiveView:
+    def __enter__(self) -> Self:
         if self._live is not None:
             self._live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._trying = None
         if self._live is not None:
             self._live.stop()
@@ -80,25 +124,30 @@ class LiveView:
         return f"{progress.stage} {progress.done} {about} {progress.total}{said}"
 
 
-def front_of(tried: list[TriedPlan]) -> list[TriedPlan]:
-    """The plans that no other beats in MACs and harm, cheapest first.
+def display(*, live: bool) -> LiveView | ProgressBars:
+    """What shows the steps of a run while it is entered."""
+    return LiveView(console) if live else ProgressBars()
 
-    Harm is the loss where all of them have it, else the drop.
+
+def front_of(tried: list[TriedPlan]) -> list[TriedPlan]:
+    """The plans that no other beats in MACs and loss, cheapest first.
+
+    The loss is the divergence where all of them have it, else the drop.
     """
-    by_loss = all(one.divergence is not None for one in tried)
+    measured = all(one.divergence is not None for one in tried)
+
+    def loss(one: TriedPlan) -> float:
+        return one.divergence if measured and one.divergence is not None else one.drop
+
     best: list[TriedPlan] = []
-    for one in sorted(tried, key=lambda one: (one.cost.macs, _harm(one, by_loss))):
-        if not best or _harm(one, by_loss) < _harm(best[-1], by_loss):
+    for one in sorted(tried, key=lambda one: (one.cost.macs, loss(one))):
+        if not best or loss(one) < loss(best[-1]):
             best.append(one)
     return best
 
 
-def _harm(one: TriedPlan, by_loss: bool) -> float:
-    return one.divergence if by_loss and one.divergence is not None else one.drop
-
-
 def _front_table(front: list[TriedPlan]) -> Table:
-    """The best plans so far, the least harmful ones where there are too many."""
+    """The best plans so far, the least lossy ones where there are too many."""
     hidden = max(len(front) - SHOWN, 0)
     cheaper = f" ({hidden} cheaper and worse ones not shown)" if hidden else ""
     table = Table("layers", "MACs", "parameters", "drop, points", "divergence", title=f"the front so far{cheaper}")
