@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from polyadic.engines.conditions import Conditions
 from polyadic.engines.engine import Engine, Prepared, tensors_of
 from polyadic.errors import EngineError
-from polyadic.layers import fused
+from polyadic.layers.fused import fused
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
