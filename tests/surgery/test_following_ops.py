@@ -8,7 +8,7 @@ from nets import everything_of, images, net, seeded
 from torch import Tensor, nn
 
 from polyadic.models import ResNetCifar
-from polyadic.surgery.following_ops import FollowingOps, Numbering, find_following_ops
+from polyadic.surgery.following_ops import FollowingOps, find_following_ops
 
 
 class Block(nn.Module):
@@ -105,18 +105,3 @@ def test_the_model_is_left_as_it_was() -> None:
     before = everything_of(model)
     find_following_ops(model, ["stem", "point"], images(1))
     assert everything_of(model) == before
-
-
-def test_numbers_are_the_same_whatever_runs_inside_a_pause() -> None:
-    def numbers(steps: int) -> list[tuple[int, str]]:
-        seen: list[tuple[int, str]] = []
-        with Numbering(lambda number, name, _, __: seen.append((number, name))) as numbering:
-            x = torch.relu(torch.ones(2))
-            with numbering.paused():
-                for _ in range(steps):
-                    x = torch.tanh(x)
-            torch.neg(x)
-        return [(number, name) for number, name in seen if name in ("relu", "neg", "tanh")]
-
-    assert numbers(0) == numbers(5)
-    assert [name for _, name in numbers(5)] == ["relu", "neg"]

@@ -22,7 +22,7 @@ from polyadic.surgery import (
     replace_in_sequence,
     replace_one_by_one,
 )
-from polyadic.surgery.following_ops import Numbering
+from polyadic.surgery.forward_record import OperationCounter
 from polyadic.surgery.lockstep import run_in_lockstep
 
 Factorise = Callable[[Choice, Tensor, InputNorm | None], FactoredKernel]
@@ -300,7 +300,7 @@ def test_both_halves_of_a_pass_are_the_networks_themselves() -> None:
     outputs: list[Tensor] = []
     sites = [site for site in find_layers(model, x[:1]) if site.name == "body.1"]
     hook = model.register_forward_hook(lambda _, __, out: outputs.append(out))
-    run_in_lockstep(model, sites, x, lambda *_: (other, shift), Numbering(lambda *_: None))
+    run_in_lockstep(model, sites, x, lambda *_: (other, shift), OperationCounter(lambda *_: None))
     hook.remove()
     dense = model(x)
     with torch.no_grad():

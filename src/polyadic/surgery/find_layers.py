@@ -1,7 +1,8 @@
-"""Find the layers of any model that may be factorised: one traced forward pass, and one with stand-ins."""
+"""Find the layers of any model that may be factorised: one recorded forward pass, and one with stand-ins."""
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 
 import torch
@@ -10,11 +11,11 @@ from torch.nn.utils import parametrize
 
 from polyadic.errors import LayerError
 from polyadic.layers import TTLayer
-from polyadic.schema import LayerSite
+from polyadic.schema import ConvSpec, LayerSite
+from polyadic.surgery.forward_record import ForwardRecord, Inputs, record_forward
 from polyadic.surgery.geometry import geometry_of, kind_of, overridden_names
 from polyadic.surgery.model_checks import check_model
 from polyadic.surgery.replacement_check import check_replacement
-from polyadic.surgery.trace import Inputs, Trace, trace_model
 from polyadic.surgery.weights import bias_of, foreign_hooks, is_computed, parameters_behind, weight_of
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -37,21 +38,22 @@ def find_layers(model: nn.Module, example_input: Inputs) -> tuple[LayerSite, ...
     """
     check_model(model)
     layers = _named_layers(model)
-    weights = {id(weight): layer for layer in layers if isinstance(weight := _stored_weight(layer), Tensor)}
-    trace = trace_model(model, example_input, list(layers), weights)
-    owners = _owners(model)
+    record = record_forward(model, example_input, [names[0] for names in layers.values()])
+    owners, elsewhere = _owners(model), _reads_elsewhere(record, layers)
     sites = (
         LayerSite(
             names[0],
             kind_of(layer),
             geometry_of(layer),
-            tuple(trace.sizes.get(layer, ())),
-            _reason(names, layer, trace, owners),
+            _input_sizes(record, names[0], geometry_of(layer)),
+            _reason(names, layer, record, owners, elsewhere.get(names[0])),
             names[1:],
         )
         for layer, names in layers.items()
     )
-    return check_replacement(model, example_input, tuple(sites), trace.runs)
+    return check_replacement(
+        model, example_input, tuple(sites), {name: len(runs) for name, runs in record.runs.items()}
+    )
 
 
 def _named_layers(model: nn.Module) -> Names:
@@ -115,7 +117,38 @@ def _owners(model: nn.Module) -> dict[int, list[str]]:
     return owners
 
 
-def _reason(names: tuple[str, ...], layer: nn.Module, trace: Trace, owners: dict[int, list[str]]) -> str | None:
+def _reads_elsewhere(record: ForwardRecord, layers: Names) -> dict[str, str]:
+    """By layer, the operation that took its weight while the layer was not running."""
+    stored = ((names[0], _stored_weight(layer)) for layer, names in layers.items())
+    owners = {record.numbers.of(weight): name for name, weight in stored if weight is not None}
+    found = {}
+    for operation in record.operations:
+        for tensor in operation.reads:
+            owner = owners.get(tensor)
+            if owner is None or owner in operation.within or tensor == operation.result:
+                continue
+            if issubclass(operation.returned, Tensor | tuple):  # also its shape; not its type or device
+                found[owner] = operation.name
+    return found
+
+
+def _input_sizes(record: ForwardRecord, name: str, spec: ConvSpec | None) -> tuple[tuple[int, ...], ...]:
+    """Spatial input size of every run of a layer, once per sample: a batch folded into a larger one counts so often."""
+    sizes: list[tuple[int, ...]] = []
+    for run in record.runs.get(name, ()):
+        if run.shape is None or spec is None:
+            sizes.append(())
+        elif spec.axes == 0:
+            sizes.append((max(math.prod(run.shape[:-1]) // record.samples, 1),))
+        else:
+            folded = run.shape[0] // record.samples if len(run.shape) == spec.axes + 2 else 1
+            sizes += [run.shape[-spec.axes :]] * max(folded, 1)
+    return tuple(sizes)
+
+
+def _reason(
+    names: tuple[str, ...], layer: nn.Module, record: ForwardRecord, owners: dict[int, list[str]], elsewhere: str | None
+) -> str | None:
     """Why no format may replace this layer; None if one may."""
     if geometry_of(layer) is None:
         return _unknown_kind(layer)
@@ -124,12 +157,15 @@ def _reason(names: tuple[str, ...], layer: nn.Module, trace: Trace, owners: dict
     others = {name: None for part in parameters_behind(layer) for name in owners[id(part)] if name not in names}
     if others:
         return f"it shares its weight with {', '.join(others)}"
-    if layer in trace.functional:
-        return f"its weight is also used outside the layer's own forward pass (by {trace.functional[layer]})"
-    if layer not in trace.runs:
+    if elsewhere is not None:
+        return f"its weight is also used outside the layer's own forward pass (by {elsewhere})"
+    if names[0] not in record.runs:
         return "it did not run in the traced forward pass"
-    if layer in trace.surplus:
-        return f"the model calls it with more than one tensor ({trace.surplus[layer]}), and a chain takes one"
+    surplus = [run.arguments for run in record.runs[names[0]] if len(run.arguments) != 1]
+    if surplus:
+        found = ", ".join(name for name in surplus[-1] if name not in ("", "input"))
+        found = found or f"{surplus[-1].count('')} arguments"
+        return f"the model calls it with more than one tensor ({found}), and a chain takes one"
     if foreign_hooks(layer):
         return "it carries hooks that a replacement would lose"
     if "forward" in vars(layer):

@@ -23,11 +23,10 @@ from torch import Tensor, nn
 
 from polyadic.schema import ConvSpec, LayerSite, keeps_constants
 from polyadic.surgery.change import Change
-from polyadic.surgery.data_flow import Flow, data_flow
+from polyadic.surgery.forward_record import ForwardRecord, Inputs, record_forward
 from polyadic.surgery.geometry import kind_of, overridden_names
 from polyadic.surgery.replace import empty_like_weight, layer_at, replace_by_plain, replace_layer
 from polyadic.surgery.replacement_check import check_replacement
-from polyadic.surgery.trace import Inputs
 from polyadic.surgery.weights import bias_of, copy_model, foreign_hooks
 
 Norms = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
@@ -50,9 +49,9 @@ def fold_norms(model: nn.Module, example_input: Inputs, layers: Mapping[str, Lay
     outcome: dict[str, Change] = {}
     left = [name for name, site in norms.items() if site.reason is None]
     while left:  # a norm that reads another norm gets its turn when that one is gone
-        flow = data_flow(model, example_input, [*layers, *left])
+        record = record_forward(model, example_input, [*layers, *left])
         for name in left:
-            outcome[name] = _folded(model, flow, norms[name], layers)
+            outcome[name] = _folded(model, record, norms[name], layers)
         remaining = [name for name in left if not outcome[name].done]
         if remaining == left:
             break
@@ -97,12 +96,12 @@ def _norm_sites(model: nn.Module, example_input: Inputs) -> dict[str, LayerSite]
     for name, module in model.named_modules(remove_duplicate=False):
         if isinstance(module, Norms):
             names.setdefault(module, []).append(name)
-    runs = data_flow(model, example_input, [paths[0] for paths in names.values()]).answers
+    runs = record_forward(model, example_input, [paths[0] for paths in names.values()]).runs
     sites = tuple(
         LayerSite(paths[0], kind_of(norm), None, (), _norm_reason(norm, paths[0], paths[0] in runs), tuple(paths[1:]))
         for norm, paths in names.items()
     )
-    counts = {norm: len(runs.get(paths[0], ())) for norm, paths in names.items()}
+    counts = {name: len(found) for name, found in runs.items()}
     return {site.name: site for site in check_replacement(model, example_input, sites, counts)}
 
 
@@ -144,13 +143,13 @@ def _rest(norm: nn.Module) -> nn.Module | None:
     return rest if same else None
 
 
-def _folded(model: nn.Module, flow: Flow, site: LayerSite, layers: Mapping[str, LayerSite]) -> Change:
+def _folded(model: nn.Module, record: ForwardRecord, site: LayerSite, layers: Mapping[str, LayerSite]) -> Change:
     """Fold one batch norm into what comes before it, or else into what comes after it."""
     module = model.get_submodule(site.name)
     affine, rest, reasons = affine_of(module), _rest(module), []
     # layers behind the norm keep it apart from what follows
     for side in (_before, _after) if isinstance(rest, nn.Identity) else (_before,):
-        found = side(model, flow, site.name, layers, *affine)
+        found = side(model, record, site.name, layers, *affine)
         if isinstance(found, str):
             reasons.append(found)
             continue
@@ -176,21 +175,21 @@ _Places = list[tuple[LayerSite, _New]]
 
 
 def _before(
-    model: nn.Module, flow: Flow, norm: str, layers: Mapping[str, LayerSite], scale: Tensor, shift: Tensor
+    model: nn.Module, record: ForwardRecord, norm: str, layers: Mapping[str, LayerSite], scale: Tensor, shift: Tensor
 ) -> _Places | str:
     """The layers that the norm follows, with the norm in their outputs; or why that cannot be."""
     places: _Places = []
-    for name in dict.fromkeys(flow.sources[norm]):
+    for name in record.sources(norm):
         if name is None or name not in layers:
             return f"it follows {repr(name) if name else 'no plain layer directly'}"
-        reader, why = flow.only_reader(name)
+        reader, why = record.only_reader(name)
         if reader != norm:
             return why
-        reason = _reason(flow, layers[name], norm)
+        reason = _reason(record, layers[name], norm)
         if reason is not None:
             return reason
         layer, kernel, spec = layer_at(model, name)
-        if any(answer.axes != spec.axes + 2 for answer in flow.answers[name]):
+        if any(run.axes != spec.axes + 2 for run in record.runs[name]):
             return f"its channels are not the outputs of {name!r}"
         K, b = scale_outputs(kernel, bias_of(layer), scale, shift)
         if not _fits(layer, K, b):
@@ -200,19 +199,19 @@ def _before(
 
 
 def _after(
-    model: nn.Module, flow: Flow, norm: str, layers: Mapping[str, LayerSite], scale: Tensor, shift: Tensor
+    model: nn.Module, record: ForwardRecord, norm: str, layers: Mapping[str, LayerSite], scale: Tensor, shift: Tensor
 ) -> _Places | str:
     """The layer that follows the norm, with the norm in its inputs; or why that cannot be."""
-    name, why = flow.only_reader(norm)
+    name, why = record.only_reader(norm)
     if name is None or name not in layers:
         return why or f"{name!r} reads it"
-    if set(flow.sources[name]) != {norm}:
+    if record.sources(name) != (norm,):
         return f"{name!r} reads other tensors too"
-    reason = _reason(flow, layers[name], norm)
+    reason = _reason(record, layers[name], norm)
     if reason is not None:
         return reason
     layer, kernel, spec = layer_at(model, name)
-    if any(answer.axes != spec.axes + 2 for answer in flow.answers[norm]):
+    if any(run.axes != spec.axes + 2 for run in record.runs[norm]):
         return f"its channels are not the inputs of {name!r}"
     if bool(shift.any()) and not keeps_constants(spec):
         reach = "spreads its inputs unevenly, so" if spec.transposed else "reads zeros beyond the border, where"
@@ -223,11 +222,11 @@ def _after(
     return [(layers[name], _New(replace(spec, bias=True), K, b))]
 
 
-def _reason(flow: Flow, place: LayerSite, norm: str) -> str | None:
+def _reason(record: ForwardRecord, place: LayerSite, norm: str) -> str | None:
     """Why the layer cannot take the norm up, whatever its weights are."""
     if place.reason is not None:
         return f"{place.name!r} has to stay as it is: {place.reason}"
-    kinds = flow.dtypes(place.name, norm)
+    kinds = record.dtypes(place.name, norm)
     if len(kinds) > 1:
         return f"{place.name!r} and the norm put out numbers of two types ({', '.join(sorted(map(str, kinds)))})"
     return None

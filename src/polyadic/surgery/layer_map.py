@@ -18,8 +18,8 @@ from polyadic.formats import TKDCPDFormat, TTMatrixFormat, format_named, rank_fo
 from polyadic.schema import Choice, ConvSpec, LayerSite, Plan, Rank
 from polyadic.surgery.factor_cache import FactorCache
 from polyadic.surgery.find_layers import find_layers
+from polyadic.surgery.forward_record import Inputs
 from polyadic.surgery.replace import chain_for, layer_at, replace_layer
-from polyadic.surgery.trace import Inputs
 
 Ranks = int | Sequence[int]
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from polyadic.errors import LayerError
 from polyadic.schema import LayerSite
-from polyadic.surgery.following_ops import Numbering
+from polyadic.surgery.forward_record import OperationCounter
 from polyadic.surgery.replace import replace_layer
 
 
@@ -41,11 +41,11 @@ Replace = Callable[[str, LayerInputs], tuple[nn.Module, Tensor | None]]
 
 
 def run_in_lockstep(
-    model: nn.Module, sites: list[LayerSite], images: Tensor, replace: Replace, numbering: Numbering
+    model: nn.Module, sites: list[LayerSite], images: Tensor, replace: Replace, counter: OperationCounter
 ) -> dict[str, nn.Module]:
     """Run ``model`` on ``images`` (N, ...) twice over; ``replace`` is asked for each site's successor when it runs.
 
-    The model comes back as it was. What runs between the sites is counted by ``numbering``.
+    The model comes back as it was. What runs between the sites is counted by ``counter``.
 
     Returns:
         The successors by name, in the order in which their layers ran; layers that did not run have none.
@@ -61,10 +61,10 @@ def run_in_lockstep(
         found[name] = successor
         return successor, shift
 
-    twins = {site.name: _Twin(site.name, model.get_submodule(site.name), meet, numbering) for site in sites}
+    twins = {site.name: _Twin(site.name, model.get_submodule(site.name), meet, counter) for site in sites}
     with _standing_in(model, sites, twins), torch.no_grad():
         both = torch.cat([images, images])
-        with numbering:
+        with counter:
             model(both)
     return found
 
@@ -92,18 +92,18 @@ def check_independent(model: nn.Module, images: Tensor) -> None:
 class _Twin(nn.Module):
     """The dense layer for the first half of a batch, its successor for the second."""
 
-    def __init__(self, name: str, layer: nn.Module, meet: Replace, numbering: Numbering) -> None:
+    def __init__(self, name: str, layer: nn.Module, meet: Replace, counter: OperationCounter) -> None:
         super().__init__()
         self.name = name
         self.layer = layer
         self.meet = meet
-        self.numbering = numbering
+        self.counter = counter
         self.successor: nn.Module | None = None
         self.shift: Tensor | None = None
 
     def forward(self, both: Tensor) -> Tensor:
         """(2 N, S, ...) to (2 N, T, ...)."""
-        with self.numbering.paused():
+        with self.counter.paused():
             x, y = both.chunk(2)
             t: Tensor = self.layer(x)
             if self.successor is None:

@@ -21,9 +21,8 @@ from torch import Tensor, nn
 
 from polyadic.schema import ConvSpec, LayerSite, chain_macs, chain_params, compose, stride_early
 from polyadic.surgery.change import Change
-from polyadic.surgery.data_flow import Flow, data_flow
+from polyadic.surgery.forward_record import ForwardRecord, Inputs, record_forward
 from polyadic.surgery.replace import layer_at, replace_by_plain, replace_layer
-from polyadic.surgery.trace import Inputs
 from polyadic.surgery.weights import bias_of
 
 MERGED, EARLIER = "layers merged", "stride moved forward"
@@ -46,8 +45,8 @@ def merge_neighbours(model: nn.Module, example_input: Inputs, layers: Mapping[st
         What was merged or moved, and one change for every row of two layers or more that stays as it is.
     """
     free = {name: site for name, site in layers.items() if site.reason is None}
-    flow = data_flow(model, example_input, layers)
-    return tuple(change for row in _rows(flow, free) for change in _merged(model, row))
+    record = record_forward(model, example_input, layers)
+    return tuple(change for row in _rows(record, free) for change in _merged(model, row))
 
 
 @dataclass(frozen=True)
@@ -149,14 +148,14 @@ def _ungrouped(kernel: Tensor, groups: int, kept: int) -> Tensor:
     return full.reshape(kept, inner * T, inner * S, -1)
 
 
-def _rows(flow: Flow, layers: Mapping[str, LayerSite]) -> list[Row]:
+def _rows(record: ForwardRecord, layers: Mapping[str, LayerSite]) -> list[Row]:
     """Longest rows of layers each of which alone reads the one before it, and nothing else."""
     following: dict[str, str] = {}
     for name in layers:
-        reader = flow.only_reader(name)[0] if name in flow.answers else None
+        reader = record.only_reader(name)[0] if name in record.runs else None
         if reader is None or reader not in layers:
             continue
-        if set(flow.sources[reader]) == {name} and len(flow.dtypes(name, reader)) == 1:
+        if record.sources(reader) == (name,) and len(record.dtypes(name, reader)) == 1:
             following[name] = reader
     rows = []
     for name in layers:

@@ -28,7 +28,8 @@ from polyadic.errors import LayerError
 from polyadic.formats import FactoredKernel, format_named
 from polyadic.formats.factored_kernel import error_of
 from polyadic.schema import Choice, ConvSpec, LayerSite, Plan
-from polyadic.surgery.following_ops import FollowingOps, Numbering, find_following_ops
+from polyadic.surgery.following_ops import FollowingOps, find_following_ops
+from polyadic.surgery.forward_record import OperationCounter
 from polyadic.surgery.input_norms import norm_of
 from polyadic.surgery.lockstep import LayerInputs, run_in_lockstep
 from polyadic.surgery.patches import patch_rows, some_positions
@@ -106,7 +107,7 @@ def replace_in_sequence(
     following, largest = find_following_ops(network, layers, inputs[:1])
     walk = _Walk(plan, factorise, options, on_layer, layers, following, _Shortcuts(network, following))
     successors = run_in_lockstep(
-        network, walked, options.affordable(inputs, 2 * largest), walk.successor_of, walk.shortcuts.numbering
+        network, walked, options.affordable(inputs, 2 * largest), walk.successor_of, walk.shortcuts.counter
     )
     kernels = walk.kernels
     for site in walked:
@@ -175,17 +176,17 @@ class _Walk:
 class _Shortcuts:
     """What is added to the outputs of layers, in both networks: kept from its operation to the last layer it waits for.
 
-    ``numbering`` has to count the operations of the pass.
+    ``counter`` has to count the operations of the pass.
     """
 
     def __init__(self, network: nn.Module, following: Mapping[str, FollowingOps]) -> None:
         self.network = network
         self.following = following
-        self.numbering = Numbering(self._seen)
+        self.counter = OperationCounter(self._seen)
         self.waiting = Counter(found.partner for found in following.values() if found.partner is not None)
         self.results: dict[int, Tensor] = {}
 
-    def _seen(self, number: int, _: object, __: object, result: Tensor) -> None:
+    def _seen(self, number: int, result: Tensor) -> None:
         if self.waiting[number]:
             self.results[number] = result
 
@@ -201,7 +202,7 @@ class _Shortcuts:
         self.waiting[found.partner] -= 1
         if not self.waiting[found.partner]:
             self.results.pop(found.partner, None)
-        as_recorded = self.numbering.count == found.begins
+        as_recorded = self.counter.count == found.begins
         if not as_recorded or result is None or result.shape != (2 * t.shape[0], *t.shape[1:]):
             return None
         dense, compressed = result.chunk(2)

@@ -12,12 +12,12 @@ from torch import nn
 
 from polyadic.layers import evaluation_mode
 from polyadic.schema import LayerSite
+from polyadic.surgery.forward_record import Inputs, arguments_of
 from polyadic.surgery.replace import swap_layer
-from polyadic.surgery.trace import Inputs, arguments_of
 
 
 def check_replacement(
-    model: nn.Module, example_input: Inputs, sites: tuple[LayerSite, ...], runs: Mapping[nn.Module, int]
+    model: nn.Module, example_input: Inputs, sites: tuple[LayerSite, ...], runs: Mapping[str, int]
 ) -> tuple[LayerSite, ...]:
     """The sites, with a reason where the model does not survive, or does not notice, a chain in the layer's place.
 
@@ -28,7 +28,7 @@ def check_replacement(
         runs: how often each layer was called without stand-ins.
     """
     candidates = [site for site in sites if site.reason is None]
-    expected = {site.name: runs[model.get_submodule(site.name)] for site in candidates}
+    expected = {site.name: runs[site.name] for site in candidates}
     reasons = _rehearse(model, example_input, candidates, expected)
     if reasons:  # together they say that something is wrong, one by one which
         reasons = {}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,8 @@ import torch.nn.functional as F
 from nets import everything_of, images, net, seeded
 from torch import Tensor, nn
 
-from polyadic.surgery.data_flow import data_flow
+from polyadic.models import ResNetCifar
+from polyadic.surgery.forward_record import OperationCounter, record_forward
 
 
 class Reads(nn.Module):
@@ -65,17 +67,17 @@ def test_a_layer_that_alone_reads_another_is_found(case: str) -> None:
     model = seeded(lambda: Reads(ALONE[case]))
     if case == "through a change of nothing":
         model.between = lambda model, y: model.second(y.contiguous())
-    flow = data_flow(model, images(), ["first", "second"])
-    assert flow.only_reader("first") == ("second", "")
-    assert flow.sources["second"] == ("first",)
-    assert flow.sources["first"] == (None,)
+    record = record_forward(model, images(), ["first", "second"])
+    assert record.only_reader("first") == ("second", "")
+    assert record.sources("second") == ("first",)
+    assert record.sources("first") == (None,)
 
 
 @pytest.mark.parametrize("case", SHARED)
 def test_whoever_else_reads_an_output_is_named(case: str) -> None:
     between, words = SHARED[case]
-    flow = data_flow(seeded(lambda: Reads(between)), images(), ["first", "second"])
-    reader, why = flow.only_reader("first")
+    record = record_forward(seeded(lambda: Reads(between)), images(), ["first", "second"])
+    reader, why = record.only_reader("first")
     assert reader is None
     assert words in why
 
@@ -84,26 +86,66 @@ def test_an_output_that_a_hook_from_outside_keeps_is_not_read_alone() -> None:
     model, found = seeded(lambda: Reads(ALONE["called"])), []
     body = nn.Sequential(nn.Sequential(model.first), model.second)
     body[0].register_forward_hook(lambda _, __, output: found.append(output))
-    assert data_flow(body, images(), ["0.0", "1"]).only_reader("0.0")[0] is None
+    assert record_forward(body, images(), ["0.0", "1"]).only_reader("0.0")[0] is None
     found.clear()
     body[0].register_forward_hook(lambda _, __, output: None)
-    assert data_flow(nn.Sequential(model.first, model.second), images(), ["0", "1"]).only_reader("0")[0] == "1"
+    assert record_forward(nn.Sequential(model.first, model.second), images(), ["0", "1"]).only_reader("0")[0] == "1"
 
 
 def test_every_run_of_a_layer_counts() -> None:
     model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1))
     conv, norm, other = model
     model.forward = lambda x: norm(conv(norm(conv(x))))  # type: ignore[method-assign]
-    flow = data_flow(model, images(), ["0", "1"])
-    assert flow.only_reader("0") == ("1", "")
-    assert flow.sources["0"] == (None, "1")
+    record = record_forward(model, images(), ["0", "1"])
+    assert record.only_reader("0") == ("1", "")
+    assert record.sources("0") == (None, "1")
     model.forward = lambda x: norm(conv(x)) + other(conv(x))  # type: ignore[method-assign]
-    assert data_flow(model, images(), ["0", "1", "2"]).only_reader("0")[0] is None
-    assert "2" not in data_flow(model, images(), ["0", "1"]).answers
+    assert record_forward(model, images(), ["0", "1", "2"]).only_reader("0")[0] is None
+    assert "2" not in record_forward(model, images(), ["0", "1"]).runs
 
 
 def test_the_model_is_left_as_it_was() -> None:
     model = net().train()
     before = everything_of(model)
-    data_flow(model, images(1), ["stem", "norm", "point"])
+    record_forward(model, images(1), ["stem", "norm", "point"])
     assert everything_of(model) == before
+
+
+def test_a_record_holds_no_tensor_and_numbers_none_twice() -> None:
+    model, alive = nn.Sequential(*(nn.Conv2d(3, 3, 1) for _ in range(4))), []
+    for layer in model:
+        layer.register_forward_hook(lambda _, __, output: alive.append(weakref.ref(output)))
+    record = record_forward(model, images(), [str(n) for n in range(4)])
+    assert len(alive) == 4
+    assert all(reference() is None for reference in alive)
+    assert len({run.result for runs in record.runs.values() for run in runs}) == 4
+
+
+def test_operations_are_numbered_as_in_the_record_whatever_runs_inside_a_pause() -> None:
+    model = seeded(lambda: ResNetCifar(8)).eval()
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    x = torch.zeros(1, 3, 32, 32)
+    record = record_forward(model, x, names)
+    shapes: list[tuple[int, ...]] = []
+    begins: dict[str, int] = {}
+    counter = OperationCounter(lambda number, result: shapes.append((number, *result.shape)))
+
+    class Instead(nn.Module):
+        def __init__(self, name: str, layer: nn.Module) -> None:
+            super().__init__()
+            self.name, self.layer = name, layer
+
+        def forward(self, x: Tensor) -> Tensor:
+            begins[self.name] = counter.count
+            with counter.paused():
+                y: Tensor = self.layer(x) + torch.zeros(1)
+                return y
+
+    for name in names:
+        parent, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(parent), leaf, Instead(name, model.get_submodule(name)))
+    with torch.no_grad(), counter:
+        model(x)
+    numbered = [operation.number for operation in record.operations if operation.number is not None]
+    assert numbered == [number for number, *_ in shapes]
+    assert begins == {name: record.runs[name][0].begins for name in names}
