@@ -41,6 +41,11 @@ COMMANDS = {
         "compress_command",
         "Make a trained network smaller, at a bounded loss of accuracy or within a budget, and write it to a folder.",
     ),
+    "finetune": Entry(
+        "polyadic.cli.finetune",
+        "finetune",
+        "Train a saved result further, on other images or on several devices, and write it to a new folder.",
+    ),
     "evaluate": Entry(
         "polyadic.cli.evaluate",
         "evaluate",

@@ -1,0 +1,245 @@
+"""``polyadic finetune``: train a saved result further, in one process or together with those of a launcher."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from math import nan
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from polyadic.cli.arguments import AsJson, DataArguments, FinetuneArguments, HeldOut, Seed
+from polyadic.cli.compress import OVER_BUDGET, print_summary, save_and_reload
+from polyadic.cli.option_groups import command
+from polyadic.cli.progress import ProgressBars
+from polyadic.cli.screen import command_line, console, emit, say
+from polyadic.cli.target import Target, TrustCode
+from polyadic.data import ImageData
+from polyadic.errors import PolyadicError
+from polyadic.models import LIBRARIES
+from polyadic.pipeline import CompressionResult, environment
+from polyadic.pipeline.outcome import warnings_of
+from polyadic.reporting import read_result, report
+from polyadic.schema import Summary
+from polyadic.surgery import copy_model
+from polyadic.training import (
+    EpochRecord,
+    Execution,
+    FinetuneReport,
+    ImageTask,
+    connect_processes,
+    is_main_process,
+    one_voice,
+    several_processes,
+)
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+CHECKPOINT = ".finetune.pt"
+
+
+@dataclass(frozen=True, eq=False)
+class _Trained:
+    """What came of it.
+
+    Attributes:
+        network: the compressed network, trained.
+        untuned: as it came.
+        dense: the teacher; None where labels alone taught.
+        task: what it was trained and is scored on.
+        report: of the fine-tuning.
+    """
+
+    network: nn.Module
+    untuned: nn.Module
+    dense: nn.Module | None
+    task: ImageTask
+    report: FinetuneReport
+
+
+@command
+def finetune(
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="folder of a result")],
+    data: DataArguments,
+    tuning: FinetuneArguments,
+    out: Annotated[Path, typer.Option(help="folder for the new result")],
+    weights: Annotated[Path | None, typer.Option(help="of the dense network, which teaches")] = None,
+    teacher: Annotated[
+        bool, typer.Option("--teacher/--no-teacher", help="learn from the dense network too, or from labels alone")
+    ] = True,
+    trust_code: TrustCode = False,
+    held_out: HeldOut = None,
+    seed: Seed = 0,
+    resume: Annotated[bool, typer.Option(help="go on with the run in OUT")] = False,
+    json: AsJson = False,
+) -> None:
+    """Train a saved result further, on other images or on several devices, and write it to a new folder.
+
+    The processes of "accelerate launch -m polyadic finetune ..." share the training.
+    """
+    with one_voice():
+        _refuse_to_overwrite(out, resume)
+        named = Target.named(folder, trust_code=trust_code)
+        if named.plan is None:
+            raise PolyadicError(f"fine-tuning goes on with the folder of a result; {folder} is none")
+        before = read_result(folder).summary
+        images = data.load(seed, held_out, named.origin)
+        dense = _teacher(named, weights, teacher)
+        accelerator = connect_processes() if several_processes() else None
+        task = _task(tuning, images, seed, dense, accelerator)
+        trained = _train(named.load(images)[0].model, dense, task, out / CHECKPOINT)
+    if accelerator is not None:
+        accelerator.end_training()
+    if not is_main_process():
+        return
+    summary = _summary(before, trained, {"finetuned_from": _past(folder, before), "command": command_line()})
+    structure = dense if dense is not None else named.dense()
+    result = CompressionResult(trained.network, structure, summary, images.example(1))
+    origin = replace(named.origin, mean=images.mean, std=images.std, input_shape=tuple(images.image_shape))
+    reloaded = save_and_reload(result, out, origin, images)
+    page = report(out)
+    if json:
+        emit({"out": str(out), "reloaded_score": reloaded, "report": str(page), **summary.to_json()})
+    else:
+        print_summary(summary)
+        say(f"written to {out}, read back and scored again: {100 * reloaded:.2f} %", f"the whole story: {page}")
+    if summary.max_drop is not None and summary.drop > summary.max_drop:
+        raise typer.Exit(OVER_BUDGET)
+
+
+def _refuse_to_overwrite(out: Path, resume: bool) -> None:
+    """Make sure that neither a result nor the checkpoint of another run is lost.
+
+    Raises:
+        PolyadicError: there is one.
+    """
+    if (out / "result.json").exists():
+        raise PolyadicError(f"{out} already holds a result: choose another folder")
+    if (out / CHECKPOINT).exists() and not resume:
+        raise PolyadicError(
+            f"{out} holds a run that was interrupted: --resume goes on with it, or choose another folder"
+        )
+
+
+def _teacher(named: Target, weights: Path | None, wanted: bool) -> nn.Module | None:
+    """The dense network with its weights, which the folder does not hold.
+
+    Raises:
+        PolyadicError: they are not given, or are given for nothing.
+    """
+    if not wanted:
+        if weights is not None:
+            raise PolyadicError("--weights are those of the teacher, and there is none: leave out --no-teacher")
+        return None
+    model = named.origin.model
+    if weights is None and model is not None and model.startswith(LIBRARIES):
+        raise PolyadicError(
+            f"the dense network {model} teaches, and {named.text} does not hold its weights: give them with --weights, "
+            "or learn from labels alone with --no-teacher"
+        )
+    return named.dense(weights)
+
+
+def _task(
+    tuning: FinetuneArguments, images: ImageData, seed: int, dense: nn.Module | None, accelerator: Accelerator | None
+) -> ImageTask:
+    """That of ``compress``, on this process's device; labels alone where nobody teaches.
+
+    Raises:
+        PolyadicError: no epochs.
+    """
+    task = tuning.task(images, seed)
+    if task.network is None:
+        raise PolyadicError("fine-tuning takes at least one epoch; got --finetune-epochs 0")
+    device = "auto" if accelerator is None else str(accelerator.device)
+    return replace(
+        task,
+        network=task.network if dense is not None else replace(task.network, distillation=0.0),
+        training=Execution.for_training(device),
+        accelerator=accelerator,
+    )
+
+
+def _train(network: nn.Module, dense: nn.Module | None, task: ImageTask, checkpoint: Path) -> _Trained:
+    """Train ``network``, show how far it is, and keep what it takes to go on in ``checkpoint``."""
+    untuned, bars = copy_model(network), ProgressBars()
+
+    def show(record: EpochRecord, epochs: int) -> None:
+        score = "diverged" if record.score is None else f"held-out {100 * record.score:.2f} %"
+        bars.move("finetune", record.epoch, epochs, f"loss {record.loss:.4f}, {score}")
+
+    if task.accelerator is not None and is_main_process():
+        console.print(_sharing(network, task, task.accelerator), highlight=False, soft_wrap=True)
+    with bars if is_main_process() else nullcontext():
+        # Without a teacher the network as it came stands in for it: whether it has seen the held-out images counts.
+        done = task.tune_network(network, dense if dense is not None else untuned, show, checkpoint)
+    if done is None:
+        raise RuntimeError("a task with options for the whole network reports its training")
+    return _Trained(network, untuned, dense, task, done)
+
+
+def _sharing(network: nn.Module, task: ImageTask, accelerator: Accelerator) -> str:
+    """One sentence on what the processes of a launcher do, and what becomes of batch norm."""
+    shared = f"{accelerator.num_processes} processes share every batch"
+    norms = any(isinstance(module, _NormBase) for module in network.modules())
+    if not norms or task.network is None or task.network.freeze_statistics:
+        return shared
+    if accelerator.device.type == "cuda":
+        return f"{shared}; batch norm takes its statistics over the rows of all"
+    return (
+        f"{shared}; batch norm normalises the rows of each by their own statistics and keeps those of the first "
+        "(torch has no shared one for the CPU): --freeze-statistics trains as one process does"
+    )
+
+
+def _past(folder: str, before: Summary) -> dict[str, Any]:
+    """What the folder says of the training so far."""
+    known = before.provenance
+    return {
+        "folder": folder,
+        "score": before.compressed_score,
+        "command": known.get("command"),
+        "epochs": len(known.get("finetuning", ())),
+        **({"finetuned_from": known["finetuned_from"]} if "finetuned_from" in known else {}),
+    }
+
+
+def _summary(before: Summary, trained: _Trained, known: dict[str, Any]) -> Summary:
+    """What was known of the network, with the scores of now.
+
+    The dense network's are taken anew where it is there, else they are those of the folder, if its images are the same.
+    """
+    task, began = trained.task, time.monotonic()
+    provenance = {**before.provenance, **environment(), **task.provenance()}
+    same = all(before.provenance.get(key) == provenance[key] for key in ("data", "data_digests"))
+    dense = [] if trained.dense is None else [trained.dense]
+    scores = task.final_scores((*dense, trained.untuned, trained.network))
+    held_out = task.score(trained.dense) if trained.dense is not None else before.held_out.get("dense", nan)
+    summary = replace(
+        before,
+        dense_score=scores.values[0] if dense else before.dense_score if same else nan,
+        score_before_finetuning=scores.values[-2],
+        compressed_score=scores.values[-1],
+        drop_interval=scores.drop_interval if dense else None,
+        held_out={
+            "dense": held_out if dense or same else nan,
+            "before_finetuning": trained.report.start.value,
+            "compressed": trained.report.best.value,
+        },
+        seconds={"finetune": round(trained.report.seconds, 3), "test": round(time.monotonic() - began, 3)},
+        provenance={
+            **provenance,
+            "finetuning_stop": trained.report.stop.value,
+            "finetuning": [vars(record) for record in trained.report.history],
+            "finetuning_processes": 1 if task.accelerator is None else task.accelerator.num_processes,
+            "taught_by": "the dense network" if dense else "labels alone",
+            **known,
+        },
+    )
+    return replace(summary, warnings=warnings_of(summary))
