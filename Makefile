@@ -7,14 +7,15 @@ STAMP := $(VENV)/.installed
 ZOO_STAMP := $(VENV)/.zoo-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check zoo clean
+.PHONY: help demo test test-slow check zoo clean
 
 help:
-	@echo "make demo    train a small network on the digits and compress it"
-	@echo "make test    run the tests"
-	@echo "make check   lint, formatting, types and floors"
-	@echo "make zoo     take apart networks of torchvision, timm and our own; writes docs/zoo.md"
-	@echo "make clean   remove .venv and caches"
+	@echo "make demo       train a small network on the digits and compress it"
+	@echo "make test       run the tests but the slow ones, on all cores"
+	@echo "make test-slow  run the slow tests, and every property on examples drawn anew"
+	@echo "make check      lint, formatting, types and floors"
+	@echo "make zoo        take apart networks of torchvision, timm and our own; writes docs/zoo.md"
+	@echo "make clean      remove .venv and caches"
 
 # The stamp is the last thing written, so an interrupted installation starts again.
 $(STAMP): pyproject.toml constraints.txt
@@ -26,8 +27,15 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)
 	$(BIN)/polyadic demo
 
+# One process per core, each with one thread (tests/conftest.py); a file stays in one process, with what it shares.
+PYTEST := $(BIN)/pytest --numprocesses logical --dist loadfile
+
 test: $(STAMP)
-	$(BIN)/pytest
+	$(PYTEST) -m 'not slow'
+
+# Hypothesis marks every property with "hypothesis". A failure prints the example, and the line that brings it back.
+test-slow: $(STAMP)
+	$(PYTEST) -m 'slow or hypothesis' --hypothesis-profile random
 
 # The same four commands as in .pre-commit-config.yaml.
 check: $(STAMP)

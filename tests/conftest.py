@@ -1,10 +1,14 @@
-"""Every test runs on one core and draws the same examples every time; trained kernels are skipped where absent."""
+"""Every test runs on one core and draws the same examples every time; trained kernels are skipped where absent.
+
+``pytest --hypothesis-profile random`` draws other examples every time, and prints how to bring a failing one back.
+"""
 
 from __future__ import annotations
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Before torch is imported: the processes of pytest-xdist, and those that a test starts, share the cores.
+os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +23,9 @@ from polyadic.algebra import kernel_to_order3
 
 _DATA = Path(os.environ.get("POLYADIC_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 
-settings.register_profile("polyadic", deadline=None, derandomize=True, database=None, max_examples=25)
-settings.load_profile("polyadic")
+settings.register_profile("fixed", deadline=None, derandomize=True, database=None, max_examples=25)
+settings.register_profile("random", deadline=None, derandomize=False, database=None, max_examples=25, print_blob=True)
+settings.load_profile("fixed")
 
 
 @pytest.fixture(scope="session", autouse=True)

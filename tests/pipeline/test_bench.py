@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from polyadic.pipeline.space import Asked
 from subjects import corner_data, corner_task, nearly_low_rank
 from torch import Tensor, nn
 
 from polyadic.pipeline.options import CompressOptions
 from polyadic.pipeline.rounds import Round
 from polyadic.pipeline.run import Run
+from polyadic.pipeline.space import Asked
 from polyadic.pipeline.whole_plans import Prover
 from polyadic.schema import Choice, Plan
 from polyadic.surgery import rebuild, recalibrate

@@ -8,7 +8,7 @@ import pytest
 from subjects import images
 from torch import nn
 
-from polyadic import CompressOptions, TrainingState
+from polyadic import CompressOptions, Progress
 from polyadic.pipeline.all_candidates import find_candidates, prepared
 from polyadic.pipeline.kernels import Kernels
 from polyadic.schema import Choice
@@ -18,7 +18,7 @@ from polyadic.surgery import find_layers
 
 @pytest.mark.parametrize("fmt", ["tucker2", "svd"])
 def test_errors_are_measured_at_a_few_ranks_and_fall_from_rank_to_rank(net: nn.Module, fmt: str) -> None:
-    options, steps = CompressOptions(), list[TrainingState]()
+    options, steps = CompressOptions(), list[Progress]()
     kernels = Kernels(net, options)
     all_candidates = find_candidates(net, find_layers(net, images(1)), (fmt,), options)
     found = prepared(search_named("frontier"), all_candidates, kernels, 4, steps.append)

@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 import torch
-from polyadic.pipeline.space import Asked
 from subjects import TUNING, corner_task, faithful, images, nearly_low_rank
 from torch import nn
 
 from disks import files_in
-from polyadic import CompressionResult, CompressOptions, TrainingState, compress
+from polyadic import CompressionResult, CompressOptions, Progress, compress
 from polyadic.data import load_data
 from polyadic.errors import BudgetError, PolyadicError
 from polyadic.export import load, save
 from polyadic.models import load_model
 from polyadic.pipeline.rounds import Round
 from polyadic.pipeline.run import Run
+from polyadic.pipeline.space import Asked
 from polyadic.schema import Budget, Choice, Cost, Plan
 from polyadic.search import search_named
 from polyadic.surgery import network_cost, rebuild
@@ -118,7 +118,7 @@ def test_a_run_that_is_killed_in_any_round_ends_like_one_that_was_not(net: nn.Mo
     assert named == [f"{stage} {n}/3" for n in (1, 2, 3) for stage in ("search", "replace", "finetune")]
 
     def kill_at(moment: str) -> Any:
-        def show(progress: TrainingState) -> None:
+        def show(progress: Progress) -> None:
             if progress.stage == moment:
                 raise Killed
 

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 import torch
-from polyadic.pipeline.space import Asked
 from subjects import corner_task, faithful, images
 from torch import Tensor, nn
 
 from fake_engine import CALL, FakeEngine, fake_model, known_times, per_mac
-from polyadic import CompressionResult, CompressOptions, TrainingState, compress
+from polyadic import CompressionResult, CompressOptions, Progress, compress
 from polyadic.engines import Conditions, LatencyCache
 from polyadic.errors import BudgetError
 from polyadic.pipeline.rounds import Round
 from polyadic.pipeline.run import Run
+from polyadic.pipeline.space import Asked
 from polyadic.schema import Choice, Plan
 from polyadic.search import search_named
 from polyadic.surgery import rebuild
@@ -153,7 +153,7 @@ def test_a_killed_run_goes_on_with_the_times_that_it_began_with(net: nn.Module, 
     class Killed(BaseException):
         """As a kill: nothing catches it."""
 
-    def kill(progress: TrainingState) -> None:
+    def kill(progress: Progress) -> None:
         if progress.stage == "finetune 2/3":
             raise Killed
 
@@ -180,7 +180,7 @@ def test_a_killed_run_goes_on_with_the_times_that_it_began_with(net: nn.Module, 
 
 
 def test_a_limit_out_of_reach_and_an_engine_on_which_nothing_is_faster(net: nn.Module) -> None:
-    def never(progress: TrainingState) -> None:
+    def never(progress: Progress) -> None:
         assert progress.stage.startswith("time"), "nothing is tried"
 
     with pytest.raises(BudgetError, match=r"the budget is latency <= [\d.]+ ms; with every layer at its lowest rank"):

@@ -12,7 +12,7 @@ import pytest
 from subjects import TUNING, corner_task, faithful, images
 from torch import nn
 
-from polyadic import CompressOptions, TrainingState, compress
+from polyadic import CompressOptions, Progress, compress
 from polyadic.errors import BudgetError
 from polyadic.pipeline import SearchResult, find_plan
 from polyadic.schema import Budget, Plan
@@ -103,7 +103,7 @@ def test_a_search_that_is_killed_goes_on_to_the_same_plan(
     drop = 20.0 if search == "bisection" else None
     whole = found(net, search, drop=drop, work=tmp_path / "whole")
 
-    def kill(step: TrainingState) -> None:
+    def kill(step: Progress) -> None:
         if step.stage == "search" and step.done == after:
             raise KeyboardInterrupt
 
@@ -132,7 +132,7 @@ def test_a_compression_takes_over_the_trials_of_a_search(net: nn.Module, tmp_pat
 
 
 def test_two_workers_share_their_trials_in_a_study(net: nn.Module, tmp_path: Path) -> None:
-    storage, steps = f"journal:///{tmp_path}/study.log", list[TrainingState]()
+    storage, steps = f"journal:///{tmp_path}/study.log", list[Progress]()
     first = found(net, "greedy", storage=storage)
     second = found(net, "greedy", storage=storage, show=steps.append)
     assert second.tried == first.tried

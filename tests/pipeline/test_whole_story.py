@@ -11,7 +11,7 @@ from subjects import Net, corner_task, faithful, images
 from torch import nn
 
 from disks import files_in
-from polyadic import CompressionResult, CompressOptions, PolyadicError, TrainingState, compress
+from polyadic import CompressionResult, CompressOptions, PolyadicError, Progress, compress
 from polyadic.errors import BudgetError, LayerError
 from polyadic.schema import Plan
 from polyadic.surgery import FactorCache, find_layers, network_cost, rebuild
@@ -102,7 +102,7 @@ def test_double_precision_stays(net: nn.Module) -> None:
 
 
 def test_images_are_all_it_takes(net: nn.Module, tmp_path: Path) -> None:
-    steps: list[TrainingState] = []
+    steps: list[Progress] = []
     result = compress(
         net,
         corner_task(tuned=True),

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from polyadic.pipeline.space import Asked
 from subjects import faithful, images, nearly_low_rank
 
 import polyadic.pipeline.search_loop as loop
@@ -18,6 +17,7 @@ from polyadic.pipeline.options import CompressOptions
 from polyadic.pipeline.rounds import Round
 from polyadic.pipeline.run import Run
 from polyadic.pipeline.search_loop import searched
+from polyadic.pipeline.space import Asked
 from polyadic.pipeline.whole_plans import Prover
 from polyadic.schema import Plan
 from polyadic.search import Trial, Uniform

@@ -209,14 +209,14 @@ def test_a_point_is_projected_onto_the_edge_of_the_budget(
     drawn: tuple[SearchSpace, Harms], shares: list[float]
 ) -> None:
     space, _ = drawn
-    space = RatioSpace.of(space)
-    point = shares[: len(space.options)]
-    plan = space.plan(point)
+    ratios = RatioSpace.of(space)
+    point = shares[: len(ratios.options)]
+    plan = ratios.plan(point)
     assert plan is not None
     assert space.admits(plan)
-    kept = dict(zip(space.options, space.shares(plan), strict=True))
-    for layer, options in space.options.items():  # no layer can take its next option
-        costs = [space.cost(layer, option) for option in options]
+    kept = dict(zip(ratios.options, ratios.shares(plan), strict=True))
+    for layer, options in ratios.options.items():  # no layer can take its next option
+        costs = [ratios.cost(layer, option) for option in options]
         at = max(at for at, cost in enumerate(costs) if cost <= kept[layer] * costs[-1] * (1 + 1e-9))
         if at + 1 < len(options):
             candidates = options[at + 1].candidates
@@ -227,7 +227,7 @@ def test_a_point_is_projected_onto_the_edge_of_the_budget(
                 else (*rest, *single_layer_plan(candidates, options[at + 1].position).choices)
             )
             assert not space.admits(further)
-    again = space.plan(space.shares(plan))
+    again = ratios.plan(ratios.shares(plan))
     assert again == plan, "a plan on the edge is its own projection"
 
 

@@ -4,9 +4,9 @@ import math
 from dataclasses import replace
 
 import pytest
-from all_candidates import MONOTONE, THRESHOLD, WORLDS, World, candidates, cheapest, cost_of, problems, searched
 from hypothesis import given
 from hypothesis import strategies as st
+from rank_worlds import MONOTONE, THRESHOLD, WORLDS, World, candidates, cheapest, cost_of, problems, searched
 
 from polyadic.schema import Choice, Plan
 from polyadic.search import Bisection, SearchSpace, Trial
@@ -113,7 +113,7 @@ def test_a_trial_without_fine_tuning_says_nothing_of_a_smaller_threshold() -> No
     assert Bisection().propose(space, [Trial(plan, 0.8, final=False), Trial(plan, 0.4)]) is None
 
 
-@pytest.mark.parametrize("ladders", [(), (candidates("a", "cp", [99], 100),)])
+@pytest.mark.parametrize("all_candidates", [(), (candidates("a", "cp", [99], 100),)])
 def test_the_smallest_problems_are_served(all_candidates: tuple) -> None:  # type: ignore[type-arg]
     trials, plan = searched(Bisection(), SearchSpace(all_candidates, THRESHOLD), World(0, True))
     assert len(trials) <= 1

@@ -186,7 +186,7 @@ def test_within_a_drop_they_come_near_the_cheapest_plan_there_is(name: str, aske
     assert space.cost(plan).macs <= 1.35 * least
 
 
-@pytest.mark.parametrize("problem", [BUDGETS["macs"], DROPS["drop"]], ids=["macs", "drop"])
+@pytest.mark.parametrize("space", [BUDGETS["macs"], DROPS["drop"]], ids=["macs", "drop"])
 def test_bayesian_optimisation_leaves_uniform_ranks_behind(space: SearchSpace) -> None:
     _, plan = searched(PARS(evaluations=25, initial=6), space)
     if space.budget is None:
@@ -198,7 +198,7 @@ def test_bayesian_optimisation_leaves_uniform_ranks_behind(space: SearchSpace) -
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("problem", [BUDGETS["macs, params and bytes"], DROPS["drop"]], ids=["budget", "drop"])
+@pytest.mark.parametrize("space", [BUDGETS["macs, params and bytes"], DROPS["drop"]], ids=["budget", "drop"])
 @pytest.mark.parametrize(
     "lost",
     [lambda _: math.nan, lambda _: -1.0, lambda draw: draw.choice([math.nan, math.inf, -2.0, 0.0, 1e30, 3.0])],

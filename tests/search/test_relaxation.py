@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from all_candidates import WORLDS, World, cost_of, problems, searched
 from hypothesis import given
 from hypothesis import strategies as st
+from rank_worlds import WORLDS, World, cost_of, problems, searched
 
 from polyadic.schema import Plan
 from polyadic.search import Bisection, SearchSpace, relax_plan

@@ -24,7 +24,7 @@ def space() -> SearchSpace:
     return toy(Budget(macs=5000))
 
 
-def opened(url: str, run: str = RUN) -> StudyLog:
+def open_storage(url: str, run: str = RUN) -> StudyLog:
     """The log of all workers here; a worker counts as dead early."""
     return StudyLog(url, run, space().all_candidates, interval=INTERVAL, patience=PATIENCE)
 
@@ -38,7 +38,7 @@ def worker(url: str, together: Barrier, stalls: bool, host: str | None) -> None:
     if host is not None:
         socket.gethostname = lambda: host
     together.wait(120)
-    log = opened(url)
+    log = open_storage(url)
     together.wait(120)
 
     def stall(done: int) -> None:

@@ -157,7 +157,7 @@ def run_digest(
 def _check(formats: Sequence[str], options: CompressOptions) -> None:
     if not options.finetune_recovery_factor > 0:
         raise PolyadicError(
-            f"recoverable is a number of times max_drop above 0; got {options.finetune_recovery_factor}"
+            f"finetune_recovery_factor is a number of times max_drop above 0; got {options.finetune_recovery_factor}"
         )
     if options.eps is not None and not 0.0 <= options.eps < 100.0:
         raise PolyadicError(_no_drop("eps", options.eps))
