@@ -79,10 +79,7 @@ def finetune(
     resume: Annotated[bool, typer.Option(help="go on with the run in OUT")] = False,
     json: AsJson = False,
 ) -> None:
-    """Train a saved result further, on other images or on several devices, and write it to a new folder.
-
-    The processes of "accelerate launch -m polyadic finetune ..." share the training.
-    """
+    """Train a saved result further, on other images or on several devices, and write it to a new folder."""
     with one_voice():
         _refuse_to_overwrite(out, resume)
         named = Target.named(folder, trust_code=trust_code)
