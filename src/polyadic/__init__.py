@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from polyadic.errors import PolyadicError
     from polyadic.export import load, save
-    from polyadic.layers.fused import fused
     from polyadic.pipeline import CompressionResult, CompressOptions, Progress
     from polyadic.pipeline.compress import compress
     from polyadic.surgery import CP, CP4, SVD, TKDCPD, TT, SpatialSVD, TTMatrix, Tucker2, decompose_
@@ -34,7 +33,6 @@ __all__ = [
     "compress",
     "decompose_",
     "fold_and_merge",
-    "fused",
     "load",
     "save",
 ]
@@ -42,7 +40,6 @@ __all__ = [
 _MODULES = {
     "polyadic.errors": ("PolyadicError",),
     "polyadic.export": ("load", "save"),
-    "polyadic.layers": ("fused",),
     "polyadic.pipeline": ("CompressOptions", "CompressionResult", "Progress", "compress"),
     "polyadic.surgery": (
         *("CP", "CP4", "SVD", "TKDCPD", "TT", "SpatialSVD", "TTMatrix", "Tucker2"),

@@ -192,12 +192,12 @@ def test_what_is_missing_or_refused_is_named_once(images: Tensor, monkeypatch: p
 def test_without_a_compiler_the_others_are_measured(images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("polyadic.engines.eager.shutil.which", lambda name: None)
     monkeypatch.delenv("CXX", raising=False)
-    options = BenchOptions(**{**vars(QUICK), "engines": ("torch-compile", "pytorch-fused")})
+    options = BenchOptions(**{**vars(QUICK), "engines": ("torch-compile", "pytorch-nchw")})
     found = benchmark({"it": chain(4)}, images, options)
     ((engine, reason),) = found.skipped
     assert engine == "torch-compile"
     assert "none is installed: apt-get install g++" in reason
-    assert [(row.engine, row.reason) for row in found.rows] == [("pytorch-fused", None)]
+    assert [(row.engine, row.reason) for row in found.rows] == [("pytorch-nchw", None)]
 
 
 def test_progress_goes_from_nothing_to_everything(images: Tensor) -> None:

@@ -235,14 +235,6 @@ def test_every_network_of_a_class_is_compiled(images: Tensor, monkeypatch: pytes
     assert len(compiled) == 12
 
 
-def test_a_straight_line_is_the_same_network() -> None:
-    chain = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 2, 1)).eval()
-    x = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
-    plain, fused = (engine_named(name).prepare(chain, x, Conditions(batch=2)) for name in ("pytorch", "pytorch-fused"))
-    torch.testing.assert_close(plain.answer(x)[0], fused.answer(x)[0])
-    assert type(chain) is nn.Sequential
-
-
 def test_lower_precision_is_another_answer(small: nn.Module, images: Tensor) -> None:
     exact = PyTorch().prepare(small, images, Conditions(2)).answer(images)[0]
     rounded = PyTorch().prepare(small, images, Conditions(2, precision="bfloat16")).answer(images)[0]

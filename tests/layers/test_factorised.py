@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import doctest
 import io
 import itertools
 import re
@@ -353,3 +354,14 @@ def test_torch_and_the_layer_agree_on_every_argument() -> None:
         layer.load_state_dict(Tucker2Conv2d.from_dense(given, 3).state_dict())
         x = gaussian(1, 3, 6, 7)
         assert distance(layer(x), given(x)) < 1e-10
+
+
+@pytest.mark.parametrize("name", [name for name in layers.__all__ if hasattr(getattr(layers, name), "from_dense")])
+def test_the_example_of_every_layer_gives_what_it_says(name: str) -> None:
+    kind = getattr(layers, name)
+    examples = doctest.DocTestFinder(recurse=False).find(kind, name, globs={name: kind, "torch": torch})
+    said: list[str] = []
+    for example in examples:
+        doctest.DocTestRunner(verbose=False).run(example, out=said.append)
+    assert not said, "".join(said)
+    assert name == "FactorisedLayer" or sum(len(example.examples) for example in examples) == 2

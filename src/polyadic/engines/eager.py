@@ -18,7 +18,10 @@ from torch import Tensor, nn
 from polyadic.engines.conditions import Conditions
 from polyadic.engines.engine import Engine, Prepared, tensors_of
 from polyadic.errors import EngineError
+<<<<<<< HEAD
 from polyadic.layers.fused import fused
+=======
+>>>>>>> a21267b (One table of factorised and tensor-train layers; the straight line of oneDNN calls is gone)
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -30,19 +33,16 @@ class PyTorch(Engine):
 
     Attributes:
         channels_last: keep images as NHWC in memory, the faster layout for convolutions on most devices.
-        compiled: with ``torch.compile``, which needs a C++ compiler on the machine.
-        fused: as one straight line of joined convolutions (:func:`polyadic.fused`).
+        compiled: with ``torch.compile`` and frozen weights, which needs a C++ compiler on the machine.
     """
 
     channels_last: bool = True
     compiled: bool = False
-    fused: bool = False
 
     @property
     def name(self) -> str:
-        """``pytorch``, ``pytorch-fused``, ``pytorch-nchw``, ``torch-compile``."""
+        """``pytorch``, ``pytorch-nchw``, ``torch-compile``."""
         parts = ["torch-compile" if self.compiled else "pytorch"]
-        parts += ["fused"] if self.fused else []
         parts += [] if self.channels_last else ["nchw"]
         return "-".join(parts)
 
@@ -67,8 +67,7 @@ class PyTorch(Engine):
         return None
 
     def _prepare(self, model: nn.Module, example: tuple[Tensor, ...], conditions: Conditions) -> Prepared:
-        network: nn.Module = fused(model, example) if self.fused else copy.deepcopy(model)
-        network = network.eval().to(conditions.device).requires_grad_(False)
+        network = copy.deepcopy(model).eval().to(conditions.device).requires_grad_(False)
         if self.channels_last:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         with warnings.catch_warnings():

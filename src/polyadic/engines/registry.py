@@ -12,7 +12,6 @@ ENGINES: dict[str, Engine] = {
     engine.name: engine
     for engine in (
         PyTorch(),
-        PyTorch(fused=True),
         PyTorch(channels_last=False),
         PyTorch(compiled=True),
         OnnxRuntime(),

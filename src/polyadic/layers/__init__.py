@@ -1,7 +1,6 @@
 """Modules from a factored kernel: chains of plain torch layers, and tensor-train layers; trained ones and new ones."""
 
-from polyadic.layers.chain import empty_chain, filled_chain
-from polyadic.layers.factorised import FactorisedLayer
+from polyadic.layers.factorised import FactorisedLayer, empty_chain, filled_chain
 from polyadic.layers.factorised_kinds import (
     CPConv1d,
     CPConv2d,
@@ -32,7 +31,6 @@ from polyadic.layers.factorised_kinds import (
     Tucker2ConvTranspose2d,
     Tucker2ConvTranspose3d,
 )
-from polyadic.layers.fused import FusedChain, fused
 from polyadic.layers.plain import device_of, evaluation_mode, kernel_of, plain_layer, spec_of, stored
 from polyadic.layers.tensorised import (
     TTConv1d,
@@ -54,7 +52,6 @@ __all__ = [
     "CPConvTranspose3d",
     "FactorisedLayer",
     "Footprint",
-    "FusedChain",
     "SVDConv1d",
     "SVDConv2d",
     "SVDConv3d",
@@ -89,7 +86,6 @@ __all__ = [
     "empty_chain",
     "evaluation_mode",
     "filled_chain",
-    "fused",
     "kernel_of",
     "plain_layer",
     "spec_of",

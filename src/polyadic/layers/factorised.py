@@ -1,6 +1,7 @@
-"""Factorised layers that are constructed like their torch counterparts: to train from scratch, or from a dense layer.
+"""Chains in the place of one layer: an ``nn.Sequential`` of plain torch layers, or of one tensor-train layer.
 
-What is built is an ``nn.Sequential`` of plain torch layers, the chain of a format; what runs is torch alone.
+A chain is built empty or filled with a factored kernel. :class:`FactorisedLayer` is a chain that knows its format: it
+is trained from scratch or made from a dense layer.
 """
 
 from __future__ import annotations
@@ -13,16 +14,60 @@ from torch import Tensor, nn
 
 from polyadic.errors import LayerError
 from polyadic.formats import FactoredKernel, Format, rank_for, rank_without_kernel
-from polyadic.layers.arguments import Sizes, convolution
-from polyadic.layers.chain import empty_chain, filled_chain
-from polyadic.layers.plain import kernel_of, plain_layer, spec_of, stored
+from polyadic.layers.plain import Counterpart, kernel_of, plain_layer, spec_of, stored
+from polyadic.layers.tt_layer import TTLayer
 from polyadic.schema import ConvSpec, Rank, Stage
 
 Ranks = int | Sequence[int]
 Device = torch.device | str | None
 
+_STRUCTURES = {
+    "svd": "of rank R: S - R - T, where a window has one tap",
+    "cp-epc": "as a CP of order 3: 1 x 1 to R channels, a depthwise window, 1 x 1",
+    "cp4-epc": "as a CP with a factor for each axis: 1 x 1, depthwise along each axis, 1 x 1",
+    "tucker2": "as a Tucker-2 of ranks (R1, R2): 1 x 1, a smaller convolution, 1 x 1",
+    "spatial-svd": "of rank R between the axes: a window along the first one to R channels, then along the others",
+    "tt": "as a tensor train of one rank more than axes: 1 x 1, along each axis, 1 x 1",
+}
 
-class FactorisedLayer(nn.Sequential):
+
+def empty_chain(stages: tuple[Stage, ...], like: Tensor) -> nn.Sequential:
+    """The layers of a chain with uninitialised weights, in the dtype and on the device of ``like``."""
+    return nn.Sequential(*(_layer(stage, like) for stage in stages))
+
+
+def filled_chain(factored: FactoredKernel, bias: Tensor | None, like: Tensor) -> nn.Sequential:
+    """The layers of a factored kernel; ``bias`` (T) goes to the last stage.
+
+    Shapes: as the dense layer, (N, S, ...) to (N, T, ...).
+
+    Raises:
+        LayerError: a bias is missing or too many.
+    """
+    if (bias is not None) != factored.stages[-1].bias:
+        raise LayerError(
+            f"a chain takes a bias exactly where its last stage has one ({factored.stages[-1].bias}); "
+            f"got {'none' if bias is None else 'one'}"
+        )
+    chain = empty_chain(factored.stages, like)
+    with torch.no_grad():
+        for layer, stage, weight in zip(chain, factored.stages, factored.weights, strict=True):
+            if isinstance(stage, ConvSpec):
+                layer.get_parameter("weight").copy_(stored(weight, stage))
+            else:
+                cast(TTLayer, layer).load_flat(weight)
+        if bias is not None:
+            chain[-1].get_parameter("bias").copy_(bias)
+    return chain
+
+
+def _layer(stage: Stage, like: Tensor) -> nn.Module:
+    if isinstance(stage, ConvSpec):
+        return plain_layer(stage, like.device, like.dtype)
+    return TTLayer(stage, like.device, like.dtype)
+
+
+class FactorisedLayer(nn.Sequential, Counterpart):
     """The chain of a format in the place of one layer.
 
     Its parameters are called ``0.weight``, ``1.weight`` ..., as in the chains that :func:`polyadic.decompose_` makes,
@@ -40,8 +85,6 @@ class FactorisedLayer(nn.Sequential):
     """
 
     fmt: ClassVar[Format]
-    axes: ClassVar[int]
-    transposed: ClassVar[bool] = False
     __jit_unused_properties__: ClassVar[list[str]] = ["stages"]  # torch.jit.script compiles properties, too
 
     def __init__(
@@ -51,6 +94,14 @@ class FactorisedLayer(nn.Sequential):
         like = torch.empty(0, device=device, dtype=dtype)
         self._adopt(dense, chosen, empty_chain(self.fmt.stages(dense, chosen), like))
         self.reset_parameters()
+
+    def __init_subclass__(cls, fmt: Format | None = None, axes: int = 0) -> None:
+        """A class of a format and a number of axes is one of the public ones; its docstring is written here."""
+        super().__init_subclass__()
+        if fmt is not None:
+            cls.fmt, cls.axes = fmt, axes
+            sizes = "16, 32" if not axes else "16, 32, 1" if fmt.name == "svd" else "16, 32, 3, padding=1"
+            cls.describe(_STRUCTURES[fmt.name], f"{sizes}, rank=8")
 
     @classmethod
     def from_dense(
@@ -76,11 +127,7 @@ class FactorisedLayer(nn.Sequential):
                 rank, ratio and error, or one that cannot be met.
             DecompositionError: NaN or Inf weights.
         """
-        dense = spec_of(layer)
-        if dense is None or (dense.axes, dense.transposed) != (cls.axes, cls.transposed):
-            raise LayerError(f"{cls.__name__}.from_dense takes its torch counterpart; got {type(layer).__name__}")
-        weight, bias = cast(Tensor, layer.weight).detach(), cast("Tensor | None", layer.bias)
-        kernel = kernel_of(weight, dense)
+        dense, kernel, weight, bias = cls.weights_of(layer)
         chosen = rank_for(cls.fmt, kernel, dense, rank=rank, ratio=ratio, error=error, seed=seed)
         factored = cls.fmt.factorise(kernel, dense, chosen, seed)
         made = cls.__new__(cls)
@@ -168,116 +215,6 @@ class FactorisedLayer(nn.Sequential):
         nn.Sequential.__init__(self, *chain)
         self.dense: ConvSpec = dense  # not annotated in the class: torch.jit.script would want to know the type
         self.rank: Rank = rank
-
-
-class FactorisedLinear(FactorisedLayer):
-    """Constructed like ``nn.Linear``.
-
-    Args:
-        in_features: S.
-        out_features: T.
-        bias: whether T numbers are added.
-        rank: rank or ranks; one number serves for several. Or else
-        ratio: at least so many times fewer numbers than in the dense kernel.
-        device: of the parameters.
-        dtype: of the parameters.
-
-    Raises:
-        LayerError: the format refuses the layer, a rank out of bounds, a ratio that no rank reaches, both or neither.
-    """
-
-    axes = 0
-
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        bias: bool = True,
-        *,
-        rank: Ranks | None = None,
-        ratio: float | None = None,
-        device: Device = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        super().__init__(ConvSpec(in_features, out_features, bias=bias), rank, ratio, device, dtype)
-
-
-class FactorisedConv(FactorisedLayer):
-    """Constructed like ``nn.Conv1d``, ``nn.Conv2d`` and ``nn.Conv3d``, with a rank.
-
-    Args:
-        in_channels: S.
-        out_channels: T.
-        kernel_size: of the window, one number or one per axis; so are stride, padding and dilation.
-        stride: as in torch.
-        padding: as in torch, "same" and "valid" too.
-        dilation: as in torch.
-        groups: as in torch; every group has a chain of its own.
-        bias: whether T numbers are added.
-        padding_mode: as in torch.
-        rank: rank or ranks of each group; one number serves for several. Or else
-        ratio: at least so many times fewer numbers than in the dense kernel; several ranks are then equal shares of
-            their largest values.
-        device: of the parameters.
-        dtype: of the parameters.
-
-    Raises:
-        LayerError: sizes of another number of axes, channels that do not divide into the groups, a layer that the
-            format refuses, a rank out of bounds, a ratio that no rank reaches, both or neither.
-        ValueError: what torch refuses of its own layer.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Sizes,
-        stride: Sizes = 1,
-        padding: Sizes | str = 0,
-        dilation: Sizes = 1,
-        groups: int = 1,
-        bias: bool = True,
-        padding_mode: str = "zeros",
-        *,
-        rank: Ranks | None = None,
-        ratio: float | None = None,
-        device: Device = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        dense = convolution(
-            self.axes, in_channels, out_channels, kernel_size=kernel_size, stride=stride, padding=padding,
-            dilation=dilation, groups=groups, bias=bias, padding_mode=padding_mode,
-        )  # fmt: skip
-        super().__init__(dense, rank, ratio, device, dtype)
-
-
-class FactorisedConvTranspose(FactorisedLayer):
-    """Constructed like ``nn.ConvTranspose1d`` to ``nn.ConvTranspose3d``: see :class:`FactorisedConv`."""
-
-    transposed = True
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: Sizes,
-        stride: Sizes = 1,
-        padding: Sizes = 0,
-        output_padding: Sizes = 0,
-        groups: int = 1,
-        bias: bool = True,
-        dilation: Sizes = 1,
-        *,
-        rank: Ranks | None = None,
-        ratio: float | None = None,
-        device: Device = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        dense = convolution(
-            self.axes, in_channels, out_channels, kernel_size=kernel_size, stride=stride, padding=padding,
-            dilation=dilation, groups=groups, bias=bias, output_padding=output_padding,
-        )  # fmt: skip
-        super().__init__(dense, rank, ratio, device, dtype)
 
 
 def _fan_in(stage: ConvSpec) -> int:

@@ -1,214 +1,208 @@
-"""The factorised layers by name: one line of constants each, see :class:`polyadic.layers.FactorisedLayer`.
+"""The factorised layers by name, one line each, and how they are constructed: like torch's, with a rank or a ratio."""
 
-Each takes the arguments of its torch counterpart and ``rank=`` or ``ratio=``.
-"""
+# ruff: noqa: D101  (FactorisedLayer writes the docstring of each line of the table)
 
 from __future__ import annotations
 
-from typing import final
+import torch
+
+from polyadic.formats import CPFormat, SpatialCPFormat, SpatialSVDFormat, SVDFormat, TTFormat, Tucker2Format
+from polyadic.layers.factorised import Device, FactorisedLayer, Ranks
+from polyadic.layers.plain import Sizes, conv_spec
+from polyadic.schema import ConvSpec
+
+
+class FactorisedLinear(FactorisedLayer):
+    """Constructed like ``nn.Linear``.
+
+    Args:
+        in_features: S.
+        out_features: T.
+        bias: whether T numbers are added.
+        rank: rank or ranks; one number serves for several. Or else
+        ratio: at least so many times fewer numbers than in the dense kernel.
+        device: of the parameters.
+        dtype: of the parameters.
+
+    Raises:
+        LayerError: the format refuses the layer, a rank out of bounds, a ratio that no rank reaches, both or neither.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        rank: Ranks | None = None,
+        ratio: float | None = None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(ConvSpec(in_features, out_features, bias=bias), rank, ratio, device, dtype)
+
+
+class FactorisedConv(FactorisedLayer):
+    """Constructed like ``nn.Conv1d``, ``nn.Conv2d`` and ``nn.Conv3d``, with a rank.
+
+    Args:
+        in_channels: S.
+        out_channels: T.
+        kernel_size: of the window, one number or one per axis; so are stride, padding and dilation.
+        stride: as in torch.
+        padding: as in torch, "same" and "valid" too.
+        dilation: as in torch.
+        groups: as in torch; every group has a chain of its own.
+        bias: whether T numbers are added.
+        padding_mode: as in torch.
+        rank: rank or ranks of each group; one number serves for several. Or else
+        ratio: at least so many times fewer numbers than in the dense kernel; several ranks are then equal shares of
+            their largest values.
+        device: of the parameters.
+        dtype: of the parameters.
 
-from polyadic.formats import (
-    CPFormat,
-    SpatialCPFormat,
-    SpatialSVDFormat,
-    SVDFormat,
-    TTFormat,
-    Tucker2Format,
-)
-from polyadic.layers.factorised import FactorisedConv, FactorisedConvTranspose, FactorisedLinear
+    Raises:
+        LayerError: sizes of another number of axes, channels that do not divide into the groups, a layer that the
+            format refuses, a rank out of bounds, a ratio that no rank reaches, both or neither.
+        ValueError: what torch refuses of its own layer.
+    """
 
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Sizes,
+        stride: Sizes = 1,
+        padding: Sizes | str = 0,
+        dilation: Sizes = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        *,
+        rank: Ranks | None = None,
+        ratio: float | None = None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        dense = conv_spec(
+            self.axes, in_channels, out_channels, kernel_size=kernel_size, stride=stride, padding=padding,
+            dilation=dilation, groups=groups, bias=bias, padding_mode=padding_mode,
+        )  # fmt: skip
+        super().__init__(dense, rank, ratio, device, dtype)
 
-@final
-class SVDLinear(FactorisedLinear):
-    """``nn.Linear`` of rank R: S - R - T."""
 
-    fmt = SVDFormat()
+class FactorisedConvTranspose(FactorisedLayer):
+    """Constructed like ``nn.ConvTranspose1d`` to ``nn.ConvTranspose3d``, with a rank.
 
+    Args and errors are those of :class:`FactorisedConv`, in torch's order: ``output_padding`` comes after ``padding``
+    and ``dilation`` last; paddings are zeros, by numbers.
+    """
 
-@final
-class SVDConv1d(FactorisedConv):
-    """``nn.Conv1d`` of one tap and rank R: S - R - T."""
+    transposed = True
 
-    fmt, axes = SVDFormat(), 1
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Sizes,
+        stride: Sizes = 1,
+        padding: Sizes = 0,
+        output_padding: Sizes = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: Sizes = 1,
+        *,
+        rank: Ranks | None = None,
+        ratio: float | None = None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        dense = conv_spec(
+            self.axes, in_channels, out_channels, kernel_size=kernel_size, stride=stride, padding=padding,
+            dilation=dilation, groups=groups, bias=bias, output_padding=output_padding,
+        )  # fmt: skip
+        super().__init__(dense, rank, ratio, device, dtype)
 
 
-@final
-class SVDConv2d(FactorisedConv):
-    """``nn.Conv2d`` of one tap and rank R: S - R - T."""
+class SVDLinear(FactorisedLinear, fmt=SVDFormat()): ...
 
-    fmt, axes = SVDFormat(), 2
 
+class SVDConv1d(FactorisedConv, fmt=SVDFormat(), axes=1): ...
 
-@final
-class SVDConv3d(FactorisedConv):
-    """``nn.Conv3d`` of one tap and rank R: S - R - T."""
 
-    fmt, axes = SVDFormat(), 3
+class SVDConv2d(FactorisedConv, fmt=SVDFormat(), axes=2): ...
 
 
-@final
-class CPConv1d(FactorisedConv):
-    """``nn.Conv1d`` as a CP of order 3: 1 x 1 to R channels, a depthwise window, 1 x 1."""
+class SVDConv3d(FactorisedConv, fmt=SVDFormat(), axes=3): ...
 
-    fmt, axes = CPFormat(), 1
 
+class CPConv1d(FactorisedConv, fmt=CPFormat(), axes=1): ...
 
-@final
-class CPConv2d(FactorisedConv):
-    """``nn.Conv2d`` as a CP of order 3: 1 x 1 to R channels, a depthwise window, 1 x 1."""
 
-    fmt, axes = CPFormat(), 2
+class CPConv2d(FactorisedConv, fmt=CPFormat(), axes=2): ...
 
 
-@final
-class CPConv3d(FactorisedConv):
-    """``nn.Conv3d`` as a CP of order 3: 1 x 1 to R channels, a depthwise window, 1 x 1."""
+class CPConv3d(FactorisedConv, fmt=CPFormat(), axes=3): ...
 
-    fmt, axes = CPFormat(), 3
 
+class CPConvTranspose1d(FactorisedConvTranspose, fmt=CPFormat(), axes=1): ...
 
-@final
-class CPConvTranspose1d(FactorisedConvTranspose):
-    """``nn.ConvTranspose1d``, see :class:`CPConv1d`."""
 
-    fmt, axes = CPFormat(), 1
+class CPConvTranspose2d(FactorisedConvTranspose, fmt=CPFormat(), axes=2): ...
 
 
-@final
-class CPConvTranspose2d(FactorisedConvTranspose):
-    """``nn.ConvTranspose2d``, see :class:`CPConv2d`."""
+class CPConvTranspose3d(FactorisedConvTranspose, fmt=CPFormat(), axes=3): ...
 
-    fmt, axes = CPFormat(), 2
 
+class SpatialCPConv2d(FactorisedConv, fmt=SpatialCPFormat(), axes=2): ...
 
-@final
-class CPConvTranspose3d(FactorisedConvTranspose):
-    """``nn.ConvTranspose3d``, see :class:`CPConv3d`."""
 
-    fmt, axes = CPFormat(), 3
+class SpatialCPConv3d(FactorisedConv, fmt=SpatialCPFormat(), axes=3): ...
 
 
-@final
-class SpatialCPConv2d(FactorisedConv):
-    """``nn.Conv2d`` as a CP of order 4: 1 x 1, depthwise along each axis, 1 x 1."""
+class SpatialCPConvTranspose2d(FactorisedConvTranspose, fmt=SpatialCPFormat(), axes=2): ...
 
-    fmt, axes = SpatialCPFormat(), 2
 
+class SpatialCPConvTranspose3d(FactorisedConvTranspose, fmt=SpatialCPFormat(), axes=3): ...
 
-@final
-class SpatialCPConv3d(FactorisedConv):
-    """``nn.Conv3d`` as a CP of order 5: 1 x 1, depthwise along each axis, 1 x 1."""
 
-    fmt, axes = SpatialCPFormat(), 3
+class Tucker2Conv1d(FactorisedConv, fmt=Tucker2Format(), axes=1): ...
 
 
-@final
-class SpatialCPConvTranspose2d(FactorisedConvTranspose):
-    """``nn.ConvTranspose2d``, see :class:`SpatialCPConv2d`."""
+class Tucker2Conv2d(FactorisedConv, fmt=Tucker2Format(), axes=2): ...
 
-    fmt, axes = SpatialCPFormat(), 2
 
+class Tucker2Conv3d(FactorisedConv, fmt=Tucker2Format(), axes=3): ...
 
-@final
-class SpatialCPConvTranspose3d(FactorisedConvTranspose):
-    """``nn.ConvTranspose3d``, see :class:`SpatialCPConv3d`."""
 
-    fmt, axes = SpatialCPFormat(), 3
+class Tucker2ConvTranspose1d(FactorisedConvTranspose, fmt=Tucker2Format(), axes=1): ...
 
 
-@final
-class Tucker2Conv1d(FactorisedConv):
-    """``nn.Conv1d`` as a Tucker-2 of ranks (R1, R2): 1 x 1, a smaller convolution, 1 x 1."""
+class Tucker2ConvTranspose2d(FactorisedConvTranspose, fmt=Tucker2Format(), axes=2): ...
 
-    fmt, axes = Tucker2Format(), 1
 
+class Tucker2ConvTranspose3d(FactorisedConvTranspose, fmt=Tucker2Format(), axes=3): ...
 
-@final
-class Tucker2Conv2d(FactorisedConv):
-    """``nn.Conv2d`` as a Tucker-2 of ranks (R1, R2): 1 x 1, a smaller convolution, 1 x 1."""
 
-    fmt, axes = Tucker2Format(), 2
+class SpatialSVDConv2d(FactorisedConv, fmt=SpatialSVDFormat(), axes=2): ...
 
 
-@final
-class Tucker2Conv3d(FactorisedConv):
-    """``nn.Conv3d`` as a Tucker-2 of ranks (R1, R2): 1 x 1, a smaller convolution, 1 x 1."""
+class SpatialSVDConv3d(FactorisedConv, fmt=SpatialSVDFormat(), axes=3): ...
 
-    fmt, axes = Tucker2Format(), 3
 
+class SpatialSVDConvTranspose2d(FactorisedConvTranspose, fmt=SpatialSVDFormat(), axes=2): ...
 
-@final
-class Tucker2ConvTranspose1d(FactorisedConvTranspose):
-    """``nn.ConvTranspose1d``, see :class:`Tucker2Conv1d`."""
 
-    fmt, axes = Tucker2Format(), 1
+class SpatialSVDConvTranspose3d(FactorisedConvTranspose, fmt=SpatialSVDFormat(), axes=3): ...
 
 
-@final
-class Tucker2ConvTranspose2d(FactorisedConvTranspose):
-    """``nn.ConvTranspose2d``, see :class:`Tucker2Conv2d`."""
+class TTChainConv2d(FactorisedConv, fmt=TTFormat(), axes=2): ...
 
-    fmt, axes = Tucker2Format(), 2
 
+class TTChainConv3d(FactorisedConv, fmt=TTFormat(), axes=3): ...
 
-@final
-class Tucker2ConvTranspose3d(FactorisedConvTranspose):
-    """``nn.ConvTranspose3d``, see :class:`Tucker2Conv3d`."""
 
-    fmt, axes = Tucker2Format(), 3
+class TTChainConvTranspose2d(FactorisedConvTranspose, fmt=TTFormat(), axes=2): ...
 
 
-@final
-class SpatialSVDConv2d(FactorisedConv):
-    """``nn.Conv2d`` of rank R between the axes: D x 1 to R channels, 1 x D."""
-
-    fmt, axes = SpatialSVDFormat(), 2
-
-
-@final
-class SpatialSVDConv3d(FactorisedConv):
-    """``nn.Conv3d`` of rank R between the axes: D x 1 x 1 to R channels, 1 x D x D."""
-
-    fmt, axes = SpatialSVDFormat(), 3
-
-
-@final
-class SpatialSVDConvTranspose2d(FactorisedConvTranspose):
-    """``nn.ConvTranspose2d``, see :class:`SpatialSVDConv2d`."""
-
-    fmt, axes = SpatialSVDFormat(), 2
-
-
-@final
-class SpatialSVDConvTranspose3d(FactorisedConvTranspose):
-    """``nn.ConvTranspose3d``, see :class:`SpatialSVDConv3d`."""
-
-    fmt, axes = SpatialSVDFormat(), 3
-
-
-@final
-class TTChainConv2d(FactorisedConv):
-    """``nn.Conv2d`` as a tensor train of ranks (r1, r2, r3): 1 x 1, D x 1, 1 x D, 1 x 1."""
-
-    fmt, axes = TTFormat(), 2
-
-
-@final
-class TTChainConv3d(FactorisedConv):
-    """``nn.Conv3d`` as a tensor train of ranks (r1 ... r4): 1 x 1, along each axis, 1 x 1."""
-
-    fmt, axes = TTFormat(), 3
-
-
-@final
-class TTChainConvTranspose2d(FactorisedConvTranspose):
-    """``nn.ConvTranspose2d``, see :class:`TTChainConv2d`."""
-
-    fmt, axes = TTFormat(), 2
-
-
-@final
-class TTChainConvTranspose3d(FactorisedConvTranspose):
-    """``nn.ConvTranspose3d``, see :class:`TTChainConv3d`."""
-
-    fmt, axes = TTFormat(), 3
+class TTChainConvTranspose3d(FactorisedConvTranspose, fmt=TTFormat(), axes=3): ...

@@ -1,15 +1,20 @@
-"""Plain torch layers and their description in integers, both ways."""
+"""Plain torch layers, their arguments and their description in integers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from polyadic.errors import LayerError
 from polyadic.schema import ConvSpec
+
+Sizes = int | Sequence[int]
+"""One number for every axis, or one for each."""
 
 _CONVOLUTIONS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {
     1: nn.Conv1d,
@@ -53,6 +58,68 @@ def spec_of(module: nn.Module) -> ConvSpec | None:
         transposed,
         tuple(conv.output_padding) if transposed else (),
     )
+
+
+def conv_spec(
+    axes: int,
+    in_channels: int,
+    out_channels: int,
+    *,
+    padding: Sizes | str,
+    output_padding: Sizes | None = None,
+    groups: int = 1,
+    bias: bool = True,
+    padding_mode: str = "zeros",
+    **sizes: Sizes,
+) -> ConvSpec:
+    """What torch makes of such arguments of a convolution; it is transposed if it has an output padding.
+
+    Args:
+        axes: 1 to 3.
+        in_channels: S.
+        out_channels: T.
+        padding: sizes, "same" or "valid".
+        output_padding: sizes, of a transposed convolution only.
+        groups: as in torch.
+        bias: as in torch.
+        padding_mode: as in torch.
+        sizes: kernel_size, stride and dilation.
+
+    Raises:
+        LayerError: sizes of another number of axes or out of range, channels that do not divide into the groups.
+    """
+    transposed = output_padding is not None
+    if padding not in ("same", "valid") or transposed:
+        sizes["padding"] = cast(Sizes, padding)  # another text is refused as no size
+    given = {name: per_axis(name, value, axes) for name, value in sizes.items()}
+    if min(in_channels, out_channels, groups) < 1 or in_channels % groups or out_channels % groups:
+        raise LayerError(f"channels divide into the groups; got {in_channels} and {out_channels} in {groups} groups")
+    return ConvSpec(
+        in_channels,
+        out_channels,
+        given["kernel_size"],
+        given["stride"],
+        "same" if padding == "same" else given.get("padding", (0,) * axes),
+        given["dilation"],
+        groups,
+        bias,
+        padding_mode,
+        transposed,
+        per_axis("output_padding", output_padding, axes) if output_padding is not None else (),
+    )
+
+
+def per_axis(name: str, value: Sizes, axes: int) -> tuple[int, ...]:
+    """``value`` with one number for each axis.
+
+    Raises:
+        LayerError: another number of them, something else than whole numbers, or numbers out of range.
+    """
+    sizes = tuple(value) if isinstance(value, Sequence) else (value,) * axes
+    least = 0 if "padding" in name else 1
+    if len(sizes) != axes or not all(isinstance(size, int) and size >= least for size in sizes):
+        raise LayerError(f"{name} over {axes} axes is a whole number from {least} up, or {axes} of them; got {value!r}")
+    return sizes
 
 
 def plain_layer(spec: ConvSpec, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> nn.Module:
@@ -118,3 +185,51 @@ def _convolution(spec: ConvSpec, dtype: torch.dtype | None) -> nn.Module:
         geometry["output_padding"] = spec.output_padding
         return _TRANSPOSED[spec.axes](spec.in_channels, spec.out_channels, **geometry)
     return _CONVOLUTIONS[spec.axes](spec.in_channels, spec.out_channels, **geometry)
+
+
+class Counterpart:
+    """A class of layers that is constructed like a layer of torch, which it can be made from and turned back into.
+
+    Attributes:
+        axes: number of spatial axes; 0 stands for ``nn.Linear``.
+        transposed: whether it stands for a transposed convolution.
+    """
+
+    axes: ClassVar[int]
+    transposed: ClassVar[bool] = False
+
+    @classmethod
+    def describe(cls, structure: str, arguments: str) -> None:
+        """Complete the docstring of a class: what it is and its base's arguments where it has none, and an example.
+
+        Args:
+            structure: in the words of the format, such as "of rank R: S - R - T".
+            arguments: of the example.
+        """
+        base = cls.__base__ or cls
+        inherited = (inspect.getdoc(base) or "").partition("\n\n")[2]
+        said = inspect.cleandoc(cls.__doc__ or f"``nn.{_torch_name(cls)}`` {structure}.\n\n{inherited}")
+        size = (1, 16, *(8,) * cls.axes)
+        cls.__doc__ = (
+            f"{said}\n\nExample:\n"
+            f"    >>> layer = {cls.__name__}({arguments})\n"
+            f"    >>> layer(torch.zeros{size}).shape\n"
+            f"    torch.Size({[1, 32, *size[2:]]})\n"
+        )
+
+    @classmethod
+    def weights_of(cls, layer: nn.Module) -> tuple[ConvSpec, Tensor, Tensor, Tensor | None]:
+        """Geometry, kernel, weight as torch stores it, and bias of the torch layer that this class stands for.
+
+        Raises:
+            LayerError: another kind of layer.
+        """
+        dense = spec_of(layer)
+        if dense is None or (dense.axes, dense.transposed) != (cls.axes, cls.transposed):
+            raise LayerError(f"{cls.__name__}.from_dense takes its torch counterpart; got {type(layer).__name__}")
+        weight = cast(Tensor, layer.weight).detach()
+        return dense, kernel_of(weight, dense), weight, cast("Tensor | None", layer.bias)
+
+
+def _torch_name(kind: type[Counterpart]) -> str:
+    return f"Conv{'Transpose' * kind.transposed}{kind.axes}d" if kind.axes else "Linear"

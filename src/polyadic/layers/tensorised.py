@@ -3,42 +3,55 @@
 Garipov, Podoprikhin, Novikov and Vetrov, *Ultimate tensorization* (2016): TT-conv and TT-FC.
 """
 
+# ruff: noqa: D101  (the docstring of each line of the table is written by its base)
+
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self, cast
+from typing import Self, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from polyadic.errors import LayerError
 from polyadic.formats import TTMatrixFormat, rank_for
-from polyadic.layers.arguments import Sizes, convolution
-from polyadic.layers.plain import kernel_of, spec_of
+from polyadic.layers.factorised import Device, Ranks
+from polyadic.layers.plain import Counterpart, Sizes, conv_spec
 from polyadic.layers.tt_layer import TTLayer
 from polyadic.schema import ConvSpec, Rank, TTSpec, Way
 
 Modes = Sequence[int] | None
 
 
-class _Tensorised(TTLayer):
+class _Tensorised(TTLayer, Counterpart):
     """Modes and ranks of a layer, and its way from a dense one."""
 
-    axes: ClassVar[int] = 0
-    transposed: ClassVar[bool] = False
-
     def __init__(
-        self, dense: ConvSpec, ranks: int | Sequence[int], rows: Modes, columns: Modes, way: Way, **factory: Any
+        self,
+        dense: ConvSpec,
+        ranks: Ranks,
+        modes: tuple[Modes, Modes],
+        way: Way,
+        device: Device,
+        dtype: torch.dtype | None,
     ) -> None:
-        fmt = _format(rows, columns)
+        fmt = _format(*modes)
         (spec,) = fmt.chain(dense, _fitting(fmt, dense, ranks))
-        super().__init__(spec.in_way(way), **factory)
+        super().__init__(spec.in_way(way), device, dtype)
+
+    def __init_subclass__(cls, axes: int | None = None) -> None:
+        """A class of a number of axes is one of the public ones; its docstring is written here."""
+        super().__init_subclass__()
+        if axes is not None:
+            cls.axes = axes
+            sizes = "16, 32, 3, padding=1" if axes else "16, 32"
+            cls.describe("with a matrix tensor train for a kernel", f"{sizes}, ranks=8")
 
     @classmethod
     def from_dense(
         cls,
         layer: nn.Module,
-        ranks: int | Sequence[int] | None = None,
+        ranks: Ranks | None = None,
         *,
         ratio: float | None = None,
         error: float | None = None,
@@ -62,24 +75,21 @@ class _Tensorised(TTLayer):
                 ratio and error.
             DecompositionError: NaN or Inf weights, a bound out of range.
         """
-        dense, fmt = spec_of(layer), _format(row_modes, column_modes)
-        if dense is None or (dense.axes, dense.transposed) != (cls.axes, cls.transposed):
-            raise LayerError(f"{cls.__name__}.from_dense takes its torch counterpart; got {type(layer).__name__}")
-        weight = cast(Tensor, layer.weight).detach()
-        kernel = kernel_of(weight, dense)
+        dense, kernel, weight, bias = cls.weights_of(layer)
+        fmt = _format(row_modes, column_modes)
         given = _fitting(fmt, dense, ranks) if ranks is not None else None
         factored = fmt.factorise(kernel, dense, rank_for(fmt, kernel, dense, rank=given, ratio=ratio, error=error))
         made = cls.__new__(cls)
         spec = cast(TTSpec, factored.stages[0]).in_way(way)
         TTLayer.__init__(made, spec, device=weight.device, dtype=weight.dtype)
         made.load_flat(factored.weights[0])
-        if made.bias is not None:
+        if made.bias is not None and bias is not None:
             with torch.no_grad():
-                made.bias.copy_(cast(Tensor, layer.bias))
+                made.bias.copy_(bias)
         return made.train(layer.training)
 
 
-class TTLinear(_Tensorised):
+class TTLinear(_Tensorised, axes=0):
     """``nn.Linear`` with a matrix tensor train for a weight (TT-FC; Novikov et al., NIPS 2015).
 
     Args:
@@ -90,7 +100,8 @@ class TTLinear(_Tensorised):
         row_modes: ``t_1 ... t_d`` with product T or more; :func:`polyadic.algebra.covering_modes` finds them if absent.
         column_modes: ``s_1 ... s_d`` with product S or more; likewise.
         way: how it runs, see :class:`polyadic.layers.TTLayer`.
-        factory: ``device`` and ``dtype``.
+        device: of the parameters.
+        dtype: of the parameters.
 
     Raises:
         LayerError: modes or ranks that do not fit.
@@ -102,14 +113,15 @@ class TTLinear(_Tensorised):
         out_features: int,
         bias: bool = True,
         *,
-        ranks: int | Sequence[int] = 8,
+        ranks: Ranks = 8,
         row_modes: Modes = None,
         column_modes: Modes = None,
         way: Way = "auto",
-        **factory: Any,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         dense = ConvSpec(in_features, out_features, bias=bias)
-        super().__init__(dense, ranks, row_modes, column_modes, way, **factory)
+        super().__init__(dense, ranks, (row_modes, column_modes), way, device, dtype)
 
 
 class _TTConv(_Tensorised):
@@ -128,7 +140,8 @@ class _TTConv(_Tensorised):
         row_modes: ``t_1 ... t_d`` with product T or more; :func:`polyadic.algebra.covering_modes` finds them if absent.
         column_modes: ``s_1 ... s_d`` with product S or more; likewise.
         way: how it runs, see :class:`polyadic.layers.TTLayer`.
-        factory: ``device`` and ``dtype``.
+        device: of the parameters.
+        dtype: of the parameters.
 
     Raises:
         LayerError: sizes of another number of axes or out of range, modes or ranks that do not fit.
@@ -146,46 +159,35 @@ class _TTConv(_Tensorised):
         bias: bool = True,
         padding_mode: str = "zeros",
         *,
-        ranks: int | Sequence[int] = 8,
+        ranks: Ranks = 8,
         row_modes: Modes = None,
         column_modes: Modes = None,
         way: Way = "auto",
-        **factory: Any,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        dense = convolution(
-            self.axes,
-            in_channels,
-            out_channels,
-            padding=padding,
-            bias=bias,
-            padding_mode=padding_mode,
-            kernel_size=kernel_size,
-            stride=stride,
-            dilation=dilation,
-        )
-        super().__init__(dense, ranks, row_modes, column_modes, way, **factory)
+        dense = conv_spec(
+            self.axes, in_channels, out_channels, kernel_size=kernel_size, stride=stride, padding=padding,
+            dilation=dilation, bias=bias, padding_mode=padding_mode,
+        )  # fmt: skip
+        super().__init__(dense, ranks, (row_modes, column_modes), way, device, dtype)
 
 
-class TTConv1d(_TTConv):
-    """``nn.Conv1d`` as a tensor train."""
-
-    axes = 1
+class TTConv1d(_TTConv, axes=1): ...
 
 
-class TTConv2d(_TTConv):
-    """``nn.Conv2d`` as a tensor train."""
-
-    axes = 2
+class TTConv2d(_TTConv, axes=2): ...
 
 
-class TTConv3d(_TTConv):
-    """``nn.Conv3d`` as a tensor train."""
-
-    axes = 3
+class TTConv3d(_TTConv, axes=3): ...
 
 
-class _TTConvTranspose(_TTConv):
-    """A transposed convolution as a tensor train; the arguments of :class:`TTConv2d`, and ``output_padding``."""
+class _TTConvTranspose(_Tensorised):
+    """A transposed convolution as a tensor train.
+
+    Args and errors are those of :class:`TTConv2d`, in torch's order: ``output_padding`` comes after ``padding`` and
+    ``dilation`` last; paddings are zeros, by numbers.
+    """
 
     transposed = True
 
@@ -200,42 +202,27 @@ class _TTConvTranspose(_TTConv):
         bias: bool = True,
         dilation: Sizes = 1,
         *,
-        ranks: int | Sequence[int] = 8,
+        ranks: Ranks = 8,
         row_modes: Modes = None,
         column_modes: Modes = None,
         way: Way = "auto",
-        **factory: Any,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        dense = convolution(
-            self.axes,
-            in_channels,
-            out_channels,
-            padding=padding,
-            output_padding=output_padding,
-            bias=bias,
-            kernel_size=kernel_size,
-            stride=stride,
-            dilation=dilation,
-        )
-        _Tensorised.__init__(self, dense, ranks, row_modes, column_modes, way, **factory)
+        dense = conv_spec(
+            self.axes, in_channels, out_channels, kernel_size=kernel_size, stride=stride, padding=padding,
+            dilation=dilation, bias=bias, output_padding=output_padding,
+        )  # fmt: skip
+        super().__init__(dense, ranks, (row_modes, column_modes), way, device, dtype)
 
 
-class TTConvTranspose1d(_TTConvTranspose):
-    """``nn.ConvTranspose1d`` as a tensor train."""
-
-    axes = 1
+class TTConvTranspose1d(_TTConvTranspose, axes=1): ...
 
 
-class TTConvTranspose2d(_TTConvTranspose):
-    """``nn.ConvTranspose2d`` as a tensor train."""
-
-    axes = 2
+class TTConvTranspose2d(_TTConvTranspose, axes=2): ...
 
 
-class TTConvTranspose3d(_TTConvTranspose):
-    """``nn.ConvTranspose3d`` as a tensor train."""
-
-    axes = 3
+class TTConvTranspose3d(_TTConvTranspose, axes=3): ...
 
 
 def _format(rows: Modes, columns: Modes) -> TTMatrixFormat:
@@ -245,7 +232,7 @@ def _format(rows: Modes, columns: Modes) -> TTMatrixFormat:
     )
 
 
-def _fitting(fmt: TTMatrixFormat, dense: ConvSpec, ranks: int | Sequence[int]) -> Rank:
+def _fitting(fmt: TTMatrixFormat, dense: ConvSpec, ranks: Ranks) -> Rank:
     """One rank for all bonds where one number is given, and never more than a bond can use."""
     reason = fmt.refuses(dense)
     if reason is not None:
