@@ -7,15 +7,14 @@ dense layer's multiply-accumulates, between two ReLUs, with random weights: a 1 
 the window, a 1 x 1 stage R to T. All forms of a block take turns on one thread, by the processor's own time. They are
 
 - ``nchw``, ``nhwc``: the plain layers as ``nn.Sequential``, in either layout of images;
-- ``fused``: a straight line of calls, each torch's or oneDNN's, whichever is faster (``polyadic.fused``);
 - ``linear``: both 1 x 1 stages as a product with the NHWC view, which copies nothing;
 - ``matmul nchw``: both 1 x 1 stages as a product with the matrix of channels by positions, in NCHW;
 - ``shifts``: ``linear``, and the window as one multiplication and addition for each of its taps.
 
 A ratio is the median over rounds of the time of ``nhwc`` over that of the form, so above 1 the form is faster. Single
 1 x 1 stages of many sizes, as convolution and as product, tell what a product saves; ResNet-20 and ResNet-56 at a third
-of their multiply-accumulates, batch norms folded and every chain in one form, what is left of it in a network. There
-``fused`` is the whole network as a straight line, and the dense networks are timed in both ways too.
+of their multiply-accumulates, batch norms folded and every chain in one form, what is left of it in a network. The
+results in ``results/cp_block.json`` hold one form more, the straight line that version 0.1 had (``polyadic.fused``).
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from record import record
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from polyadic import fold_and_merge, fused
+from polyadic import fold_and_merge
 from polyadic.engines import draw_weights, time_interleaved
 from polyadic.models import load_model
 from polyadic.pipeline import estimate_cost
@@ -111,7 +110,6 @@ def measured(case: Case, rounds: int, seconds: float) -> dict[str, Any]:
     forms = {
         "nchw": (_plain(chain), images),
         MEASURE: (_plain(nhwc), last),
-        "fused": (_plain(fused(nhwc)), last),
         **_rewritten(chain, images, last),
     }
     wanted = chain.double()(F.relu(images.double())).relu().float()
@@ -142,14 +140,12 @@ def network_measured(name: str, batch: int, given: argparse.Namespace) -> dict[s
     last = {"memory_format": torch.channels_last}
     plain = fold_and_merge(network, images[:1]).model.to(**last)
     whole = fold_and_merge(draw_weights(dense), images[:1]).model.to(**last)
-    forms = {MEASURE: plain, "fused": fused(plain), "linear": _with_products(plain)}
-    forms |= {"dense": whole, "dense fused": fused(whole)}
+    forms = {MEASURE: plain, "linear": _with_products(plain), "dense": whole}
     images = images.to(**last)
     with torch.inference_mode():
         passes = {form: (lambda model=model: model(images)) for form, model in forms.items()}
         times = time_interleaved(passes, rounds=2 * given.rounds, seconds=2 * given.seconds, clock=time.process_time)
-    ratios = {form: times[form].times_faster_than(times[MEASURE]) for form in (MEASURE, "fused", "linear")}
-    ratios["dense fused"] = times["dense fused"].times_faster_than(times["dense"])
+    ratios = {form: timing.times_faster_than(times[MEASURE]) for form, timing in times.items()}
     return {
         "network": name,
         "batch": batch,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
 import shutil
 import sys
 import types
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -70,9 +71,7 @@ class PyTorch(Engine):
         network = copy.deepcopy(model).eval().to(conditions.device).requires_grad_(False)
         if self.channels_last:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        with warnings.catch_warnings():
-            if self.compiled:
-                warnings.simplefilter("ignore")  # the compiler warns of its own insides
+        with _frozen() if self.compiled else contextlib.nullcontext():
             run = _compiled(network) if self.compiled else network
             prepared = _Prepared(run, example, conditions, self.channels_last)
             try:
@@ -83,6 +82,17 @@ class PyTorch(Engine):
                     raise
                 raise EngineError(f"{self.name}: {reason}") from error
         return prepared
+
+
+@contextlib.contextmanager
+def _frozen() -> Iterator[None]:
+    """Where the compiler takes weights for constants and lays them out once, without warnings of its own insides."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import torch._inductor.config as inductor  # takes seconds to load
+
+        with inductor.patch(freezing=True):
+            yield
 
 
 def _compiler() -> str:

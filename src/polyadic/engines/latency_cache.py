@@ -14,7 +14,7 @@ from polyadic.storage import append_record, cache_directory, content_key, read_r
 
 FILE = "times.jsonl"
 
-_METHOD = 3
+_METHOD = 4
 """Of how times are taken and blocks are built: where that changes this grows, and older times count no more."""
 
 
