@@ -19,10 +19,6 @@ from torch import Tensor, nn
 from polyadic.engines.conditions import Conditions
 from polyadic.engines.engine import Engine, Prepared, tensors_of
 from polyadic.errors import EngineError
-<<<<<<< HEAD
-from polyadic.layers.fused import fused
-=======
->>>>>>> a21267b (One table of factorised and tensor-train layers; the straight line of oneDNN calls is gone)
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
