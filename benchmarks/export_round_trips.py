@@ -39,7 +39,7 @@ from zoo.networks import NETWORKS
 
 from polyadic.data import load_data
 from polyadic.errors import PolyadicError
-from polyadic.export import TARGETS, ExportedFile, export_network
+from polyadic.export import FILE_FORMATS, ExportedFile, export_network
 from polyadic.models import load_model
 from polyadic.surgery import TTMatrix, decompose_, find_layers, network_cost, replace_one_by_one
 
@@ -134,9 +134,9 @@ def measured(row: Row) -> dict[str, Any]:
     }
     began = time.process_time()
     try:
-        found["files"] = outcomes(model, inputs, real, list(TARGETS))
+        found["files"] = outcomes(model, inputs, real, list(FILE_FORMATS))
     except PolyadicError:  # one of them fails, and all are written or none
-        for target in TARGETS:
+        for target in FILE_FORMATS:
             try:
                 found["files"] |= outcomes(model, inputs, real, [target])
             except PolyadicError as error:
@@ -147,7 +147,7 @@ def measured(row: Row) -> dict[str, Any]:
 def outcomes(model: nn.Module, inputs: Tensor, real: bool, targets: list[str]) -> dict[str, Any]:
     """The files of some formats, by format; they are thrown away."""
     with tempfile.TemporaryDirectory() as folder:
-        paths = {target: Path(folder) / f"model{TARGETS[target].suffixes[0]}" for target in targets}
+        paths = {target: Path(folder) / f"model{FILE_FORMATS[target].suffixes[0]}" for target in targets}
         return {file.target: outcome(file) for file in export_network(model, paths, inputs, real=real)}
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from disks import files_in, refuse_syncs
 from polyadic.engines import OnnxRuntime
 from polyadic.errors import EngineError, StorageError
-from polyadic.export import TARGETS, ExportedFile, export_network
+from polyadic.export import FILE_FORMATS, ExportedFile, export_network
 from polyadic.layers import TTLayer
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -50,7 +50,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     build, shape = NETWORKS[request.param]
     model, inputs, folder = build(), normal(3, *shape), tmp_path_factory.mktemp("exported")
     inputs.view(-1)[: len(MARK)] = torch.tensor(MARK)
-    paths = {name: folder / f"net{target.suffixes[0]}" for name, target in TARGETS.items()}
+    paths = {name: folder / f"net{target.suffixes[0]}" for name, target in FILE_FORMATS.items()}
     files = export_network(model, paths, inputs, notes={"polyadic.version": "7.8", "polyadic.origin": "a test"})
     return Case(model, inputs, folder, {file.target: file for file in files})
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from polyadic.data import load_data
 from polyadic.errors import LayerError
 from polyadic.models import ZOO, DigitsCnn, ResNetCifar
-from polyadic.models.resnet_cifar import BasicBlock
+from polyadic.models.resnets import BasicBlock
 
 # Counted by hand from the papers' tables: weights, biases and batch-norm scales and shifts at 10 classes.
 PARAMETERS = {

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from polyadic.benchmarking import BenchOptions, BenchResult, bench_document, benchmark, write_bench
 from polyadic.cli.arguments import AsJson, InputShape, input_size, names_of, whole_numbers
+from polyadic.cli.model_or_result import ModelOrResult, TrustCode
 from polyadic.cli.option_groups import command
 from polyadic.cli.progress import ProgressBars
 from polyadic.cli.screen import emit, say
-from polyadic.cli.target import Target, TrustCode
 from polyadic.engines import ENGINES, NumberFormat
 from polyadic.errors import LayerError, PolyadicError
 from polyadic.reporting import BENCH_COLUMNS, bench_figures, bench_notes, bench_page, bench_rows
@@ -101,7 +101,8 @@ def _networks(
     if weights is not None and all(Path(text).is_dir() for text in targets):
         raise PolyadicError("a folder holds its own weights: leave out --weights")
     named = [
-        Target.named(text, trust_code=trust_code, weights=None if Path(text).is_dir() else weights) for text in targets
+        ModelOrResult.named(text, trust_code=trust_code, weights=None if Path(text).is_dir() else weights)
+        for text in targets
     ]
     networks: dict[str, nn.Module] = {}
     shapes: dict[str, tuple[int, ...]] = {}

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from polyadic.cli.arguments import AsJson, DataArguments
+from polyadic.cli.model_or_result import ModelOrResultArguments
 from polyadic.cli.option_groups import command
 from polyadic.cli.screen import emit, say
-from polyadic.cli.target import TargetArguments
 from polyadic.surgery import network_cost
 from polyadic.training import ImageTask
 
 
 @command
-def evaluate(target: TargetArguments, data: DataArguments, json: AsJson = False) -> None:
+def evaluate(target: ModelOrResultArguments, data: DataArguments, json: AsJson = False) -> None:
     """Score a saved result, or a network with its weights, on the test images."""
     named = target.read()
     images = data.load(origin=named.origin)

@@ -13,12 +13,12 @@ import typer
 from torch import Tensor
 
 from polyadic.cli.arguments import AsJson, SizeArguments, numbers
+from polyadic.cli.model_or_result import ModelOrResultArguments
 from polyadic.cli.option_groups import command
 from polyadic.cli.screen import emit, print_table, say
-from polyadic.cli.target import TargetArguments
 from polyadic.data import ImageData
 from polyadic.errors import PolyadicError
-from polyadic.export import TARGETS, ExportedFile, Origin, check_target, export_network
+from polyadic.export import FILE_FORMATS, ExportedFile, Origin, check_file_format, export_network
 from polyadic.pipeline import environment
 
 COLUMNS = ("file", "run by", "batch", "largest difference", "mean", "relative", "same top 1")
@@ -33,9 +33,9 @@ class SampleArguments(SizeArguments):
 
 @command
 def export(
-    target: TargetArguments,
+    target: ModelOrResultArguments,
     size: SampleArguments,
-    to: Annotated[list[str], typer.Option(help=f"{', '.join(TARGETS)} (repeatable)", metavar="FORMAT")],
+    to: Annotated[list[str], typer.Option(help=f"{', '.join(FILE_FORMATS)} (repeatable)", metavar="FORMAT")],
     out: Annotated[
         Path | None, typer.Option(help="a file, or a folder for model.onnx and the like; DIR for a result")
     ] = None,
@@ -46,7 +46,7 @@ def export(
     folder = Path(target.target)
     paths = _paths(to, out, folder if folder.is_dir() else None)
     for name, path in paths.items():
-        check_target(name, path)
+        check_file_format(name, path)
     if batch < 2:
         raise PolyadicError(f"files are compared at batch 1 and at a larger one; got --batch {batch}: give 2 or more")
     named = target.read()
@@ -73,17 +73,17 @@ def export(
 
 def _paths(to: list[str], out: Path | None, folder: Path | None) -> dict[str, Path]:
     """Where each format goes."""
-    unknown = next((name for name in to if name not in TARGETS), None)
+    unknown = next((name for name in to if name not in FILE_FORMATS), None)
     if unknown is not None:
-        raise PolyadicError(f"--to is one of {', '.join(TARGETS)}; got {unknown!r}")
+        raise PolyadicError(f"--to is one of {', '.join(FILE_FORMATS)}; got {unknown!r}")
     place = out or folder
     if place is None:
         raise PolyadicError("a model has no folder of its own: say with --out where its files go")
-    if place.suffix in {target.suffixes[0] for target in TARGETS.values()} and not place.is_dir():
+    if place.suffix in {target.suffixes[0] for target in FILE_FORMATS.values()} and not place.is_dir():
         if len(set(to)) > 1:
             raise PolyadicError(f"{place} is one file, and {len(set(to))} formats were asked for: give a folder")
         return {to[0]: place}
-    return {name: place / f"model{TARGETS[name].suffixes[0]}" for name in to}
+    return {name: place / f"model{FILE_FORMATS[name].suffixes[0]}" for name in to}
 
 
 def _notes(origin: Origin, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> dict[str, str]:

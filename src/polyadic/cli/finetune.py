@@ -15,10 +15,10 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from polyadic.cli.arguments import AsJson, DataArguments, FinetuneArguments, HeldOut, Seed
 from polyadic.cli.compress import OVER_BUDGET, print_summary, save_and_reload
+from polyadic.cli.model_or_result import ModelOrResult, TrustCode
 from polyadic.cli.option_groups import command
 from polyadic.cli.progress import ProgressBars
 from polyadic.cli.screen import command_line, console, emit, say
-from polyadic.cli.target import Target, TrustCode
 from polyadic.data import ImageData
 from polyadic.errors import PolyadicError
 from polyadic.models import LIBRARIES
@@ -82,7 +82,7 @@ def finetune(
     """Train a saved result further, on other images or on several devices, and write it to a new folder."""
     with one_voice():
         _refuse_to_overwrite(out, resume)
-        named = Target.named(folder, trust_code=trust_code)
+        named = ModelOrResult.named(folder, trust_code=trust_code)
         if named.plan is None:
             raise PolyadicError(f"fine-tuning goes on with the folder of a result; {folder} is none")
         before = read_result(folder).summary
@@ -124,7 +124,7 @@ def _refuse_to_overwrite(out: Path, resume: bool) -> None:
         )
 
 
-def _teacher(named: Target, weights: Path | None, wanted: bool) -> nn.Module | None:
+def _teacher(named: ModelOrResult, weights: Path | None, wanted: bool) -> nn.Module | None:
     """The dense network with its weights, which the folder does not hold.
 
     Raises:

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from polyadic.cli.arguments import AsJson, DataArguments, HeldOut, Seed
+from polyadic.cli.model_or_result import ModelOrResult, TrustCode
 from polyadic.cli.option_groups import command
 from polyadic.cli.screen import console, emit, print_table, say
-from polyadic.cli.target import Target, TrustCode
 from polyadic.data import ImageData
 from polyadic.errors import QuantizationError
 from polyadic.quantization import (
@@ -53,7 +53,7 @@ def quantize_command(
     """Bring a compressed network to 8 bits after training, and say what that costs and saves."""
     quantizer, sizes = quantizer_named(engine), _batches(batches)
     options = QuantizeOptions(images=images, judges=judges, balance=balance, ends=ends)
-    named = Target.named(str(folder), trust_code=trust_code)
+    named = ModelOrResult.named(str(folder), trust_code=trust_code)
     found = data.load(seed, held_out, named.origin)
     networks = {} if weights is None else {"dense": named.dense(weights).eval()}
     networks["compressed"] = named.load()[0].model

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from polyadic.data.arrays import Split, array_images, joined
-from polyadic.data.digest import file_sha256
+from polyadic.data.arrays import Split, array_images, file_sha256, joined
 from polyadic.errors import DataError
 
 Array = NDArray[Any]

@@ -13,8 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from polyadic.data.arrays import Split
-from polyadic.data.digest import listing_sha256
+from polyadic.data.arrays import Split, listing_sha256
 from polyadic.data.images import ImageSet, Shape
 from polyadic.errors import DataError
 
@@ -35,13 +34,8 @@ class FolderImages(ImageSet):
     def __init__(self, paths: Sequence[Path], labels: Tensor, size: int) -> None:
         _pillow()
         self._paths = tuple(paths)
-        self._labels = labels
+        self.labels = labels
         self._size = size
-
-    @property
-    def labels(self) -> Tensor:
-        """int64 (N,): the class of every image."""
-        return self._labels
 
     @property
     def image_shape(self) -> Shape:

@@ -19,12 +19,13 @@ Shape = tuple[int, int, int]
 
 
 class ImageSet(ABC):
-    """An indexed set of labelled images, in memory or on disk, all of one shape (C, H, W)."""
+    """An indexed set of labelled images, in memory or on disk, all of one shape (C, H, W).
 
-    @property
-    @abstractmethod
-    def labels(self) -> Tensor:
-        """int64 (N,): the class of every image."""
+    Attributes:
+        labels: int64 (N,), the class of every image.
+    """
+
+    labels: Tensor
 
     @abstractmethod
     def images(self, index: Tensor) -> Tensor:
@@ -68,12 +69,7 @@ class ArrayImages(ImageSet):
         if pixels.numel() == 0:
             raise DataError(f"a set of images may not be empty; got shape {tuple(pixels.shape)}: check its source")
         self._pixels = pixels
-        self._labels = labels
-
-    @property
-    def labels(self) -> Tensor:
-        """int64 (N,): the class of every image."""
-        return self._labels
+        self.labels = labels
 
     @property
     def image_shape(self) -> Shape:
@@ -106,12 +102,7 @@ class ImageView(ImageSet):
             source = source._source
         self._source: ImageSet = source
         self._index: Tensor = index
-        self._labels = source.labels[index]
-
-    @property
-    def labels(self) -> Tensor:
-        """int64 (M,): the class of every image."""
-        return self._labels
+        self.labels = source.labels[index]
 
     @property
     def image_shape(self) -> Shape:

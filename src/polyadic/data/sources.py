@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import glob
+import importlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from polyadic.data.arrays import Split, array_images, classes_of
+from polyadic.data.arrays import Split, array_images, array_sha256, classes_of, file_sha256, joined
 from polyadic.data.cifar10 import load_cifar10
-from polyadic.data.digest import array_sha256
-from polyadic.data.digits import load_digits
 from polyadic.data.imagefolder import load_imagefolder
 from polyadic.data.images import IMAGENET_MEAN, IMAGENET_STD, ImageData
-from polyadic.data.npz import load_npz
 from polyadic.data.stratified import default_held_out, stratified_split
 from polyadic.errors import DataError
 from polyadic.factory import call_factory
@@ -23,6 +24,12 @@ _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 # 1 channel: the ImageNet constants describe colours; 0.5 and 0.5 bring grey pixels to -1..1 without looking at them.
 _MEANS = {1: (0.5,), 3: IMAGENET_MEAN}
 _STDS = {1: (0.5,), 3: IMAGENET_STD}
+
+# scikit-learn's digits have no official split: this seed fixes one for good, whatever is held out later.
+_DIGITS_TEST_SHARE, _DIGITS_TEST_SEED = 0.25, 0
+_DIGITS_FULL = 16  # a pixel counts the dots that are set in a 4 x 4 cell
+
+Array = NDArray[Any]
 
 
 def load_data(
@@ -121,3 +128,60 @@ def _constants(
 
 def _floats(numbers: Sequence[float]) -> tuple[float, ...]:
     return tuple(float(number) for number in numbers)
+
+
+def load_digits() -> Split:
+    """Load scikit-learn's digits with pixels scaled from 0..16 to 0..255.
+
+    The same 25 % of each class are always the test images. Raises DataError when scikit-learn is not installed.
+    """
+    try:
+        datasets = importlib.import_module("sklearn.datasets")
+    except ImportError as error:
+        raise DataError(
+            f"'digits' needs scikit-learn, which cannot be imported ({error}): pip install polyadic[digits]"
+        ) from error
+    bunch = datasets.load_digits()
+    x = np.rint(np.asarray(bunch.images) * (255 / _DIGITS_FULL)).astype(np.uint8)
+    y = np.asarray(bunch.target)
+    everything = array_images(x, y, "scikit-learn's digits")
+    train, test = stratified_split(everything.labels, round(len(y) * _DIGITS_TEST_SHARE), _DIGITS_TEST_SEED)
+    digests = {"images": array_sha256(x), "labels": array_sha256(y.astype(np.int64))}
+    return Split("digits", everything.take(train), everything.take(test), 10, digests)
+
+
+def load_npz(prefix: str) -> Split:
+    """Load PREFIX_train*.npz and PREFIX_test*.npz: ``x`` uint8 (N, H, W, C) or (N, H, W), ``y`` whole numbers (N,).
+
+    Several files of one set are joined in the order of their names; there are max train label + 1 classes. Raises
+    DataError when files are missing or broken, hold pickled objects, or hold something else.
+    """
+    digests: dict[str, str] = {}
+    sets = {}
+    for role in ("train", "test"):
+        pattern = f"{prefix}_{role}*.npz"
+        paths = [Path(found) for found in sorted(glob.glob(f"{glob.escape(prefix)}_{role}*.npz"))]
+        if not paths:
+            raise DataError(f"'npz:{prefix}' needs files {pattern}; none was found: check the prefix and the folder")
+        x, y = joined([_read_npz(path) for path in paths], pattern)
+        sets[role] = array_images(x, y, pattern)
+        digests |= {path.name: file_sha256(path) for path in paths}
+    return Split(Path(prefix).name, sets["train"], sets["test"], classes_of(sets["train"]), digests)
+
+
+def _read_npz(path: Path) -> tuple[Array, Array]:
+    content: dict[str, Array] = {}
+    try:
+        # Opened here, because numpy leaves a damaged archive open when it opens it itself.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            names = list(archive.keys())
+            content = {name: np.asarray(archive[name]) for name in ("x", "y") if name in names}
+    # Damaged archives raise errors of zipfile, zlib, struct and numpy alike; to the user all of them mean this.
+    except Exception as error:
+        raise DataError(
+            f"'{path}' must be a whole .npz file of plain numbers; numpy says: {type(error).__name__}: {error}. Write "
+            "it again with numpy.savez(path, x=..., y=...)"
+        ) from error
+    if len(content) < 2:
+        raise DataError(f"'{path}' must hold the arrays x and y; it holds {', '.join(names) or 'nothing'}: rename them")
+    return content["x"], content["y"]

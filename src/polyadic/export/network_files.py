@@ -17,16 +17,10 @@ from torch import Tensor, nn
 from polyadic.engines import input_names, tensors_of
 from polyadic.errors import EngineError, StorageError
 from polyadic.export.export_source import ExportSource, answered
-from polyadic.export.onnx_file import OnnxFile
-from polyadic.export.openvino_file import OpenVinoFile
-from polyadic.export.program_file import ProgramFile
-from polyadic.export.target import Target
+from polyadic.export.file_formats import FILE_FORMATS, FileFormat
 from polyadic.export.verification import LIMIT, Comparison, compared
 from polyadic.storage import storage_error, write_together
 from polyadic.surgery import copy_model
-
-TARGETS: dict[str, Target] = {target.name: target for target in (OnnxFile(), OpenVinoFile(), ProgramFile())}
-"""Formats of files by name."""
 
 RECORD = "export.json"
 _TRACED = 2  # samples of the example: a batch of one would be taken for a constant
@@ -70,7 +64,7 @@ def export_network(
 
     Args:
         model: anything that ``torch.export`` takes; it is left as it was.
-        paths: the file of each format of :data:`TARGETS`, by the format's name.
+        paths: the file of each format of :data:`FILE_FORMATS`, by the format's name.
         inputs: what to compare on, batch first; nothing of it is kept in the files.
         notes: texts by name, kept in the files; "polyadic.version" and the like.
         real: whether ``inputs`` are data, which ``export.json`` then says.
@@ -83,14 +77,14 @@ def export_network(
     given = (inputs,) if isinstance(inputs, Tensor) else inputs
     samples = tuple(tensor.detach().cpu().float().contiguous() for tensor in given)
     for name, path in paths.items():
-        check_target(name, path)
+        check_file_format(name, path)
     network = copy_model(model).eval().cpu().float().requires_grad_(False)
     source = ExportSource(network, _example(samples), notes or {})
     contents: dict[Path, bytes] = {}
     written = []
     with tempfile.TemporaryDirectory(prefix="polyadic-export-") as folder:
         for name, path in paths.items():
-            made, files = _made(TARGETS[name], source, samples, path, Path(folder))
+            made, files = _made(FILE_FORMATS[name], source, samples, path, Path(folder))
             written.append(made)
             contents |= files
     records = _records(written, source, real)
@@ -98,15 +92,15 @@ def export_network(
     return tuple(written)
 
 
-def check_target(name: str, path: Path) -> None:
+def check_file_format(name: str, path: Path) -> None:
     """Say early whether a file can be written.
 
     Raises:
         EngineError: there is no such format, its package is missing, or the file has another suffix.
     """
-    if name not in TARGETS:
-        raise EngineError(f"a network is written as one of {', '.join(TARGETS)}; got {name!r}")
-    target = TARGETS[name]
+    if name not in FILE_FORMATS:
+        raise EngineError(f"a network is written as one of {', '.join(FILE_FORMATS)}; got {name!r}")
+    target = FILE_FORMATS[name]
     reason = target.missing()
     if reason is not None:
         raise EngineError(f"{name}: {reason}")
@@ -115,14 +109,14 @@ def check_target(name: str, path: Path) -> None:
 
 
 def _made(
-    target: Target, source: ExportSource, samples: tuple[Tensor, ...], path: Path, folder: Path
+    target: FileFormat, source: ExportSource, samples: tuple[Tensor, ...], path: Path, folder: Path
 ) -> tuple[ExportedFile, dict[Path, bytes]]:
     """A file written to ``folder`` and compared, and what belongs where ``path`` is."""
     draft, began = folder / path.name, time.perf_counter()
     try:
         target.write(source, draft)
         seconds = time.perf_counter() - began
-        run = target.opened(draft)
+        run = target.open(draft)
         comparisons = tuple(
             compared(source.network, run, tuple(tensor[:batch] for tensor in samples))
             for batch in sorted({1, len(samples[0])})

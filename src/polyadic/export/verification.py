@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from polyadic.engines import tensors_of
 from polyadic.errors import EngineError
 from polyadic.export.export_source import answered
-from polyadic.export.target import Run
+from polyadic.export.file_formats import Run
 
 LIMIT = 1e-4
 """Largest difference that rounding in float32 explains, relative to the largest output."""

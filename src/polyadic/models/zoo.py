@@ -9,10 +9,8 @@ from types import MappingProxyType
 
 from torch import nn
 
-from polyadic.models.digits_cnn import DigitsCnn
-from polyadic.models.four_layer_cnn import FourLayerCnn
-from polyadic.models.resnet18_cifar import ResNet18Cifar
-from polyadic.models.resnet_cifar import ResNetCifar
+from polyadic.models.plain_cnns import DigitsCnn, FourLayerCnn, Vgg16Cifar
+from polyadic.models.resnets import ResNet18Cifar, ResNetCifar
 from polyadic.models.ultimate_tensorization import (
     NAIVE_2X,
     NAIVE_3X,
@@ -21,7 +19,6 @@ from polyadic.models.ultimate_tensorization import (
     TT_CONV_TT_FC_83X,
     UltimateTensorization,
 )
-from polyadic.models.vgg_cifar import Vgg16Cifar
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ TrustCode = Annotated[bool, typer.Option("--trust-code", help="run the code that
 
 
 @dataclass(frozen=True, kw_only=True)
-class TargetArguments:
+class ModelOrResultArguments:
     """A folder of a result, or a model and its weights."""
 
     panel: ClassVar[str] = "Model"
@@ -27,13 +27,13 @@ class TargetArguments:
     weights: Annotated[Path | None, typer.Option(help="of a MODEL; as in compress")] = None
     trust_code: TrustCode = False
 
-    def read(self) -> Target:
+    def read(self) -> ModelOrResult:
         """What is known of it before it is loaded."""
-        return Target.named(self.target, trust_code=self.trust_code, weights=self.weights)
+        return ModelOrResult.named(self.target, trust_code=self.trust_code, weights=self.weights)
 
 
 @dataclass(frozen=True)
-class Target:
+class ModelOrResult:
     """A folder of a result, or the text of a model.
 
     Attributes:
@@ -51,7 +51,7 @@ class Target:
     origin: Origin
 
     @classmethod
-    def named(cls, text: str, *, trust_code: bool, weights: Path | None = None) -> Target:
+    def named(cls, text: str, *, trust_code: bool, weights: Path | None = None) -> ModelOrResult:
         """What ``text`` names; a folder holds its own weights.
 
         Raises:
