@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from polyadic.pipeline.all_candidates import find_candidates
+from polyadic.pipeline.speed import LatencyCheck, LatencyResult
+from polyadic.pipeline.timed_ladders import timed, timed_cost
 from scipy.stats import spearmanr
 
 from polyadic.engines import Conditions, LatencyCache, LatencyModel, engine_named
 from polyadic.models import load_model
 from polyadic.pipeline import CompressOptions, environment
-from polyadic.pipeline.all_candidates import find_candidates
-from polyadic.pipeline.speed import LatencyCheck, LatencyResult
-from polyadic.pipeline.timed_ladders import timed, timed_cost
 from polyadic.schema import Choice, Plan
 from polyadic.search import RankCandidates, SearchSpace
 from polyadic.storage import atomic_path

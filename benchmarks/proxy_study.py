@@ -26,6 +26,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from polyadic.pipeline.all_candidates import find_candidates
+from polyadic.pipeline.kernels import Kernels
 from proxy_figures import write_figures
 from record import RESULTS, command, record, rows_in
 from scipy.stats import kendalltau, spearmanr
@@ -34,8 +36,6 @@ from torch import nn
 from polyadic import CompressOptions
 from polyadic.data import ImageData, load_data
 from polyadic.models import load_model
-from polyadic.pipeline.all_candidates import find_candidates
-from polyadic.pipeline.kernels import Kernels
 from polyadic.schema import Budget, Plan
 from polyadic.search import RankCandidates, SearchSpace
 from polyadic.search.levels import dearest_within

@@ -12,10 +12,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from polyadic.errors import PolyadicError
     from polyadic.export import load, save
-    from polyadic.pipeline import CompressionResult, CompressOptions, Progress
+    from polyadic.pipeline import Applied, CompressionResult, CompressOptions, Progress
+    from polyadic.pipeline.apply import apply_plan
     from polyadic.pipeline.compress import compress
+    from polyadic.pipeline.estimate import estimate_cost
+    from polyadic.pipeline.evaluate import evaluate
+    from polyadic.pipeline.finetune import finetune
+    from polyadic.pipeline.search import find_plan
+    from polyadic.schema import Budget, Choice, Plan
     from polyadic.surgery import CP, CP4, SVD, TKDCPD, TT, SpatialSVD, TTMatrix, Tucker2, decompose_
+    from polyadic.surgery.find_layers import find_layers
     from polyadic.surgery.fold_and_merge import fold_and_merge
+    from polyadic.surgery.merge import merge
 
 __all__ = [
     "CP",
@@ -23,27 +31,42 @@ __all__ = [
     "SVD",
     "TKDCPD",
     "TT",
+    "Applied",
+    "Budget",
+    "Choice",
     "CompressOptions",
     "CompressionResult",
+    "Plan",
     "PolyadicError",
     "Progress",
     "SpatialSVD",
     "TTMatrix",
     "Tucker2",
+    "apply_plan",
     "compress",
     "decompose_",
+    "estimate_cost",
+    "evaluate",
+    "find_layers",
+    "find_plan",
+    "finetune",
     "fold_and_merge",
     "load",
+    "merge",
     "save",
 ]
 
 _MODULES = {
     "polyadic.errors": ("PolyadicError",),
     "polyadic.export": ("load", "save"),
-    "polyadic.pipeline": ("CompressOptions", "CompressionResult", "Progress", "compress"),
+    "polyadic.pipeline": (
+        *("Applied", "CompressOptions", "CompressionResult", "Progress"),
+        *("apply_plan", "compress", "estimate_cost", "evaluate", "find_plan", "finetune"),
+    ),
+    "polyadic.schema": ("Budget", "Choice", "Plan"),
     "polyadic.surgery": (
         *("CP", "CP4", "SVD", "TKDCPD", "TT", "SpatialSVD", "TTMatrix", "Tucker2"),
-        *("decompose_", "fold_and_merge"),
+        *("decompose_", "find_layers", "fold_and_merge", "merge"),
     ),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from polyadic.data import ImageData
 from polyadic.data.images import ArrayImages
+from polyadic.pipeline import CompressOptions
+from polyadic.pipeline.rounds import Round
+from polyadic.pipeline.setup import Judge, SearchSetup, as_task, example_for, prepare_search
+from polyadic.pipeline.target import Target
+from polyadic.pipeline.timed_candidates import measure_cost
 from polyadic.training import Augmentation, Execution, FinetuneOptions, ImageTask
 
 TUNING = FinetuneOptions(epochs=1, batch_size=32, learning_rate=1e-3, augmentation=Augmentation.none())
@@ -74,3 +79,21 @@ def corner_task(tuned: bool = False) -> ImageTask:
     """Classification of the corners, in float32. Nothing is trained unless asked for."""
     tuning = TUNING if tuned else None
     return ImageTask(corner_data(), layer=tuning, network=tuning, training=Execution.for_evaluation())
+
+
+def setup_of(
+    start: Round | nn.Module,
+    judge: Judge,
+    example: Tensor | None = None,
+    *,
+    budget: Sequence[str] = ("macs=60%",),
+    formats: Sequence[str] = ("tucker2", "svd"),
+    options: CompressOptions | None = None,
+) -> SearchSetup:
+    """A network taken in, by itself or as what a round begins with."""
+    start = start if isinstance(start, Round) else Round.first(start)
+    options, task = options or CompressOptions(), as_task(judge)
+    batch = example_for(start.origin, task, example)
+    cost = measure_cost(start.origin, batch, options)
+    target = Target.of(None, budget, formats, None, options, cost)
+    return prepare_search(start, task, batch, target, cost, options, lambda _: None)

@@ -14,7 +14,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from polyadic import CompressionResult, CompressOptions, compress
 from polyadic.errors import BudgetError
 from polyadic.pipeline import find_plan
-from polyadic.pipeline.reach import fill_budget
+from polyadic.pipeline.search import fill_budget
 from polyadic.schema import Budget, Choice, Cost, Plan
 from polyadic.search import RankCandidates, SearchSpace, search_named
 from polyadic.surgery import network_cost

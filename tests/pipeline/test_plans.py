@@ -118,9 +118,9 @@ def test_a_forecast_says_why_a_layer_stays_dense(net: nn.Module) -> None:
 @pytest.mark.parametrize(
     ("search", "budget", "words"),
     [
-        ("frontier", ["macs=50%"], "frontier needs trials, and a forecast makes none"),
+        ("frontier", ["macs=50%"], "frontier needs trials, and an estimate makes none"),
         ("bisection", ["macs=50%"], "bisection finds ranks for a drop"),
-        ("uniform", [], "a forecast takes a budget"),
+        ("uniform", [], "an estimate takes a budget"),
         ("uniform", ["macs=1%"], "still costs macs"),
     ],
 )

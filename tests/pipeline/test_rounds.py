@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from subjects import TUNING, corner_task, faithful, images, nearly_low_rank
+from subjects import TUNING, corner_task, faithful, images, nearly_low_rank, setup_of
 from torch import nn
 
 from disks import files_in
@@ -20,8 +20,7 @@ from polyadic.errors import BudgetError, PolyadicError
 from polyadic.export import load, save
 from polyadic.models import load_model
 from polyadic.pipeline.rounds import Round
-from polyadic.pipeline.run import Run
-from polyadic.pipeline.space import Asked
+from polyadic.pipeline.target import Target
 from polyadic.schema import Budget, Choice, Cost, Plan
 from polyadic.search import search_named
 from polyadic.surgery import network_cost, rebuild
@@ -77,21 +76,20 @@ def test_a_layer_that_a_round_leaves_alone_keeps_its_chain_to_the_bit(net: nn.Mo
         for parameter in network.parameters():
             parameter.normal_(generator=torch.Generator().manual_seed(3))
     stage = Round(net, 2, 2, network, plan)
-    asked = Asked(budget=TARGET, formats=FORMATS)
-    run = Run.begin(stage, corner_task(), None, asked, CompressOptions(), lambda _: None)
-    torch.testing.assert_close(run.workshop.dense(images()), network(images()), rtol=1e-4, atol=1e-3)
+    setup = setup_of(stage, corner_task(), budget=TARGET, formats=FORMATS)
+    torch.testing.assert_close(setup.evaluator.dense(images()), network(images()), rtol=1e-4, atol=1e-3)
     for next_plan in (Plan(), Plan((Choice("deep.1", "tucker2", (3, 3)),))):
-        carried, _ = run.workshop.carry_out(next_plan)
+        carried, _ = setup.evaluator.apply(next_plan)
         for name in ("stem", "head"):
             for key, value in network.get_submodule(name).state_dict().items():
                 assert torch.equal(carried.get_submodule(name).state_dict()[key], value), (name, key)
-    assert run.space.dense == network_cost(network, images(1))
-    for candidates in run.space.all_candidates:
+    assert setup.space.dense == network_cost(network, images(1))
+    for candidates in setup.space.all_candidates:
         assert max(candidates.macs) < candidates.dense_macs
-    carried, _ = run.workshop.carry_out(Plan((Choice("stem", "tucker2", (1, 2)),)))
-    merged = stage.merged(Plan((Choice("stem", "tucker2", (1, 2)),)))
+    carried, _ = setup.evaluator.apply(Plan((Choice("stem", "tucker2", (1, 2)),)))
+    merged = stage.whole_plan(Plan((Choice("stem", "tucker2", (1, 2)),)))
     assert [choice.rank for choice in merged.choices] == [(1, 2), (2,)]
-    assert run.space.cost(Plan((Choice("stem", "tucker2", (1, 2)),))) == network_cost(carried, images(1))
+    assert setup.space.cost(Plan((Choice("stem", "tucker2", (1, 2)),))) == network_cost(carried, images(1))
 
 
 def test_one_round_is_the_ordinary_compression(net: nn.Module) -> None:
@@ -150,14 +148,13 @@ def test_a_round_of_other_options_is_not_taken_for_this_one(net: nn.Module, tmp_
 
 
 def test_the_budget_of_a_round_lies_on_the_way() -> None:
-    model = nn.Linear(2, 2)
     dense, target = Cost(params=1000, macs=8000, bytes=4000, latency=2.7), Budget(macs=1000, params=900, latency=0.1)
-    stages = [Round(model, number, 3, model) for number in (1, 2, 3)]
-    limits = [stage.budget(target, dense) for stage in stages]
+    goal = Target(None, target, search_named("frontier"), FORMATS)
+    limits = [goal.of_round(number, 3, dense).budget for number in (1, 2, 3)]
     assert [limit.macs for limit in limits if limit] == pytest.approx([4000, 2000, 1000], abs=1)
     assert [limit.latency for limit in limits if limit] == pytest.approx([0.9, 0.3, 0.1])
     assert limits[2] == target
-    assert stages[0].budget(None, dense) is None
+    assert replace(goal, budget=None).of_round(1, 3, dense).budget is None
 
 
 def test_a_budget_out_of_reach_is_refused_before_the_first_round(net: nn.Module) -> None:
@@ -171,7 +168,6 @@ def test_a_budget_out_of_reach_is_refused_before_the_first_round(net: nn.Module)
         ({"rounds": 0}, "rounds are a whole number from 1 up; got 0"),
         ({"rounds": 2, "budget": ()}, "rounds share the way to a budget"),
         ({"rounds": 2, "plan": Plan((Choice("head", "svd", (1,)),))}, "a plan is carried out in one round"),
-        ({"rounds": 2, "options": CompressOptions(storage="sqlite:///nowhere.db")}, "workers share trials"),
     ],
 )
 def test_what_cannot_be_done_in_rounds(net: nn.Module, more: dict[str, Any], words: str) -> None:

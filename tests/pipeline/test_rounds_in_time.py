@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from subjects import corner_task, faithful, images
+from subjects import corner_task, faithful, images, setup_of
 from torch import Tensor, nn
 
 from fake_engine import CALL, FakeEngine, fake_model, known_times, per_mac
@@ -17,8 +17,8 @@ from polyadic import CompressionResult, CompressOptions, Progress, compress
 from polyadic.engines import Conditions, LatencyCache
 from polyadic.errors import BudgetError
 from polyadic.pipeline.rounds import Round
-from polyadic.pipeline.run import Run
-from polyadic.pipeline.space import Asked
+from polyadic.pipeline.search import run_search
+from polyadic.pipeline.setup import SearchSetup
 from polyadic.schema import Choice, Plan
 from polyadic.search import search_named
 from polyadic.surgery import rebuild
@@ -44,7 +44,7 @@ def exact(network: nn.Module, engine: FakeEngine) -> float:
     return known_times({"it": prepared}, Conditions(1))["it"].median
 
 
-def second_of_two(net: nn.Module, plan: Plan, engine: FakeEngine, budget: str) -> Run:
+def second_of_two(net: nn.Module, plan: Plan, engine: FakeEngine, budget: str) -> SearchSetup:
     """The second round, begun with ``plan`` carried out."""
     network = rebuild(copy.deepcopy(net), plan)
     with torch.no_grad():
@@ -54,7 +54,7 @@ def second_of_two(net: nn.Module, plan: Plan, engine: FakeEngine, budget: str) -
         search=search_named("frontier"), candidates_per_layer=4, round_to=1, latency=fake_model(engine)
     )
     stage = Round(net, 2, 2, network.eval(), plan)
-    return Run.begin(stage, faithful(net), images(1), Asked(None, (budget,), FORMATS), options, lambda _: None)
+    return setup_of(stage, faithful(net), images(1), budget=(budget,), formats=FORMATS, options=options)
 
 
 @pytest.mark.parametrize("search", ["uniform", "vbmf", "frontier", "error-bound"])
@@ -92,30 +92,30 @@ def test_a_factorised_layer_is_timed_as_the_chain_that_stands_in_its_place(net: 
         return 1.0 + 5.0 * per_mac(layer, outputs)
 
     plan = Plan((Choice("deep.1", "tucker2", (6, 6)),))
-    run = second_of_two(net, plan, FakeEngine(dear_calls), "latency=80%")
-    (candidates,) = [one for one in run.space.all_candidates if (one.layer, one.format) == ("deep.1", "tucker2")]
+    setup = second_of_two(net, plan, FakeEngine(dear_calls), "latency=80%")
+    (candidates,) = [one for one in setup.space.all_candidates if (one.layer, one.format) == ("deep.1", "tucker2")]
     stages = [10 * 6 * 64, 6 * 6 * 9 * 16, 6 * 10 * 16]
     assert candidates.dense_macs == sum(stages)
     assert candidates.dense_time == pytest.approx(CALL + sum(1.0 + macs / 2_000 for macs in stages))
     assert all(time < candidates.dense_time for time in candidates.times)
-    assert run.space.dense.latency == pytest.approx(exact(run.round.network, FakeEngine(dear_calls)))
-    assert run.cost.latency == pytest.approx(exact(net, FakeEngine(dear_calls)))
-    assert "head" not in run.space.by_layer(), "two calls in the place of a short one are slower here"
+    assert setup.space.dense.latency == pytest.approx(exact(setup.round.network, FakeEngine(dear_calls)))
+    assert setup.cost.latency == pytest.approx(exact(net, FakeEngine(dear_calls)))
+    assert "head" not in setup.space.by_layer(), "two calls in the place of a short one are slower here"
 
 
 def test_a_round_that_makes_the_whole_slower_leaves_what_it_found(net: nn.Module) -> None:
     plan = Plan((Choice("stem", "tucker2", (3, 6)),))  # six layers in all: more are a hundred times slower
     engine = FakeEngine(whole=100.0, layers=6)
-    run = second_of_two(net, plan, engine, "latency=70%")
-    standing = exact(run.round.network, engine)
-    reached, _ = run.reach()
-    assert reached.plan == Plan()
-    assert reached.speed is not None
-    assert len(reached.speed.put_back) >= 2
-    assert reached.speed.measured == pytest.approx(standing) == pytest.approx(run.space.dense.latency)
-    assert reached.speed.dense == pytest.approx(exact(net, engine))
-    carried, _ = run.workshop.carry_out(reached.plan)
-    for key, value in run.round.network.state_dict().items():
+    setup = second_of_two(net, plan, engine, "latency=70%")
+    standing = exact(setup.round.network, engine)
+    found = run_search(setup)
+    assert found.plan == Plan()
+    assert found.latency is not None
+    assert len(found.latency.put_back) >= 2
+    assert found.latency.measured == pytest.approx(standing) == pytest.approx(setup.space.dense.latency)
+    assert found.latency.dense == pytest.approx(exact(net, engine))
+    carried, _ = setup.evaluator.apply(found.plan)
+    for key, value in setup.round.network.state_dict().items():
         assert torch.equal(carried.state_dict()[key], value), key
 
 

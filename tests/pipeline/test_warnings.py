@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from polyadic.pipeline.outcome import warnings_of
+from polyadic.pipeline.summarise import warnings_of
 from polyadic.schema import Cost, Plan, Summary
 
 

@@ -168,7 +168,7 @@ class SearchArguments(FormatArguments):
     def options(self, engine: EngineArguments, run: RunArguments, storage: str | None = None) -> CompressOptions:
         """The options of a search, and of a compression."""
         return CompressOptions(
-            eps=self.max_drop_per_layer,
+            max_drop_per_layer=self.max_drop_per_layer,
             finetune_recovery_factor=self.finetune_recovery_factor,
             search=search_of(self.search, run.seed),
             trials=self.trials,

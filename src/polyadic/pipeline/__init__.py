@@ -1,29 +1,30 @@
-"""The verbs that join all rooms: compress, search for a plan, say beforehand what a network would cost."""
+"""The five verbs, and compress, which is the five in a row."""
 
-from polyadic.pipeline.compress import compress
-from polyadic.pipeline.forecast import estimate_cost
-from polyadic.pipeline.options import (
-    CompressionResult,
-    CompressOptions,
-    CostEstimate,
-    LayerEstimate,
-    Progress,
-    SearchResult,
-    TriedPlan,
-)
-from polyadic.pipeline.outcome import environment
-from polyadic.pipeline.search_plan import find_plan
+from polyadic.pipeline.apply import Applied, apply_plan
+from polyadic.pipeline.compress import CompressionResult, compress
+from polyadic.pipeline.estimate import estimate_cost
+from polyadic.pipeline.evaluate import evaluate
+from polyadic.pipeline.finetune import finetune
+from polyadic.pipeline.options import CompressOptions, OnProgress, Progress
+from polyadic.pipeline.outcomes import environment
+from polyadic.pipeline.search import find_plan
+from polyadic.schema import CostEstimate, LayerEstimate, SearchResult, TriedPlan
 
 __all__ = [
+    "Applied",
     "CompressOptions",
     "CompressionResult",
     "CostEstimate",
     "LayerEstimate",
+    "OnProgress",
     "Progress",
     "SearchResult",
     "TriedPlan",
+    "apply_plan",
     "compress",
     "environment",
     "estimate_cost",
+    "evaluate",
     "find_plan",
+    "finetune",
 ]

@@ -2,21 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 
 from torch import Tensor, nn
 
-from polyadic.pipeline.carried import Carried, carried_through, next_round, numbered
-from polyadic.pipeline.options import CompressionResult, CompressOptions, OnProgress
-from polyadic.pipeline.outcome import environment, warnings_of
+from polyadic.errors import PolyadicError
+from polyadic.pipeline.finetune import finetune
+from polyadic.pipeline.options import CompressOptions, OnProgress, Progress
 from polyadic.pipeline.rounds import Round, check_rounds
-from polyadic.pipeline.run import Judge, Run
-from polyadic.pipeline.space import Asked
-from polyadic.schema import Plan, Summary
-from polyadic.search import concluding
-from polyadic.surgery import MACS_CONVENTION, network_cost
-from polyadic.training import FinalScores, FinetuneReport
+from polyadic.pipeline.search import run_search
+from polyadic.pipeline.setup import Judge, SearchSetup, as_task, example_for, prepare_search
+from polyadic.pipeline.summarise import RoundResult, summarise
+from polyadic.pipeline.target import Target
+from polyadic.pipeline.timed_candidates import measure_cost
+from polyadic.schema import NotebookResult, Plan, Summary
+from polyadic.storage import remove_partial
+from polyadic.training.snapshot import Checkpoint
+
+FINETUNE_STATE, ROUND_STATE = ".finetune.pt", "network.pt"
+"""Files in the work folder: where fine-tuning goes on, and the network that a round has left."""
+
+
+@dataclass(frozen=True, eq=False)
+class CompressionResult(NotebookResult):
+    """The networks and everything that is known of them.
+
+    Attributes:
+        model: the compressed network, in evaluation mode, out of plain torch layers.
+        dense: a copy of the network as it came.
+        summary: costs, scores, plan, layers, provenance.
+        example_input: a batch of one sample.
+    """
+
+    model: nn.Module
+    dense: nn.Module
+    summary: Summary
+    example_input: Tensor
+
+    @property
+    def plan(self) -> Plan:
+        """Layer, format, rank."""
+        return self.summary.plan
+
+    def _shown(self) -> Summary:
+        return self.summary
 
 
 def compress(
@@ -57,70 +88,79 @@ def compress(
     Raises:
         LayerError: the model cannot be run or compressed, a format is unknown, or the plan does not fit the model.
         BudgetError: neither a drop nor a budget nor a plan, no layer can be made cheaper within the drop, or no network
-            fits into the budget; several rounds without a budget, with a plan, or with a storage.
-        ConcludedElsewhereError: another worker of the same storage carries out the plan.
-        PolyadicError: weights that are not finite, a log of another run, a full disk.
+            fits into the budget; several rounds without a budget or with a plan.
+        PolyadicError: a storage of workers, weights that are not finite, a log of another run, a full disk.
     """
     options = options or CompressOptions()
-    asked = Asked(max_drop, tuple(budget), tuple(formats), plan)
-    check_rounds(rounds, asked.budget, plan, options.storage)
-    stage = Round.first(model, rounds)
-    while not stage.is_last:
-        stage = next_round(stage, data, example_input, asked, options, on_progress)
-    run = Run.begin(stage, data, example_input, asked, options, numbered(on_progress, stage))
-    reached, _ = run.reach()
-    whole = f"{run.digest} {run.workshop.task.provenance()}"
-    with concluding(options.storage, whole, where=str(options.work or ""), again=options.resume):
-        carried = carried_through(run, reached)
-        final = run.workshop.task.final_scores((stage.origin, carried.untuned, carried.network))
-    run.clock.lap("test")
-    summary = _summary(run, carried, final)
-    return CompressionResult(carried.network, stage.origin, summary, run.example[:1])
+    check_rounds(rounds, budget, plan)
+    if options.storage is not None:
+        raise PolyadicError(
+            "workers share the trials of a search, not a compression: find_plan (polyadic search --storage) ends with "
+            "the same plan in each of them, and compress(plan=...) carries it out; leave out the storage here"
+        )
+    task, start = as_task(data), Round.first(model, rounds)
+    example = example_for(start.origin, task, example_input)
+    cost = measure_cost(start.origin, example, options)
+    target = Target.of(max_drop, budget, formats, plan, options, cost)
+    while True:
+        own, show = _options_of_round(start, options), _numbered(on_progress, start)
+        setup = prepare_search(start, task.share(start.number, start.count), example, target, cost, own, show)
+        store = _round_state(setup)
+        kept = store.load() if store is not None and options.resume else None
+        if kept is not None:
+            start = start.next_from(kept)
+            continue
+        found = run_search(setup)
+        network, kernels = setup.evaluator.apply(found.plan)
+        setup.clock.lap("search")
+        untuned, whole, judge = copy.deepcopy(network), start.whole_plan(found.plan), setup.evaluator.task
+        held_out = {"dense": setup.origin_score, "before_finetuning": judge.score(network)}
+        report = None
+        if whole.choices:  # the dense network goes out as it came
+            state = own.work / FINETUNE_STATE if own.work else None
+            report = finetune(network, start.origin, judge, checkpoint=state, on_progress=show)
+        if report is not None:  # both scored alike
+            held_out["before_finetuning"] = report.start.value
+        held_out["compressed"] = report.best.value if report is not None else held_out["before_finetuning"]
+        setup.clock.lap("finetune")
+        done = RoundResult(setup, found, whole, network.eval(), untuned, kernels, report, held_out)
+        if start.is_last:
+            break
+        start = _next_round(done, store)
+    final = judge.final_scores((start.origin, untuned, network))
+    setup.clock.lap("test")
+    return CompressionResult(network, start.origin, summarise(done, final), example[:1])
 
 
-def _summary(run: Run, carried: Carried, final: FinalScores) -> Summary:
-    """All of it that is not a tensor."""
-    drop, task, rounds = run.request.max_drop, run.workshop.task, run.round.history
-    cost, speed = network_cost(carried.network, run.example), run.final_speed(carried.reached, carried.network)
-    if speed is not None:
-        cost = replace(cost, latency=speed.measured)
-        carried = replace(carried, reached=carried.reached.timed(speed))
-    if run.round.count > 1:
-        rounds = (*rounds, carried.said(run))
-    summary = Summary(
-        dense=run.cost,
-        compressed=cost,
-        dense_score=final.values[0],
-        compressed_score=final.values[2],
-        score_before_finetuning=final.values[1],
-        score_name=task.score_name,
-        max_drop=None if drop is None else drop.points(run.origin_score),
-        drop_interval=final.drop_interval,
-        held_out=carried.held_out,
-        plan=carried.plan,
-        layers=tuple(carried.outcomes(run).values()),
-        seconds=_seconds([*(said["seconds"] for said in run.round.history), run.clock.laps]),
-        provenance={
-            **environment(),
-            **task.provenance(),
-            **run.provenance(carried.reached),
-            **_finetuning(carried.report),
-            **({"rounds": list(rounds)} if rounds else {}),
-        },
-    )
-    return replace(summary, warnings=(*warnings_of(summary), *(speed.warnings if speed is not None else ())))
+def _options_of_round(start: Round, options: CompressOptions) -> CompressOptions:
+    """Every round but the last one works in a folder of its own."""
+    if start.is_last or options.work is None:
+        return options
+    work = options.work / f"round-{start.number}"
+    if options.resume:
+        remove_partial(work)
+    return replace(options, work=work)
 
 
-def _seconds(laps: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Of each part, over all rounds."""
-    parts = dict.fromkeys(part for lap in laps for part in lap)
-    return {part: round(sum(lap.get(part, 0.0) for lap in laps), 3) for part in parts}
+def _numbered(show: OnProgress, start: Round) -> Callable[[Progress], None]:
+    """Progress that tells of which round it is, where there are several."""
+    if start.count == 1:
+        return show
+    return lambda progress: show(replace(progress, stage=f"{progress.stage} {start.number}/{start.count}"))
 
 
-def _finetuning(report: FinetuneReport | None) -> dict[str, object]:
-    """What the fine-tuning of the whole network said."""
-    return {
-        "finetuning_stop": report.stop.value if report is not None else "not fine-tuned",
-        "finetuning": [vars(record) for record in report.history] if report is not None else [],
-        "macs_convention": MACS_CONVENTION,
-    }
+def _round_state(setup: SearchSetup) -> Checkpoint | None:
+    """Where the end of a round is kept; None for the last one, and where nothing is kept."""
+    if setup.round.is_last or setup.options.work is None:
+        return None
+    return Checkpoint(setup.options.work / ROUND_STATE, f"{setup.digest} {setup.evaluator.task.provenance()}")
+
+
+def _next_round(done: RoundResult, store: Checkpoint | None) -> Round:
+    """The round after this one, whose beginning is kept for a run that is gone on with."""
+    following = done.setup.round.next(done.network, done.plan, done.outcomes(), done.to_report())
+    if store is not None:
+        outcomes = [asdict(outcome) for outcome in following.outcomes.values()]
+        state = {"plan": done.plan.to_json(), "weights": dict(done.network.state_dict()), "outcomes": outcomes}
+        store.save({**state, "report": following.history[-1]})
+    return following

@@ -1,4 +1,4 @@
-"""What a compression or a search is asked for, what it says on the way, and what it returns."""
+"""What a run need not be told, and what it tells on the way."""
 
 from __future__ import annotations
 
@@ -6,14 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torch import Tensor, nn
-
 from polyadic.engines import LatencyModel
-from polyadic.schema import CostEstimate as CostEstimate
-from polyadic.schema import LayerEstimate as LayerEstimate
-from polyadic.schema import NotebookResult, Plan, Summary
-from polyadic.schema import SearchResult as SearchResult
-from polyadic.schema import TriedPlan as TriedPlan
+from polyadic.schema import TriedPlan
 from polyadic.search import RankSearch
 from polyadic.surgery import FactorCache, SequentialOptions
 
@@ -37,7 +31,7 @@ class Progress:
 
 OnProgress = Callable[[Progress], None]
 
-LIKED = 8
+VECTOR_WIDTH = 8
 """Multiples of this fill the vector registers of most processors."""
 
 
@@ -46,17 +40,17 @@ class CompressOptions:
     """What :func:`polyadic.compress` need not be told.
 
     Attributes:
-        eps: drop in points that a single layer may cause after its own fine-tuning (EPS of Phan et al. 2020). When
-            absent it is an equal share of what the whole network may lose before fine-tuning, at most ``max_drop``;
-            if the whole network then loses more all the same, ranks are given back to all layers.
-        recoverable: how many times ``max_drop`` the whole network may lose before fine-tuning, on the held-out images;
-            fine-tuning wins most of it back.
+        max_drop_per_layer: drop in points that a single layer may cause after its own fine-tuning (EPS of Phan et al.
+            2020). When absent it is an equal share of what the whole network may lose before fine-tuning, at most
+            ``max_drop``; if the whole network then loses more all the same, ranks are given back to all layers.
+        finetune_recovery_factor: how many times ``max_drop`` the whole network may lose before fine-tuning, on the
+            held-out images; fine-tuning wins most of it back.
         search: the strategy; when absent bisection for a drop, and the frontier of all layers for a budget.
         trials: most trials of the search, which then ends with the best that it knows; None sets no limit. Those of a
             run that is gone on with count.
         timeout: seconds after which the search ends likewise; a trial that has begun is finished.
-        rungs: ranks of each layer and format that a search of whole networks chooses from; what lies between them is
-            used to fill up the budget.
+        candidates_per_layer: ranks of each layer and format that a search of whole networks chooses from; what lies
+            between them is used to fill up the budget.
         round_to: ranks are rounded to multiples of this, where a layer is large enough to have any. When absent, to
             multiples of 8 where an engine is named, and not at all otherwise.
         latency: on which engine the network is to be fast, and who takes the times; None counts operations alone.
@@ -76,7 +70,7 @@ class CompressOptions:
             :func:`polyadic.search.study_storage.open_storage`.
     """
 
-    eps: float | None = None
+    max_drop_per_layer: float | None = None
     finetune_recovery_factor: float = 6.0
     search: RankSearch | None = None
     trials: int | None = None
@@ -98,29 +92,4 @@ class CompressOptions:
     @property
     def multiple(self) -> int:
         """What ranks are multiples of."""
-        return self.round_to or (LIKED if self.latency is not None else 1)
-
-
-@dataclass(frozen=True, eq=False)
-class CompressionResult(NotebookResult):
-    """The networks and everything that is known of them.
-
-    Attributes:
-        model: the compressed network, in evaluation mode, out of plain torch layers.
-        dense: a copy of the network as it came.
-        summary: costs, scores, plan, layers, provenance.
-        example_input: a batch of one sample.
-    """
-
-    model: nn.Module
-    dense: nn.Module
-    summary: Summary
-    example_input: Tensor
-
-    @property
-    def plan(self) -> Plan:
-        """Layer, format, rank."""
-        return self.summary.plan
-
-    def _shown(self) -> Summary:
-        return self.summary
+        return self.round_to or (VECTOR_WIDTH if self.latency is not None else 1)

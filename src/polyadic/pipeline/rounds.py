@@ -1,9 +1,9 @@
 """Compression in rounds: factorise a little, fine-tune, factorise further (MUSCO: Gusak et al., ICCV-W 2019).
 
-Round k of N has the budget ``dense (target / dense)^(k / N)`` of every cost that is limited, milliseconds included, so
-that each saves the same factor. A layer that was factorised before is a layer like others: its chain is contracted to
-the kernel that it has learnt, which is decomposed anew at a lower rank, in any format. What a plan leaves alone keeps
-its chain to the bit. So every round ends with one plan of the dense network, which names each layer once.
+Round k of N has the budget ``dense (limit / dense)^(k / N)`` of every cost that is limited, milliseconds included, so
+that each saves the same factor. A layer that was factorised before is a layer like others: its chain is merged into the
+kernel that it has learnt, which is decomposed anew at a lower rank, in any format. What a plan leaves alone keeps its
+chain to the bit. So every round ends with one plan of the dense network, which names each layer once.
 
 Where an engine was named, a chain is timed against the chain that it would replace, and every round leaves a network
 that was timed as a whole and is faster than the one that it began with, or that one.
@@ -14,7 +14,7 @@ to a change of basis; for other formats the core does not exist, or decomposing 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -22,9 +22,9 @@ from typing import Any
 from torch import nn
 
 from polyadic.errors import BudgetError
-from polyadic.schema import Budget, Cost, LayerOutcome, LayerSite, Plan, Stage, chain_params
+from polyadic.schema import LayerOutcome, LayerSite, Plan, Stage, chain_params
 from polyadic.search import RankCandidates
-from polyadic.surgery import check_finite, copy_model, merge, plan_stages
+from polyadic.surgery import check_finite, copy_model, merge, plan_stages, rebuild
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,13 +32,13 @@ class Round:
     """One round, and what those before it have left; an ordinary compression is the first of one.
 
     Attributes:
-        origin: the dense network as it came; it answers for what was lost, and teaches.
+        origin: the dense network as it came; it says what was lost, and teaches.
         number: from 1.
         count: of all rounds.
         network: the compressed network that the round begins with.
         plan: how that was factorised; empty before the first round.
         outcomes: what is known of the layers of ``plan``.
-        history: what is said of the rounds before.
+        history: what is reported of the rounds before.
         latency: milliseconds of ``network``, timed beside the dense one at the end of the round before; None where
             nobody has.
     """
@@ -65,12 +65,12 @@ class Round:
 
     @property
     def is_last(self) -> bool:
-        """Whether the target is the budget."""
+        """Whether this round ends at the budget that was asked for."""
         return self.number == self.count
 
     @cached_property
     def dense(self) -> nn.Module:
-        """The network that the round begins with, all chains contracted."""
+        """The network that the round begins with, every chain merged into one layer."""
         return merge(self.network, self.origin, self.plan) if self.plan.choices else self.origin
 
     @property
@@ -79,35 +79,22 @@ class Round:
         return {choice.layer: self.network.get_submodule(choice.layer) for choice in self.plan.choices}
 
     @cached_property
-    def standing(self) -> dict[str, tuple[Stage, ...]]:
+    def stages(self) -> dict[str, tuple[Stage, ...]]:
         """The same chains in integers."""
         return plan_stages(self.origin, self.plan)
 
-    def budget(self, target: Budget | None, dense: Cost) -> Budget | None:
-        """The way from dense to the target that is to be gone by the end of this round."""
-        if target is None or self.is_last:
-            return target
-        share = self.number / self.count
-        between = {name: getattr(dense, name) ** (1 - share) * limit**share for name, limit in target.limits.items()}
-        limits: dict[str, Any] = {
-            name: max(between[name] if name == "latency" else int(between[name]), limit)
-            for name, limit in target.limits.items()
-        }
-        return Budget(**limits)
-
-    def below(
-        self, all_candidates: tuple[RankCandidates, ...], sites: tuple[LayerSite, ...]
+    def cheaper_than_now(
+        self, all_candidates: tuple[RankCandidates, ...], layers: tuple[LayerSite, ...]
     ) -> tuple[RankCandidates, ...]:
         """The ranks that are cheaper than what stands in a layer's place already; that is what the layer costs now.
 
         Raises:
             BudgetError: there are none.
         """
-        known, standing = {site.name: site for site in sites}, self.standing
-        kept = []
+        known, kept = {site.name: site for site in layers}, []
         for candidates in all_candidates:
-            if candidates.layer in standing:
-                chain = standing[candidates.layer]
+            if candidates.layer in self.stages:
+                chain = self.stages[candidates.layer]
                 macs = known[candidates.layer].chain_macs(chain)
                 cheaper = [at for at, cost in enumerate(candidates.macs) if cost < macs]
                 candidates = replace(candidates.only(cheaper), dense_macs=macs, dense_params=chain_params(chain))
@@ -120,7 +107,7 @@ class Round:
             )
         return tuple(kept)
 
-    def merged(self, plan: Plan) -> Plan:
+    def whole_plan(self, plan: Plan) -> Plan:
         """``plan`` and, for layers that it leaves alone, what was chosen before; in the order of the network."""
         if not self.plan.choices:
             return plan
@@ -128,34 +115,42 @@ class Round:
         order = {name: at for at, (name, _) in enumerate(self.origin.named_modules(remove_duplicate=False))}
         return Plan(tuple(sorted(chosen.values(), key=lambda choice: order[choice.layer])))
 
-    def after(
-        self, network: nn.Module, plan: Plan, outcomes: Mapping[str, LayerOutcome], said: dict[str, Any]
+    def next(
+        self, network: nn.Module, plan: Plan, outcomes: Mapping[str, LayerOutcome], report: dict[str, Any]
     ) -> Round:
-        """The next one.
+        """The round after this one.
 
         Args:
             network: the compressed and fine-tuned one.
-            plan: of all rounds so far, merged.
-            outcomes: of its layers.
-            said: of this round, for the provenance.
+            plan: of all rounds so far.
+            outcomes: of the layers that the plan names.
+            report: of this round, for the provenance.
         """
-        history, latency = (*self.history, said), said.get("latency")
-        return Round(self.origin, self.number + 1, self.count, network, plan, outcomes, history, latency)
+        named = {name: outcome for name, outcome in outcomes.items() if plan.of(name) is not None}
+        history, latency = (*self.history, report), report.get("latency")
+        return Round(self.origin, self.number + 1, self.count, network, plan, named, history, latency)
+
+    def next_from(self, kept: Mapping[str, Any]) -> Round:
+        """The round after this one, from the checkpoint that an interrupted run has left."""
+        plan = Plan.from_json(kept["plan"])
+        network = rebuild(copy_model(self.origin), plan)
+        network.load_state_dict(kept["weights"])
+        for choice in plan.choices:  # what is frozen in a layer is so in its chain
+            trained = any(parameter.requires_grad for parameter in self.origin.get_submodule(choice.layer).parameters())
+            network.get_submodule(choice.layer).requires_grad_(trained)
+        outcomes = {record["name"]: LayerOutcome(**record) for record in kept["outcomes"]}
+        return self.next(network.eval(), plan, outcomes, kept["report"])
 
 
-def check_rounds(rounds: int, budget: tuple[str, ...], plan: Plan | None, storage: str | None) -> None:
+def check_rounds(rounds: int, budget: Sequence[str], plan: Plan | None) -> None:
     """Refuse what cannot be done in rounds.
 
     Raises:
-        BudgetError: a number below 1; or several rounds without a budget, with a plan, or shared by workers.
+        BudgetError: a number below 1; or several rounds without a budget, or with a plan.
     """
     if rounds < 1:
         raise BudgetError(f"rounds are a whole number from 1 up; got {rounds}")
-    if rounds == 1:
-        return
-    if plan is not None:
+    if rounds > 1 and plan is not None:
         raise BudgetError("a plan is carried out in one round: leave out the rounds, or the plan")
-    if not budget:
+    if rounds > 1 and not budget:
         raise BudgetError("rounds share the way to a budget (budget=['macs=50%'], --budget macs=50%); got none")
-    if storage is not None:
-        raise BudgetError("workers share trials and no fine-tuned networks: leave out the rounds, or the storage")

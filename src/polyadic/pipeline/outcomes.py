@@ -1,27 +1,28 @@
-"""What is said of a run when it is over: one outcome per layer, warnings, where and with what it ran."""
+"""What becomes of each layer, and why; where and with what a run ran."""
 
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal
 
 import torch
 
 from polyadic.formats import FactoredKernel, format_named
-from polyadic.pipeline.all_candidates import is_excluded
-from polyadic.pipeline.options import CompressOptions, LayerEstimate
-from polyadic.pipeline.space import Request
-from polyadic.schema import Choice, LayerOutcome, LayerSite, Plan, Summary, plain_rank
+from polyadic.pipeline.candidates import is_excluded
+from polyadic.pipeline.options import CompressOptions
+from polyadic.pipeline.target import Target
+from polyadic.schema import Choice, LayerEstimate, LayerOutcome, LayerSite, Plan, plain_rank
 from polyadic.search import SearchSpace
 
 
-def outcome_of(
-    site: LayerSite, kernel: FactoredKernel | None, request: Request, space: SearchSpace, options: CompressOptions
+def layer_outcome(
+    site: LayerSite, kernel: FactoredKernel | None, target: Target, space: SearchSpace, options: CompressOptions
 ) -> LayerOutcome:
     """What happened to a layer and why; ``kernel`` is what took its place, if anything did."""
     if kernel is None:
-        status, reason = why_dense(site, request, space, options)
+        status, reason = why_dense(site, target, space, options)
         return LayerOutcome(site.name, status, reason, site.macs, site.macs, latency_before=_dense_time(site, space))
     return LayerOutcome(
         site.name,
@@ -39,28 +40,33 @@ def outcome_of(
     )
 
 
-def planned_layer(
-    site: LayerSite, plan: Plan, request: Request, space: SearchSpace, options: CompressOptions
+def estimate_layers(
+    plan: Plan, layers: Iterable[LayerSite], target: Target, space: SearchSpace, options: CompressOptions
+) -> tuple[LayerEstimate, ...]:
+    """What ``plan`` does to each layer, before it is carried out."""
+    return tuple(_estimate_layer(site, plan, target, space, options) for site in layers)
+
+
+def _estimate_layer(
+    site: LayerSite, plan: Plan, target: Target, space: SearchSpace, options: CompressOptions
 ) -> LayerEstimate:
-    """What ``plan`` does to a layer, before it is carried out."""
     choice = plan.of(site.name)
     if choice is None:
-        status, reason = why_dense(site, request, space, options)
+        status, reason = why_dense(site, target, space, options)
         before = _dense_time(site, space)
         return LayerEstimate(
             site.name, site.macs, site.macs, reason=reason, supported=status == "dense", latency_before=before
         )
     candidates = space.candidates(choice)
-    after = candidates.macs[candidates.position(choice)]
-    before_ms, after_ms, measured = _times(choice, space)
+    before, after, measured = _times(choice, space)
     return LayerEstimate(
         site.name,
         site.macs,
-        after,
+        candidates.macs[candidates.position(choice)],
         choice.format,
         plain_rank(choice.rank),
-        latency_before=before_ms,
-        latency_after=after_ms,
+        latency_before=before,
+        latency_after=after,
         latency_measured=measured,
     )
 
@@ -81,51 +87,25 @@ def _times(choice: Choice, space: SearchSpace) -> tuple[float | None, float | No
 
 
 def why_dense(
-    site: LayerSite, request: Request, space: SearchSpace, options: CompressOptions
+    site: LayerSite, target: Target, space: SearchSpace, options: CompressOptions
 ) -> tuple[Literal["dense", "unsupported"], str]:
     """Why nothing took the place of a layer, and whether anything could have."""
     if site.reason is not None or site.spec is None:
         return "unsupported", site.reason or "its geometry is unknown"
-    if request.plan is not None:
+    if target.plan is not None:
         return "dense", "the plan does not name it"
     if is_excluded(site.name, options.exclude):
         return "dense", "excluded"
-    refusals = [format_named(name).refuses(site.spec) for name in request.formats]
+    refusals = [format_named(name).refuses(site.spec) for name in target.formats]
     if all(refusals):
         return "unsupported", "; ".join(dict.fromkeys(filter(None, refusals)))
     if site.name in space.refused:
         return "dense", space.refused[site.name]
     if site.name not in space.by_layer():
         return "dense", "no rank of the given formats makes it cheaper"
-    if request.search.tunes_layers:
+    if target.search.tunes_layers:
         return "dense", f"no cheaper rank that was tried lost at most {space.threshold:g} points"
-    return "dense", f"the {request.search.name} search left it so"
-
-
-def warnings_of(summary: Summary) -> tuple[str, ...]:
-    """What a reader must know before relying on the result."""
-    warnings: list[str] = []
-    held_out = summary.held_out
-    if held_out["compressed"] < held_out["before_finetuning"]:
-        warnings.append(
-            f"fine-tuning lowered the held-out score from {100 * held_out['before_finetuning']:.2f} to "
-            f"{100 * held_out['compressed']:.2f} % and was kept: the dense network scores on held-out images as on "
-            "training images, so it has probably been trained on them, and they favour what was not trained since; "
-            "what counts is the score on the test images"
-        )
-    if summary.max_drop is None:
-        return tuple(warnings)
-    if summary.drop > summary.max_drop:
-        warnings.append(
-            f"the compressed network lost {summary.drop:.2f} points on the test images, more than the "
-            f"{summary.max_drop:g} allowed: run again with a smaller eps or more epochs of fine-tuning"
-        )
-    if summary.drop_interval is not None and summary.drop <= summary.max_drop < summary.drop_interval[1]:
-        warnings.append(
-            f"the test set is too small to exclude a loss above {summary.max_drop:g} points: the 95 % interval of the "
-            f"drop is {summary.drop_interval[0]:.2f} to {summary.drop_interval[1]:.2f}"
-        )
-    return tuple(warnings)
+    return "dense", f"the {target.search.name} search left it so"
 
 
 def environment() -> dict[str, Any]:

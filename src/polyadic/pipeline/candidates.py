@@ -1,4 +1,4 @@
-"""What there is to choose from: the ranks of every layer in every format, and what a strategy wants to know of them."""
+"""What there is to choose from: the ranks of every layer in every format, and what a search wants to know of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from polyadic.algebra import kernel_to_order3
 from polyadic.decomposition import evbmf_tucker2_ranks, support_core
 from polyadic.errors import BudgetError, LayerError
 from polyadic.formats import format_named
-from polyadic.pipeline.kernels import Kernels
+from polyadic.pipeline.apply import Decomposer
 from polyadic.pipeline.options import CompressOptions, OnProgress, Progress
 from polyadic.schema import Choice, LayerSite, Plan, chain_params
 from polyadic.search import RankCandidates, RankSearch, anchors, round_rank
@@ -26,7 +26,7 @@ _ROUNDING = 1e-6  # relative errors below it
 
 
 def find_candidates(
-    dense: nn.Module, sites: tuple[LayerSite, ...], formats: Sequence[str], options: CompressOptions
+    dense: nn.Module, layers: tuple[LayerSite, ...], formats: Sequence[str], options: CompressOptions
 ) -> tuple[RankCandidates, ...]:
     """The ranks of every candidate in every format that are cheaper than the layer itself.
 
@@ -34,7 +34,7 @@ def find_candidates(
         BudgetError: there are none.
     """
     all_candidates = []
-    for site in sites:
+    for site in layers:
         if site.reason is not None or site.spec is None or is_excluded(site.name, options.exclude):
             continue
         layer, weight, spec = layer_at(dense, site.name)
@@ -53,11 +53,11 @@ def find_candidates(
                     RankCandidates(site.name, fmt.name, kept, chain_costs, site.macs, numbers, params)
                 )
     if not all_candidates:
-        raise BudgetError(_nothing_to_do(sites, formats))
+        raise BudgetError(_nothing_to_do(layers, formats))
     return tuple(all_candidates)
 
 
-def candidates_of_plan(dense: nn.Module, sites: tuple[LayerSite, ...], plan: Plan) -> tuple[RankCandidates, ...]:
+def candidates_of_plan(dense: nn.Module, layers: tuple[LayerSite, ...], plan: Plan) -> tuple[RankCandidates, ...]:
     """The one rank of every layer of ``plan``.
 
     Raises:
@@ -66,7 +66,7 @@ def candidates_of_plan(dense: nn.Module, sites: tuple[LayerSite, ...], plan: Pla
     """
     if not plan.choices:
         raise LayerError("a plan that is carried out names at least one layer; got none")
-    known, all_candidates = {site.name: site for site in sites}, []
+    known, all_candidates = {site.name: site for site in layers}, []
     for choice, stages in zip(plan.choices, plan_stages(dense, plan).values(), strict=True):
         site = known.get(choice.layer)
         reason = "it is no layer of the dense model" if site is None else site.reason
@@ -80,22 +80,22 @@ def candidates_of_plan(dense: nn.Module, sites: tuple[LayerSite, ...], plan: Pla
     return tuple(all_candidates)
 
 
-def prepared(
-    strategy: RankSearch,
+def prepare_candidates(
+    search: RankSearch,
     all_candidates: tuple[RankCandidates, ...],
-    kernels: Kernels,
+    decompose: Decomposer,
     candidates_per_layer: int,
     show: OnProgress,
 ) -> tuple[RankCandidates, ...]:
-    """The ladders as ``strategy`` wants them: short where every rank costs time, with errors, with suggestions."""
-    if strategy.wants_few_ranks and not strategy.tunes_layers:
-        most = _FINER * candidates_per_layer if strategy.wants_errors else candidates_per_layer
+    """The candidates as ``search`` wants them: few where every rank costs time, with errors, with suggestions."""
+    if search.wants_few_ranks and not search.tunes_layers:
+        most = _FINER * candidates_per_layer if search.wants_errors else candidates_per_layer
         all_candidates = tuple(candidates.thinned(most) for candidates in all_candidates)
-    if strategy.wants_suggestions:
+    if search.wants_suggestions:
         all_candidates = tuple(
-            replace(candidates, suggested=_suggested(candidates, kernels.dense)) for candidates in all_candidates
+            replace(candidates, suggested=_suggested(candidates, decompose.model)) for candidates in all_candidates
         )
-    if strategy.wants_errors:
+    if search.wants_errors:
         wanted = {candidates: anchors(candidates) for candidates in all_candidates}
         total, done = sum(map(len, wanted.values())), count(1)
         filled = []
@@ -104,16 +104,16 @@ def prepared(
             for at in positions:
                 if min(errors.values(), default=1.0) < _SMALL:
                     break
-                factored = kernels.alone(Choice(candidates.layer, candidates.format, candidates.ranks[at]))
+                factored = decompose(Choice(candidates.layer, candidates.format, candidates.ranks[at]))
                 weighted = factored.weighted_error
                 errors[at] = factored.relative_error if weighted is None else weighted
                 show(Progress("decompose", next(done), total, candidates.layer))
-            filled.append(replace(candidates, errors=_filled_in(candidates, errors)))
+            filled.append(replace(candidates, errors=_interpolate_errors(candidates, errors)))
         all_candidates = tuple(filled)
     return all_candidates
 
 
-def _filled_in(candidates: RankCandidates, known: Mapping[int, float]) -> tuple[float, ...]:
+def _interpolate_errors(candidates: RankCandidates, known: Mapping[int, float]) -> tuple[float, ...]:
     """Errors at all ranks: as measured, or on straight lines between, log error over the square root of the MACs.
 
     At no MACs the error is 1. Beyond the last one measured the last line goes on.
@@ -149,10 +149,10 @@ def _suggested(candidates: RankCandidates, dense: nn.Module) -> int:
     return candidates.within(numbers / (S * T * taps) * candidates.dense_macs)
 
 
-def _nothing_to_do(sites: tuple[LayerSite, ...], formats: Sequence[str]) -> str:
-    reasons = sorted({site.reason for site in sites if site.reason})
+def _nothing_to_do(layers: tuple[LayerSite, ...], formats: Sequence[str]) -> str:
+    reasons = sorted({site.reason for site in layers if site.reason})
     return (
-        f"none of the {len(sites)} layers can be made cheaper by {', '.join(formats)}"
+        f"none of the {len(layers)} layers can be made cheaper by {', '.join(formats)}"
         + (f" ({'; '.join(reasons)})" if reasons else "")
         + ": inspect the model to see each layer's reason, or allow other formats"
     )

@@ -14,8 +14,7 @@ from functools import cached_property
 from torch import Tensor, nn
 
 from polyadic.engines import LatencyModel, Measured, Prepared, draw_weights
-from polyadic.schema import Budget, Choice, Plan
-from polyadic.schema import LatencyResult as LatencyResult
+from polyadic.schema import Budget, Choice, LatencyResult, Plan
 from polyadic.schema.budget import format_cost
 from polyadic.search import SearchSpace
 from polyadic.surgery import copy_model, rebuild
@@ -38,9 +37,9 @@ class LatencyCheck:
         model: takes the times.
         dense: the dense network.
         example: its input (N, ...).
-        problem: with times on its ladders and that of the network that they begin with.
+        space: with times on its candidates and that of the network that they begin with.
         latency: of the dense network, as the budget knows it; None where that is what they begin with.
-        merged: from a plan to that of the whole network, with the choices of earlier rounds.
+        whole_plan: from a plan to that of the whole network, with the choices of earlier rounds.
     """
 
     model: LatencyModel
@@ -48,7 +47,7 @@ class LatencyCheck:
     example: Tensor
     space: SearchSpace
     latency: float | None = None
-    merged: Callable[[Plan], Plan] = field(default=lambda plan: plan)
+    whole_plan: Callable[[Plan], Plan] = field(default=lambda plan: plan)
 
     @property
     def before(self) -> float:
@@ -63,7 +62,7 @@ class LatencyCheck:
         Raises:
             EngineError: the engine does not run it.
         """
-        whole = self.merged(plan)
+        whole = self.whole_plan(plan)
         network = rebuild(copy_model(self.dense), whole)
         for choice in whole.choices:
             draw_weights(network.get_submodule(choice.layer))
@@ -85,7 +84,7 @@ class LatencyCheck:
         Raises:
             EngineError: the engine does not run it.
         """
-        if not self.merged(speed.plan).choices:
+        if not self.whole_plan(speed.plan).choices:
             return speed
         timed = self.of(speed.plan, self._against_dense(network))
         timed = replace(timed, corrections=speed.corrections, put_back=speed.put_back)
@@ -100,7 +99,9 @@ class LatencyCheck:
         return self.model.prepared(self.dense, self.example)
 
 
-def in_time(track: LatencyCheck, plan: Plan, conclude: Conclude | None, *, require_speedup: bool) -> LatencyResult:
+def check_latency(
+    check: LatencyCheck, plan: Plan, conclude: Conclude | None, *, require_speedup: bool
+) -> LatencyResult:
     """``plan``, or what has to take its place so that the whole network is fast enough.
 
     A plan over the limit of latency by more than noise is concluded anew under a limit that is tighter by the same
@@ -109,7 +110,7 @@ def in_time(track: LatencyCheck, plan: Plan, conclude: Conclude | None, *, requi
     is the dense network, or what earlier rounds have left.
 
     Args:
-        track: where it is timed.
+        check: where it is timed.
         plan: what the search concluded, or the user gave.
         conclude: the search's conclusion from the trials that there are; None where the plan is carried out as it is.
         require_speedup: whether a network that is not faster than before is refused.
@@ -117,18 +118,18 @@ def in_time(track: LatencyCheck, plan: Plan, conclude: Conclude | None, *, requi
     Raises:
         EngineError: the engine does not run the network.
     """
-    speed = track.speed(plan)
+    speed = check.speed(plan)
     if conclude is None:
-        return _warned(track, speed, require_speedup)
-    speed = _within_limit(track, speed, conclude)
-    return _warned(track, _faster(track, speed) if require_speedup else speed, require_speedup)
+        return _warned(check, speed, require_speedup)
+    speed = _within_limit(check, speed, conclude)
+    return _warned(check, _faster(check, speed) if require_speedup else speed, require_speedup)
 
 
-def _within_limit(track: LatencyCheck, first: LatencyResult, conclude: Conclude) -> LatencyResult:
-    budget = track.space.budget
+def _within_limit(check: LatencyCheck, first: LatencyResult, conclude: Conclude) -> LatencyResult:
+    budget = check.space.budget
     if budget is None or budget.latency is None:
         return first
-    limit, dense = budget.latency, track.before
+    limit, dense = budget.latency, check.before
     best = speed = first
     internal, seen = limit, [first.plan]
     for done in range(1, CORRECTIONS + 1):
@@ -137,11 +138,11 @@ def _within_limit(track: LatencyCheck, first: LatencyResult, conclude: Conclude)
             break
         nearest = min(internal, speed.predicted) if late else max(internal, speed.predicted)
         internal = min(nearest * limit / speed.measured, dense)
-        plan = conclude(replace(track.space, budget=replace(budget, latency=internal)))
+        plan = conclude(replace(check.space, budget=replace(budget, latency=internal)))
         if plan in seen:
             break
         seen.append(plan)
-        speed = replace(track.speed(plan), corrections=done)
+        speed = replace(check.speed(plan), corrections=done)
         best = _better(best, speed, limit)
     return best
 
@@ -157,17 +158,17 @@ def _better(one: LatencyResult, other: LatencyResult, limit: float) -> LatencyRe
     return max((speed for speed in (one, other) if not _is_late(speed, limit)), key=lambda speed: speed.measured)
 
 
-def _faster(track: LatencyCheck, speed: LatencyResult) -> LatencyResult:
+def _faster(check: LatencyCheck, speed: LatencyResult) -> LatencyResult:
     put_back: tuple[str, ...] = ()
-    others = replace(track.space.budget or Budget(), latency=None)
-    while speed.plan.choices and not speed.measured + speed.noise < track.before:
-        ranked = sorted(speed.plan.choices, key=lambda choice: _gain(track.space, choice))
+    others = replace(check.space.budget or Budget(), latency=None)
+    while speed.plan.choices and not speed.measured + speed.noise < check.before:
+        ranked = sorted(speed.plan.choices, key=lambda choice: _gain(check.space, choice))
         slowest = {choice.layer for choice in ranked[: math.ceil(len(ranked) / 4)]}
         plan = Plan(tuple(choice for choice in speed.plan.choices if choice.layer not in slowest))
-        if not others.admits(track.space.cost(plan)):
+        if not others.admits(check.space.cost(plan)):
             break  # a limit of latency is not kept by what is slower than before; the other limits hold first
         put_back = (*put_back, *(choice.layer for choice in ranked if choice.layer in slowest))
-        faster = track.speed(plan) if plan.choices else track.unchanged(speed)
+        faster = check.speed(plan) if plan.choices else check.unchanged(speed)
         speed = replace(faster, corrections=speed.corrections, put_back=put_back)
     return speed
 
@@ -177,16 +178,16 @@ def _gain(space: SearchSpace, choice: Choice) -> float:
     return candidates.saved(candidates.position(choice), "latency")
 
 
-def _warned(track: LatencyCheck, speed: LatencyResult, require_speedup: bool) -> LatencyResult:
+def _warned(check: LatencyCheck, speed: LatencyResult, require_speedup: bool) -> LatencyResult:
     """What was asked for and not reached, in words."""
-    said, where = [], str(track.model)
-    limit = track.space.budget.latency if track.space.budget is not None else None
-    if not track.merged(speed.plan).choices:
+    said, where = [], str(check.model)
+    limit = check.space.budget.latency if check.space.budget is not None else None
+    if not check.whole_plan(speed.plan).choices:
         said.append(f"no plan was faster than the dense network as a whole on {where}: it is returned as it came")
     elif require_speedup and not speed.measured < speed.dense:
         said.append(
-            f"the compressed network is not faster than the dense one on {where}: {format_cost('latency', speed.measured)} "
-            f"instead of {format_cost('latency', speed.dense)}"
+            f"the compressed network is not faster than the dense one on {where}: "
+            f"{format_cost('latency', speed.measured)} instead of {format_cost('latency', speed.dense)}"
         )
     if limit is not None and speed.measured - speed.noise > limit:
         said.append(

@@ -1,4 +1,4 @@
-"""The network on the bench: plans are proved in it, and it is afterwards as it was."""
+"""The scratch network: plans are tried in it, and it is afterwards as it was."""
 
 from __future__ import annotations
 
@@ -8,26 +8,19 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from subjects import corner_data, corner_task, nearly_low_rank
+from subjects import corner_data, corner_task, nearly_low_rank, setup_of
 from torch import Tensor, nn
 
+from polyadic.pipeline.evaluator import PlanEvaluator
 from polyadic.pipeline.options import CompressOptions
-from polyadic.pipeline.rounds import Round
-from polyadic.pipeline.run import Run
-from polyadic.pipeline.space import Asked
-from polyadic.pipeline.whole_plans import Prover
 from polyadic.schema import Choice, Plan
 from polyadic.surgery import rebuild, recalibrate
 
 PLAN = Plan((Choice("stem", "tucker2", (2, 3)), Choice("mix", "svd", (2,)), Choice("head", "svd", (2,))))
 
 
-def prover(data_aware: bool = True) -> Prover:
-    asked = Asked(budget=("macs=60%",), formats=("tucker2", "svd"))
-    options = CompressOptions(data_aware=data_aware)
-    return Prover(
-        Run.begin(Round.first(nearly_low_rank()), corner_task(), None, asked, options, lambda _: None).workshop
-    )
+def evaluator_of(data_aware: bool = True) -> PlanEvaluator:
+    return setup_of(nearly_low_rank(), corner_task(), options=CompressOptions(data_aware=data_aware)).evaluator
 
 
 def contents(model: nn.Module) -> dict[str, Tensor]:
@@ -36,8 +29,8 @@ def contents(model: nn.Module) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("broken", [False, True])
 def test_layers_and_statistics_come_back(broken: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = prover()
-    network = bench.workshop.bench
+    evaluator = evaluator_of()
+    network = evaluator._scratch
     before, modules = contents(network), [id(module) for module in network.modules()]
     assert any("running_mean" in name for name in before)
     if broken:
@@ -45,24 +38,24 @@ def test_layers_and_statistics_come_back(broken: bool, monkeypatch: pytest.Monke
         def fails(*_: Any) -> None:
             raise RuntimeError("out of memory")
 
-        monkeypatch.setattr(bench, "_proxy", fails)
+        monkeypatch.setattr(evaluator, "_proxy", fails)
         with pytest.raises(RuntimeError, match="out of memory"):
-            bench.prove(PLAN)
+            evaluator.evaluate(PLAN)
     else:
-        trial, _ = bench.prove(PLAN)
+        trial, _ = evaluator.evaluate(PLAN)
         assert trial.divergence is not None
         assert trial.divergence > 0
     assert [id(module) for module in network.modules()] == modules
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
 
 
-def test_a_proof_is_the_divergence_of_the_network_with_chains_and_moved_statistics() -> None:
-    bench, images = prover(), corner_data()
-    trial, _ = bench.prove(PLAN)
+def test_the_loss_of_a_plan_is_the_divergence_of_the_network_with_chains_and_moved_statistics() -> None:
+    evaluator, images = evaluator_of(), corner_data()
+    trial, _ = evaluator.evaluate(PLAN)
     dense = nearly_low_rank()
     network = rebuild(nearly_low_rank(), PLAN)
     for choice in PLAN.choices:
-        chain, factored = network.get_submodule(choice.layer), bench.workshop.kernels.alone(choice)
+        chain, factored = network.get_submodule(choice.layer), evaluator.decompose(choice)
         for stage, weight in zip(chain, factored.weights, strict=True):
             stage.weight.data = weight
         if dense.get_submodule(choice.layer).bias is not None:
@@ -91,7 +84,7 @@ def test_a_proof_is_the_divergence_of_the_network_with_chains_and_moved_statisti
 def test_with_images_a_layer_is_decomposed_for_the_inputs_that_it_sees() -> None:
     """On the inputs of the layer the answers are nearer to the dense ones than those of the plain norm."""
     choice = Choice("mix", "svd", (2,))
-    aware, plain = (prover(data_aware).workshop.kernels.alone(choice) for data_aware in (True, False))
+    aware, plain = (evaluator_of(data_aware).decompose(choice) for data_aware in (True, False))
     assert plain.weighted_error is None
     images, net = corner_data(), nearly_low_rank()
     with torch.no_grad():
@@ -105,21 +98,21 @@ def test_with_images_a_layer_is_decomposed_for_the_inputs_that_it_sees() -> None
 
 
 def test_a_plan_that_is_hopeless_beside_the_best_is_not_looked_at_to_the_end() -> None:
-    bench = prover()
+    evaluator = evaluator_of()
     mild, harsh = (Plan((Choice("stem", "tucker2", (3, rank)), Choice("mix", "svd", (rank,)))) for rank in (9, 1))
-    best, _ = bench.prove(mild)
+    best, _ = evaluator.evaluate(mild)
     assert best.divergence is not None
     seen: list[float] = []
     shares: list[float] = []
-    proxy = bench._proxy
+    proxy = evaluator._proxy
 
     def noted(model: nn.Module, least: float, share: float) -> Any:
         seen.append(least)
         shares.append(share)
         return proxy(model, least, share)
 
-    bench.__dict__["_proxy"] = noted
-    bench.prove(harsh, [best])
-    bench.prove(Plan(harsh.choices[:1]), [best])
-    assert seen == [best.divergence, math.inf]  # single layers are rows of a table: their harms have to be numbers
+    evaluator.__dict__["_proxy"] = noted
+    evaluator.evaluate(harsh, [best])
+    evaluator.evaluate(Plan(harsh.choices[:1]), [best])
+    assert seen == [best.divergence, math.inf]  # single layers are rows of a table: their losses have to be numbers
     assert shares == [1.0, 0.5]

@@ -1,0 +1,152 @@
+"""Apply a plan: decompose every layer that it names and put the chains in their places."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from polyadic.decomposition import InputNorm
+from polyadic.errors import LayerError
+from polyadic.formats import FactoredKernel, format_named
+from polyadic.layers import device_of
+from polyadic.schema import Choice, LayerSite, Plan
+from polyadic.surgery import (
+    FactorCache,
+    SequentialOptions,
+    check_finite,
+    find_layers,
+    layer_at,
+    replace_in_sequence,
+    replace_one_by_one,
+)
+
+
+class Decomposer:
+    """Decomposes layers of one network, each combination of kernel, format, rank and norm once.
+
+    Attributes:
+        model: whose layers they are.
+        norms: of the layers' inputs, where they were measured; filled by whoever has inputs.
+    """
+
+    def __init__(self, model: nn.Module, cache: FactorCache, seed: int) -> None:
+        """Decompose nothing yet."""
+        self.model = model
+        self.norms: dict[str, InputNorm] = {}
+        self._cache, self._seed = cache, seed
+
+    def __call__(self, choice: Choice, kernel: Tensor | None = None, norm: InputNorm | None = None) -> FactoredKernel:
+        """The factored kernel for a choice.
+
+        Args:
+            choice: layer, format, rank.
+            kernel: T x S/groups x window, near that of the layer; when absent the layer's own, in the norm of its
+                inputs as far as that was measured.
+            norm: of the layer's inputs, for ``kernel``.
+
+        Raises:
+            LayerError: the layer cannot be factorised so; the message names it.
+        """
+        _, own, spec = layer_at(self.model, choice.layer)
+        if kernel is None:
+            kernel, norm = own.detach(), self.norms.get(choice.layer)
+        try:
+            return self._cache.factorise(kernel, spec, format_named(choice.format), choice.rank, self._seed, norm)
+        except LayerError as error:
+            raise LayerError(f"layer {choice.layer!r}: {error}") from error
+
+
+@dataclass(frozen=True, eq=False)
+class Applied:
+    """A network with a plan applied to it.
+
+    Attributes:
+        model: a copy of the network, in evaluation mode, its chains out of plain layers; to be trained or used.
+        plan: layer, format, rank.
+        kernels: what took the place of each layer: factors, errors, sensitivity.
+        data_aware: whether inputs were there to fit the layers to.
+    """
+
+    model: nn.Module
+    plan: Plan
+    kernels: Mapping[str, FactoredKernel]
+    data_aware: bool
+
+
+def apply_plan(
+    model: nn.Module,
+    plan: Plan,
+    inputs: Tensor | Iterable[Tensor] | None = None,
+    *,
+    layers: Sequence[LayerSite] | None = None,
+    options: SequentialOptions | None = None,
+    cache: FactorCache | None = None,
+    seed: int = 0,
+    on_layer: Callable[[str], None] = lambda _: None,
+) -> Applied:
+    """A copy of ``model`` with every layer that ``plan`` names replaced by its chain; nothing is trained.
+
+    With inputs each layer is decomposed in the norm of the inputs that it really gets, layer after layer, and fitted to
+    what the dense network answers (:mod:`polyadic.surgery.sequential`): a few hundred unlabelled samples keep most of
+    the accuracy that weights alone lose. Batch-norm statistics are left as they are.
+
+    Example::
+
+        plan = Plan((Choice("layer1.0.conv1", "cp-epc", (24,)), Choice("fc", "svd", (16,))))
+        smaller = polyadic.apply_plan(model, plan, inputs=images).model  # then train it in a loop of your own
+
+    Args:
+        model: any module; it is left as it was.
+        plan: layer, format, rank, by hand or from :func:`polyadic.find_plan`. A choice may name a stage of the chain of
+            an earlier one.
+        inputs: a batch (N, ...) or several, as the network takes them, without labels; None uses the weights alone.
+        layers: the layers of the model as :func:`polyadic.find_layers` has found them; looked for when absent.
+        options: how firmly layers are fitted.
+        cache: where factored kernels are kept; nowhere when absent.
+        seed: of the decompositions.
+        on_layer: called with the name of each layer when it has been replaced.
+
+    Raises:
+        LayerError: a layer is missing or cannot be factorised so, or the model mixes the samples of a batch.
+        DecompositionError: NaN or Inf among the features.
+        PolyadicError: weights that are not finite.
+    """
+    check_finite(model)
+    batch, decompose = _as_batch(inputs), Decomposer(model, cache or FactorCache(None), seed)
+    whole = Plan(tuple(choice for choice in plan.choices if _has(model, choice.layer)))
+    stages = Plan(tuple(choice for choice in plan.choices if choice not in whole.choices))
+    if stages.choices and not whole.choices:
+        raise LayerError(f"a plan names layers of the model; it has no layer {stages.choices[0].layer!r}")
+    if batch is None:
+        network, kernels = replace_one_by_one(model, whole, decompose, on_layer=on_layer)
+    else:
+        batch = batch.to(device_of(model))
+        known = find_layers(model, batch[:1]) if layers is None else layers
+        network, kernels = replace_in_sequence(
+            model, whole, decompose, batch, known, options=options, on_layer=on_layer
+        )
+    if stages.choices:  # they name stages of the chains that are there now
+        further = apply_plan(network, stages, batch, options=options, cache=cache, seed=seed, on_layer=on_layer)
+        network, kernels = further.model, {**kernels, **further.kernels}
+    return Applied(network.eval(), plan, kernels, batch is not None)
+
+
+def _as_batch(inputs: Tensor | Iterable[Tensor] | None) -> Tensor | None:
+    if inputs is None or isinstance(inputs, Tensor):
+        return inputs
+    batches = list(inputs)
+    if not batches or not all(isinstance(batch, Tensor) for batch in batches):
+        kinds = sorted({type(batch).__name__ for batch in batches}) or ["nothing"]
+        raise LayerError(f"inputs are a batch (N, ...) or several, as tensors; got {', '.join(kinds)}")
+    return torch.cat(batches)
+
+
+def _has(model: nn.Module, name: str) -> bool:
+    try:
+        model.get_submodule(name)
+    except AttributeError:
+        return False
+    return True
