@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from polyadic.reporting import svg_file
-from polyadic.reporting.chart import Chart, Line, PanelChart, PointChart, Table
-from polyadic.reporting.panels import panel, points, present
+from polyadic.reporting.chart import Chart, Line, PanelChart, PointChart, Table, panels_of, place_points
 from polyadic.studies.degeneracy import METHODS
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "studies" / "figures"
@@ -50,10 +49,10 @@ def sensitivities(medians: dict[str, dict[str, Any]]) -> PanelChart:
     """Medians by stage and share."""
     found = [(*key.split(), float(entry["sensitivity"].split()[0])) for key, entry in medians.items()]
     panels = (
-        panel(
+        (
             stage,
             (
-                points(
+                place_points(
                     METHODS[method],
                     at,
                     [
@@ -75,7 +74,7 @@ def sensitivities(medians: dict[str, dict[str, Any]]) -> PanelChart:
         NO_TABLE,
         "rank, as a share of the rank at which factors hold as many numbers as the kernel (logarithmic)",
         "sensitivity of K / ||K|| (logarithmic)",
-        present(panels),
+        panels_of(panels),
         y_log=True,
         own_x=True,
     )
@@ -84,8 +83,8 @@ def sensitivities(medians: dict[str, dict[str, Any]]) -> PanelChart:
 def kernels(rows: Sequence[dict[str, str]], share: str = "0.25") -> PointChart:
     """Sum of squared intensities of every kernel at one share of the rank."""
     order = {name: at for at, name in enumerate(dict.fromkeys(row["layer"] for row in rows), 1)}
-    series = (
-        points(
+    drawn = (
+        place_points(
             METHODS[method],
             at,
             [
@@ -97,7 +96,7 @@ def kernels(rows: Sequence[dict[str, str]], share: str = "0.25") -> PointChart:
                 for row in rows
                 if (row["method"], row["share"]) == (method, share)
             ],
-            line=False,
+            kind="points",
             positive=True,
         )
         for at, method in enumerate(METHODS)
@@ -109,7 +108,7 @@ def kernels(rows: Sequence[dict[str, str]], share: str = "0.25") -> PointChart:
         NO_TABLE,
         "kernel, from the input to the output",
         "sum of squared intensities of K / ||K|| (logarithmic)",
-        tuple(one for one in series if one.x),
+        tuple(one for one in drawn if one.x),
         lines=(Line("above: long terms", 10.0),),
         y_log=True,
     )
@@ -123,10 +122,10 @@ def intensities(networks: dict[str, Any]) -> PanelChart:
             layer, method, rank = key.split()
             shown.setdefault(f"{layer}, rank {rank}", {})[method] = [float(value) for value in values.split()]
     panels = (
-        panel(
+        (
             title,
             (
-                points(METHODS[method], at, [(n, v, f"{v:g}") for n, v in thinned(found[method])], positive=True)
+                place_points(METHODS[method], at, [(n, v, f"{v:g}") for n, v in thinned(found[method])], positive=True)
                 for at, method in enumerate(METHODS)
                 if method in found
             ),
@@ -140,7 +139,7 @@ def intensities(networks: dict[str, Any]) -> PanelChart:
         NO_TABLE,
         "term, the longest first (logarithmic)",
         "intensity of the terms of K / ||K|| (logarithmic)",
-        present(panels),
+        panels_of(panels),
         y_log=True,
         own_x=True,
     )
@@ -155,8 +154,8 @@ def thinned(values: Sequence[float], most: int = 24) -> list[tuple[int, float]]:
 def rates(rows: Sequence[dict[str, Any]]) -> PointChart:
     """The largest learning rate that one factorised layer stands, against its sensitivity."""
     methods = list(dict.fromkeys(row["method"] for row in rows))
-    series = (
-        points(
+    drawn = (
+        place_points(
             method,
             at,
             [
@@ -168,7 +167,7 @@ def rates(rows: Sequence[dict[str, Any]]) -> PointChart:
                 for row in rows
                 if row["method"] == method
             ],
-            line=False,
+            kind="points",
             positive=True,
         )
         for at, method in enumerate(methods)
@@ -180,7 +179,7 @@ def rates(rows: Sequence[dict[str, Any]]) -> PointChart:
         NO_TABLE,
         "sensitivity of K / ||K|| (logarithmic)",
         "largest rate that survives (logarithmic); lowest place: none of those tried",
-        tuple(series),
+        tuple(drawn),
         x_log=True,
         y_log=True,
     )

@@ -121,7 +121,7 @@ def studied(network: Network, weights: Path, folder: Path, only: int | None) -> 
                 methods=run.methods, shares=(share,), layers=layers, work=folder / str(number), resume=True
             )
             study = degeneracy_study(model, example, options, on_progress=lambda *told: print(*told, flush=True))
-            yield [{**row, "share": share} for row in study.rows]
+            yield [{**row, "share": share} for row in study.records()]
 
 
 def line(row: Mapping[str, Any]) -> str:

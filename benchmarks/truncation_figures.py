@@ -8,8 +8,7 @@ from typing import Any
 
 from truncation_summary import BEARABLE, HALVES
 
-from polyadic.reporting.chart import Line, Panel, PanelChart, Points, Table
-from polyadic.reporting.panels import panel, points, present
+from polyadic.reporting.chart import Line, Panel, PanelChart, Points, Table, panels_of, place_points
 from polyadic.reporting.svg import svg_file
 from polyadic.storage import write_together
 
@@ -43,7 +42,7 @@ def layers_chart(networks: Networks) -> PanelChart:
                     for row in rows
                     if row["half"] == half
                 )
-                yield points(f"{label}, {half} layers", 2 * colour + at, places)
+                yield place_points(f"{label}, {half} layers", 2 * colour + at, places)
 
     return _chart(
         "truncation-layers",
@@ -67,7 +66,7 @@ def joint_chart(networks: Networks) -> PanelChart:
         for at, (group, column, label) in enumerate(shown):
             rows = [row for row in found["joint"] if (row["group"], row["chain"]) == (group, chain)]
             places = ((row["norm_loss"], 100 * row[column], f"{label}, {row['share']:g} of the rank") for row in rows)
-            yield points(label, at, places)
+            yield place_points(label, at, places)
 
     return _chart(
         "truncation-joint",
@@ -87,7 +86,7 @@ def depth_chart(networks: Networks) -> PanelChart:
         for at, (column, label) in enumerate((("drop", "truncated"), ("perturbed_drop", "random error"))):
             known = found["tolerance"][chain][column]["by_layer"]
             places = ((int(n) / last, value, f"{found['layers'][int(n)]}: {value:.3f}") for n, value in known.items())
-            yield points(label, at, places)
+            yield place_points(label, at, places)
 
     return _chart(
         "truncation-depth",
@@ -100,8 +99,8 @@ def depth_chart(networks: Networks) -> PanelChart:
 
 def _panels(networks: Networks, series: Any) -> tuple[Panel, ...]:
     """Network by network, those cuts that it was truncated along."""
-    return present(
-        panel(f"{NAMES[name]}, {cuts}", series(networks[name], chain))
+    return panels_of(
+        (f"{NAMES[name]}, {cuts}", series(networks[name], chain))
         for name in NAMES
         if name in networks
         for chain, cuts in CUTS.items()

@@ -106,7 +106,7 @@ def study(case: Case, given: argparse.Namespace) -> None:
     found = truncation_study(model, data, options, on_progress=lambda *at: print(*at, flush=True))
     write_truncation(found, folder, {"model": case.network, "command": command(), **environment()})
     if "zeroed" not in known:
-        known["zeroed"] = zeroed(model, data, case.options, list(dict.fromkeys(row["layer"] for row in found.spectra)))
+        known["zeroed"] = zeroed(model, data, case.options, list(dict.fromkeys(row.layer for row in found.spectra)))
     spent = {"command": command(), "seconds": round(time.process_time() - began, 1)}
     known["runs"] = [*known.get("runs", []), spent]  # of a study that was interrupted, or trained again later, all
     write_together({folder / "beside.json": json.dumps(known).encode()})

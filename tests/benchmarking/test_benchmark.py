@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from polyadic.benchmarking import BenchOptions, BenchProgress, BenchResult, bench_document, benchmark, write_bench
+from polyadic.benchmarking import BenchOptions, BenchProgress, BenchResult, benchmark, write_bench
 from polyadic.benchmarking.footprint import Footprints
 from polyadic.engines import ENGINES, Conditions, engine_named
 from polyadic.errors import EngineError, LayerError
@@ -229,7 +229,7 @@ def test_the_file_says_everything_and_appears_with_its_neighbours(result: BenchR
     written = write_bench(result, tmp_path / "new", [("page.html", b"page")])
     assert [path.name for path in written] == ["bench.json", "page.html"]
     document = json.loads(written[0].read_text())
-    assert document == json.loads(json.dumps(bench_document(result)))
+    assert document == json.loads(json.dumps(result.to_json()))
     assert document["version"] == 1
     assert document["rows"][1]["conditions"] == {"batch": 2, "threads": 1, "precision": "float32", "device": "cpu"}
     assert {"processor", "engines", "threads"} <= set(document["environment"])

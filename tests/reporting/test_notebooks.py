@@ -17,9 +17,7 @@ from torch import nn
 
 from polyadic.errors import PolyadicError
 from polyadic.pipeline import CompressionResult, CostEstimate, LayerEstimate, SearchResult, TriedPlan
-from polyadic.reporting import Rows
-from polyadic.schema import Choice, Cost, Plan
-from polyadic.studies import DegeneracyStudy, LayerStudy, TruncationStudy
+from polyadic.schema import Choice, Cost, DegeneracyStudy, LayerStudy, Plan, Rows, TruncationStudy
 
 
 def found(name: str = "conv") -> SearchResult:
@@ -46,17 +44,12 @@ def planned(name: str = "conv") -> CostEstimate:
     return CostEstimate(Plan((Choice(f"{name}1", "svd", (3,)),)), Cost(10, 1000, 40), Cost(5, 400, 20), told)
 
 
-def study(kind: type, document: dict[str, Any]) -> Any:
-    known = {key: value for key, value in document.items() if key not in ("version", "provenance", "methods")}
-    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in known.items()})
-
-
 SHOWN: dict[str, Any] = {
     "found": found,
     "forecast": planned,
-    "truncation": lambda name="layer": study(TruncationStudy, truncation(name)),
-    "degeneracy": lambda name="layer": study(DegeneracyStudy, degeneracy(name)),
-    "layers": lambda name="layer": study(LayerStudy, layers(name)),
+    "truncation": lambda name="layer": TruncationStudy.from_json(truncation(name)),
+    "degeneracy": lambda name="layer": DegeneracyStudy.from_json(degeneracy(name)),
+    "layers": lambda name="layer": LayerStudy.from_json(layers(name)),
 }
 
 

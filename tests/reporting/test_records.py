@@ -9,19 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from summaries import summary
 
-from polyadic.reporting import epoch_records, layer_records, network_records, read_result, trial_records
-from polyadic.reporting.result_folder import ResultFolder
-from polyadic.reporting.trial_file import TrialRecord
-from polyadic.schema import Choice, Cost
+from polyadic.reporting import Folder, epoch_records, layer_records, network_records, read_result, trial_records
+from polyadic.schema import Choice, Cost, Plan, Trial, TrialRecord
 
 
 def test_rows_are_tidy(tmp_path: Path) -> None:
     read = read_result(folder(tmp_path))
     for rows in (
-        network_records(read.summary),
-        layer_records(read.summary),
+        network_records(read.result),
+        layer_records(read.result),
         trial_records(read),
-        epoch_records(read.summary),
+        epoch_records(read.result),
     ):
         assert rows
         assert {tuple(row) for row in rows} == {tuple(rows[0])}
@@ -72,11 +70,13 @@ def test_of_two_trials_of_one_plan_the_last_counts(tmp_path: Path) -> None:
 def test_the_front_holds_what_no_other_plan_beats(tried: list[tuple[int, float]]) -> None:
     trials = tuple(
         TrialRecord(
-            at, (Choice("conv1", "svd", (at,)), Choice("conv2", "svd", (1,))), drop, True, cost=Cost(0, macs, 0)
+            number=at,
+            trial=Trial(Plan((Choice("conv1", "svd", (at,)), Choice("conv2", "svd", (1,)))), drop, joint=True),
+            cost=Cost(0, macs, 0),
         )
         for at, (macs, drop) in enumerate(tried)
     )
-    on_it = {row["trial"] for row in trial_records(ResultFolder(Path(), summary(), None, trials)) if row["front"]}
+    on_it = {row["trial"] for row in trial_records(Folder(Path(), summary(), None, trials)) if row["front"]}
     numbers = [(macs, drop) for macs, drop in tried if not math.isnan(drop)]
     expected = set()
     for macs, drop in numbers:

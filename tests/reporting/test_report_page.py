@@ -13,7 +13,7 @@ from summaries import LAYERS, summary
 
 from disks import files_in, refuse_syncs
 from polyadic.errors import StorageError
-from polyadic.reporting import read_result, report, report_html, summary_html, svg_file, write_figures
+from polyadic.reporting import read_result, report, report_html, svg_file, write_figures
 from polyadic.reporting.report import charts
 from polyadic.schema import Choice, Plan
 
@@ -115,7 +115,7 @@ def test_every_plot_is_followed_by_a_table_that_says_the_same(tmp_path: Path) ->
         "Cost of each layer",
         "Error of each decomposition",
         "Sensitivity of each CP decomposition",
-        "Cost and harm of whole plans",
+        "Cost and loss of whole plans",
         "History of the search",
         "Fine-tuning: score",
         "Fine-tuning: loss",
@@ -188,7 +188,7 @@ def test_figures_are_all_written_or_none(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_notebooks_show_a_piece_without_a_head() -> None:
-    shown = summary_html(summary())._repr_html_()
+    shown = summary()._repr_html_()
     assert "<html" not in shown
     tree = parsed(
         f"<!DOCTYPE html><html><head><title>n</title></head><body>{shown.partition('</style>')[2]}</body></html>"

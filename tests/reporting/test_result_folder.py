@@ -9,31 +9,29 @@ import pytest
 from folders import PROVENANCE, TRIALS, folder
 from summaries import summary
 
-from polyadic import export
 from polyadic.errors import StorageError
 from polyadic.export import checkpoint
-from polyadic.reporting import documents, read_result, result_folder
+from polyadic.reporting import folder as folders_read
+from polyadic.reporting import read_result
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     written = summary(provenance=PROVENANCE, warnings=("be careful",))
     read = read_result(folder(tmp_path, written))
-    assert read.summary == written
+    assert read.result == written
     assert (read.model, read.damaged) == ("net.py:build", 0)
-    assert [trial.trial for trial in read.trials] == [1, 2, 3, 4, 5]
-    assert read.trials[0].plan[0].rank == (2,)
+    assert [record.number for record in read.trials] == [1, 2, 3, 4, 5]
+    assert read.trials[0].trial.plan.choices[0].rank == (2,)
 
 
 def test_reader_and_writer_mean_the_same_files() -> None:
-    assert (result_folder.RESULT, result_folder.PLAN) == (checkpoint.RESULT, checkpoint.PLAN)
-    assert documents.READS == checkpoint.VERSION
-    assert export.summary_document(summary())["version"] == documents.READS
+    assert (folders_read.RESULT, folders_read.PLAN) == (checkpoint.RESULT, checkpoint.PLAN)
 
 
 def test_what_is_not_finite_is_not_a_number_again(tmp_path: Path) -> None:
     read = read_result(folder(tmp_path, summary(compressed_score=math.nan, drop_interval=(math.nan, math.nan))))
-    assert math.isnan(read.summary.compressed_score)
-    assert read.summary.drop_interval is None
+    assert math.isnan(read.result.compressed_score)
+    assert read.result.drop_interval is None
 
 
 def test_a_folder_without_a_log_has_no_trials(tmp_path: Path) -> None:

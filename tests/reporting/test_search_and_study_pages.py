@@ -17,7 +17,7 @@ from polyadic.reporting import charts, plotly_figures, read_folder, report, svg_
 from polyadic.reporting.chart import PanelChart
 
 FIGURES = {
-    "search.json": ["The plan, layer by layer", "Cost and harm of whole plans", "History of the search"],
+    "search.json": ["The plan, layer by layer", "Cost and loss of whole plans", "History of the search"],
     "truncation.json": [
         "Norm lost against the rank that is kept",
         "Accuracy against the norm lost, all layers together",

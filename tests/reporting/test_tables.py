@@ -3,8 +3,15 @@ from __future__ import annotations
 import pytest
 from summaries import summary
 
-from polyadic.reporting import HEADLINE_COLUMNS, LAYER_COLUMNS, SITE_COLUMNS, headline_rows, layer_rows, site_rows
-from polyadic.reporting.tables import fewer
+from polyadic.reporting import (
+    HEADLINE_COLUMNS,
+    LAYER_COLUMNS,
+    SITE_COLUMNS,
+    fewer,
+    headline_rows,
+    layer_rows,
+    site_rows,
+)
 from polyadic.schema import ConvSpec, LayerSite
 
 

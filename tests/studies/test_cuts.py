@@ -47,7 +47,7 @@ def test_truncation_loses_the_smaller_singular_values_and_nothing_else(cut: Cut,
 @pytest.mark.parametrize("text", [*map(str, ALL_CUTS), *TREES, "oi+oh"])
 def test_at_full_rank_nothing_changes(text: str) -> None:
     K, chain = gaussian().float(), Chain.parse(text)
-    assert torch.equal(chain.truncated(K, chain.largest_ranks(SHAPE)), K)
+    assert torch.equal(chain.truncate(K, chain.largest_ranks(SHAPE)), K)
     assert chain.ranks_at(1.0, SHAPE) == chain.largest_ranks(SHAPE)
 
 
@@ -55,7 +55,7 @@ def test_at_full_rank_nothing_changes(text: str) -> None:
 def test_norm_loss_squared_and_kept_energy_make_one(text: str) -> None:
     K, chain = gaussian(), Chain.parse(text)
     for share in (0.2, 0.5, 0.8):
-        short = chain.truncated(K, chain.ranks_at(share, SHAPE))
+        short = chain.truncate(K, chain.ranks_at(share, SHAPE))
         kept = float(short.square().sum() / K.square().sum())
         assert error(K, short) ** 2 + kept == pytest.approx(1.0, abs=1e-12)
 
@@ -64,7 +64,7 @@ def test_norm_loss_squared_and_kept_energy_make_one(text: str) -> None:
 def test_a_tree_keeps_the_ranks_of_all_its_cuts(text: str) -> None:
     K, chain = gaussian(), Chain.parse(text)
     ranks = chain.ranks_at(0.5, SHAPE)
-    short = chain.truncated(K, ranks)
+    short = chain.truncate(K, ranks)
     for cut, rank in zip(chain.cuts, ranks, strict=True):
         assert np.linalg.matrix_rank(cut.matrix(short).numpy()) <= rank
 
@@ -75,7 +75,7 @@ def test_output_then_input_channels_are_the_two_projections_of_tucker2() -> None
     projected = np.einsum("op,qp,qihw->oihw", V, V, K)
     U = np.linalg.svd(projected.transpose(1, 0, 2, 3).reshape(5, -1))[0][:, :2]
     expected = np.einsum("ip,jp,ojhw->oihw", U, U, projected)
-    found = Chain.parse("o+i").truncated(torch.from_numpy(K), (3, 2))
+    found = Chain.parse("o+i").truncate(torch.from_numpy(K), (3, 2))
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-12)
 
 
@@ -114,7 +114,7 @@ def test_chains_and_ranks_that_are_none_are_refused() -> None:
         Chain.parse("o+ihw")
     for ranks in ((1,), (0, 1), (1, 2, 3)):
         with pytest.raises(DecompositionError, match="takes 2 ranks from 1 up"):
-            Chain.parse("o+i").truncated(gaussian(), ranks)
+            Chain.parse("o+i").truncate(gaussian(), ranks)
 
 
 def test_in_a_window_of_one_pixel_four_cuts_are_the_same_and_three_cut_nothing() -> None:

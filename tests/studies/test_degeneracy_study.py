@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from polyadic.algebra import order3_to_kernel
 from polyadic.decomposition import ALSOptions, LMOptions, StableOptions
 from polyadic.errors import LayerError, PolyadicError
-from polyadic.studies import DegeneracyOptions, DegeneracyStudy, degeneracy_study, write_degeneracy
-from polyadic.studies.degeneracy import verdict
+from polyadic.schema import DegeneracyRow, DegeneracyStudy
+from polyadic.studies import DegeneracyOptions, degeneracy_study, write_degeneracy
+from polyadic.studies.degeneracy import describe_layer
 
 OPTIONS = DegeneracyOptions(
     ranks=(1, 2),
@@ -62,28 +63,28 @@ def test_the_textbook_degeneracy_is_found_and_a_bound_on_the_sensitivity_prevent
 
 
 def test_rows_tell_why(study: DegeneracyStudy) -> None:
-    rows = {(row["layer"], row["method"], row["rank"]): row for row in study.rows}
+    rows = {(row.layer, row.method, row.rank): row for row in study.rows}
     assert len(rows) == 12
     bad, good = rows["0", "als", 2], rows["0", "stable", 2]
-    assert bad["opposition"] < -0.9
-    assert bad["sum_squared_intensity"] > 10
-    assert bad["sensitivity"] > 40 > 21 > good["sensitivity"]
-    assert bad["gram_condition"] > good["gram_condition"]
+    assert bad.opposition < -0.9
+    assert bad.sum_squared_intensity > 10
+    assert bad.sensitivity > 40 > 21 > good.sensitivity
+    assert bad.gram_condition > good.gram_condition
     exact = rows["1", "als", 2]
-    assert exact["relative_error"] == pytest.approx(0.0, abs=1e-5)
-    assert exact["intensities"] == pytest.approx([2 / 5**0.5, 1 / 5**0.5], abs=1e-5)  # of K / ||K||
-    assert exact["intensity_ratio"] == pytest.approx(2.0, rel=1e-4)
+    assert exact.relative_error == pytest.approx(0.0, abs=1e-5)
+    assert exact.intensities == pytest.approx([2 / 5**0.5, 1 / 5**0.5], abs=1e-5)  # of K / ||K||
+    assert exact.intensity_ratio == pytest.approx(2.0, rel=1e-4)
     terms = [row for row in study.intensities() if (row["layer"], row["method"], row["rank"]) == ("1", "als", 2)]
-    assert [(row["term"], row["intensity"]) for row in terms] == list(enumerate(exact["intensities"], 1))
+    assert [(row["term"], row["intensity"]) for row in terms] == list(enumerate(exact.intensities, 1))
 
 
 def test_rows_are_kept_and_taken_up_again(study: DegeneracyStudy, tmp_path: Path) -> None:
-    kept, rows = replace(OPTIONS, layers=("1",), work=tmp_path), [row for row in study.rows if row["layer"] == "1"]
+    kept, rows = replace(OPTIONS, layers=("1",), work=tmp_path), [row for row in study.rows if row.layer == "1"]
     first = degeneracy_study(model(), X, replace(kept, ranks=(1,)))
     again = degeneracy_study(model(), X, replace(kept, resume=True))
-    timeless = [[{k: v for k, v in row.items() if k != "seconds"} for row in rows] for rows in (again.rows, rows)]
+    timeless = [[replace(row, seconds=None) for row in rows] for rows in (again.rows, rows)]
     assert timeless[0] == timeless[1]
-    assert [row["seconds"] for row in again.rows if row["rank"] == 1] == [row["seconds"] for row in first.rows]
+    assert [row.seconds for row in again.rows if row.rank == 1] == [row.seconds for row in first.rows]
     write_degeneracy(again, tmp_path)
     assert json.loads((tmp_path / "degeneracy.json").read_text())["verdicts"] == {"1": study.verdicts["1"]}
     header, *lines = (tmp_path / "degeneracy.csv").read_text().splitlines()
@@ -108,10 +109,19 @@ def test_rows_are_kept_and_taken_up_again(study: DegeneracyStudy, tmp_path: Path
 )
 def test_the_verdict_says_where(degenerate: tuple[int, ...], words: str) -> None:
     rows = [
-        {"method": "als", "rank": rank, "degenerate": bool(found), "sum_squared_intensity": float(rank)}
+        DegeneracyRow(
+            layer="conv1",
+            method="als",
+            rank=rank,
+            relative_error=0.5,
+            intensity_ratio=2.0,
+            sum_squared_intensity=float(rank),
+            sensitivity=1.0,
+            degenerate=bool(found),
+        )
         for rank, found in zip((10, 20, 40), degenerate, strict=True)
     ]
-    assert verdict(rows[::-1]) == words
+    assert describe_layer(rows[::-1]) == words
 
 
 def test_ranks_grow_to_where_nothing_is_saved() -> None:

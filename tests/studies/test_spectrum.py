@@ -9,7 +9,7 @@ from kernels import SHAPE, gaussian
 from torch import Tensor
 
 from polyadic.studies import ALL_CUTS, Cut, Spectrum
-from polyadic.studies.controls import gaussian_like, perturb, seeded
+from polyadic.studies.spectrum import gaussian_like, perturb, seeded
 
 
 def flat(cut: Cut) -> Tensor:

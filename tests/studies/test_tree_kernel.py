@@ -25,7 +25,7 @@ CASES = [
 def layer(chain: Chain, share: float) -> tuple[nn.Conv2d, tuple[int, ...]]:
     ranks = chain.ranks_at(share, SHAPE)
     conv = nn.Conv2d(SHAPE[1], SHAPE[0], SHAPE[2:], bias=False).double()
-    conv.weight.data.copy_(chain.truncated(gaussian(), ranks))
+    conv.weight.data.copy_(chain.truncate(gaussian(), ranks))
     return conv, ranks
 
 

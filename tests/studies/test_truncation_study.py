@@ -33,7 +33,7 @@ def study() -> TruncationStudy:
 
 
 def test_one_row_for_each_layer_and_group_cut_and_rank(study: TruncationStudy) -> None:
-    keys = [(row["kind"], row["group"], row["chain"], row["share"]) for row in study.rows]
+    keys = [(row.kind, row.group, row.chain, row.share) for row in study.rows]
     assert len(set(keys)) == len(keys)
     single = [key[1:] for key in keys if key[0] == "single"]
     wide = list(itertools.product(("conv1", "conv2"), ("o|ihw", "oi|hw", "o|ihw+i|ohw"), (0.3, 0.6)))
@@ -41,38 +41,38 @@ def test_one_row_for_each_layer_and_group_cut_and_rank(study: TruncationStudy) -
     assert sorted(single) == sorted([*wide, *itertools.product(("mix",), ("o|ihw", "o|ihw+i|ohw"), (0.3, 0.6))])
     assert {key[1] for key in keys if key[0] == "joint"} == {"all", "shallow", "deep"}
     assert study.skipped == {"head": "its kernel does not have four indices"}
-    assert all(row["share"] < 1 for row in study.rows)
+    assert all(row.share < 1 for row in study.rows)
 
 
 def test_rows_are_consistent(study: TruncationStudy) -> None:
     for row in study.rows:
-        assert 0 < row["norm_loss"] < 1
-        assert row["norm_loss"] ** 2 + row["kept_energy"] == pytest.approx(1.0, abs=1e-6)
-        assert 0 < row["kept_fraction"] < 1
-        assert row["divergence"] > 0
-        assert row["perturbed_divergence"] > 0
-        assert row["accuracy_recalibrated"] is not None
-        single_cut = row["kind"] == "single" and "+" not in row["chain"]
-        assert (row["entropy"] is not None) == single_cut
-        assert (row["test_accuracy"] is not None) == (row["kind"] == "joint")
+        assert 0 < row.norm_loss < 1
+        assert row.norm_loss**2 + row.kept_energy == pytest.approx(1.0, abs=1e-6)
+        assert 0 < row.kept_fraction < 1
+        assert row.divergence > 0
+        assert row.perturbed_divergence > 0
+        assert row.accuracy_recalibrated is not None
+        single_cut = row.kind == "single" and "+" not in row.chain
+        assert (row.entropy is not None) == single_cut
+        assert (row.test_accuracy is not None) == (row.kind == "joint")
         if single_cut:
-            assert 0 <= row["entropy"] <= math.log(row["largest_rank"][0]) + 1e-9
-            assert row["effective_rank"] == pytest.approx(math.exp(row["entropy"]))
+            assert 0 <= row.entropy <= math.log(row.largest_rank[0]) + 1e-9
+            assert row.effective_rank == pytest.approx(math.exp(row.entropy))
 
 
 def test_a_single_row_is_what_the_definition_says(study: TruncationStudy) -> None:
     data, model = patch_data(), trained_net()
-    row = next(r for r in study.rows if (r["group"], r["chain"], r["share"]) == ("conv2", "o|ihw", 0.3))
+    row = next(r for r in study.rows if (r.group, r.chain, r.share) == ("conv2", "o|ihw", 0.3))
     weight = model.get_parameter("conv2.weight")
     U, s, Vh = torch.linalg.svd(weight.detach().double().flatten(1), full_matrices=False)
-    assert row["rank"] == [2]
-    assert row["norm_loss"] == pytest.approx(float((s[2:].square().sum() / s.square().sum()).sqrt()), rel=1e-5)
-    assert row["parameter_ratio"] == pytest.approx(2 * (8 + 72) / 576)
+    assert row.rank == (2,)
+    assert row.norm_loss == pytest.approx(float((s[2:].square().sum() / s.square().sum()).sqrt()), rel=1e-5)
+    assert row.parameter_ratio == pytest.approx(2 * (8 + 72) / 576)
     weight.data.copy_(((U[:, :2] * s[:2]) @ Vh[:2]).reshape(weight.shape))
-    assert row["accuracy"] == score_images(model, data.held_out, data.normalise, execution=PLAIN).value
-    singular = [r["singular_value"] for r in study.spectra if (r["layer"], r["cut"]) == ("conv2", "o")]
+    assert row.accuracy == score_images(model, data.held_out, data.normalise, execution=PLAIN).value
+    singular = [r.singular_value for r in study.spectra if (r.layer, r.cut) == ("conv2", "o")]
     assert singular == pytest.approx(s.tolist(), rel=1e-5)
-    random = [r["gaussian_singular_value"] for r in study.spectra if (r["layer"], r["cut"]) == ("conv2", "o")]
+    random = [r.gaussian_singular_value for r in study.spectra if (r.layer, r.cut) == ("conv2", "o")]
     assert math.hypot(*random) == pytest.approx(math.hypot(*singular), rel=1e-5)
 
 
@@ -117,7 +117,7 @@ def test_without_batch_norm_nothing_is_recalibrated() -> None:
     for name in ("norm1", "norm2"):
         setattr(model, name, nn.Identity())
     found = truncation_study(model, patch_data(), replace(SMALL, layers=("conv2",), chains=("o",)))
-    assert [row["accuracy_recalibrated"] for row in found.rows] == [None, None]
+    assert [row.accuracy_recalibrated for row in found.rows] == [None, None]
 
 
 def test_training_repairs_and_factors_stay_small(tmp_path: Path) -> None:
@@ -132,16 +132,16 @@ def test_training_repairs_and_factors_stay_small(tmp_path: Path) -> None:
         work=tmp_path,
     )
     found = truncation_study(trained_net(), patch_data(), options)
-    forms = [(row["chain"], row["form"]) for row in found.retrained]
+    forms = [(row.chain, row.form) for row in found.retrained]
     assert forms == [("o|ihw+i|ohw", "dense"), ("o|ihw+i|ohw", "factorised"), ("oi|hw+oh|iw", "dense")]
     dense, factorised, _ = found.retrained
-    assert dense["parameter_ratio"] == 1.0
+    assert dense.parameter_ratio == 1.0
     # ranks (4, 2) of 8 x 3 and (4, 4) of 8 x 8 channels, 9 positions each
-    assert factorised["parameter_ratio"] == pytest.approx((8 * 4 + 3 * 2 + 72 + 2 * 8 * 4 + 144) / (216 + 576))
+    assert factorised.parameter_ratio == pytest.approx((8 * 4 + 3 * 2 + 72 + 2 * 8 * 4 + 144) / (216 + 576))
     for row in (dense, factorised):
-        assert row["accuracy_after"] > row["accuracy_before"]
-        assert row["test_accuracy"] is not None
-        assert len(row["accuracy_by_epoch"]) == 8
+        assert row.accuracy_after > row.accuracy_before
+        assert row.test_accuracy is not None
+        assert len(row.accuracy_by_epoch) == 8
     again = truncation_study(trained_net(), patch_data(), replace(options, resume=True))
     assert again.retrained == found.retrained
     write_truncation(again, tmp_path)

@@ -2,7 +2,7 @@
 
 from polyadic.benchmarking.benchmark import benchmark
 from polyadic.benchmarking.options import BenchOptions, BenchProgress
-from polyadic.benchmarking.result import BENCH, BenchNetwork, BenchResult, BenchRow, bench_document, write_bench
+from polyadic.benchmarking.result import BENCH, BenchNetwork, BenchResult, BenchRow, write_bench
 
 __all__ = [
     "BENCH",
@@ -11,7 +11,6 @@ __all__ = [
     "BenchProgress",
     "BenchResult",
     "BenchRow",
-    "bench_document",
     "benchmark",
     "write_bench",
 ]

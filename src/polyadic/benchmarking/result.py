@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from polyadic.engines import Conditions, Timing
+from polyadic.errors import StorageError
+from polyadic.schema import VERSION, JsonObject
 from polyadic.storage import write_together
 
 BENCH = "bench.json"
-VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,22 @@ class BenchResult:
     settings: dict[str, Any] = field(default_factory=dict)
     environment: dict[str, Any] = field(default_factory=dict)
 
+    def to_json(self) -> dict[str, Any]:
+        """The content of ``bench.json``."""
+        return {"version": VERSION, **asdict(self)}
+
+    @staticmethod
+    def from_json(data: object, where: Path | str = BENCH) -> BenchResult:
+        """The inverse of :meth:`to_json`; ``where`` is named where something is wrong.
+
+        Raises:
+            StorageError: something is missing or of another kind, or there is no network.
+        """
+        result: BenchResult = JsonObject.of(data, where, "copy it again, or measure again").whole(BenchResult)
+        if not result.networks:
+            raise StorageError(f"{where} is damaged at networks (there are none): copy it again, or measure again")
+        return result
+
     @property
     def reference(self) -> str:
         """The network over which speed-ups are told."""
@@ -129,18 +146,13 @@ def timed(row: dict[str, Any], timing: Timing, reference: Timing | None, mac_red
     return BenchRow(**row, **times)
 
 
-def bench_document(result: BenchResult) -> dict[str, Any]:
-    """The content of ``bench.json``."""
-    return {"version": VERSION, **asdict(result)}
-
-
 def write_bench(result: BenchResult, folder: Path, beside: Sequence[tuple[str, bytes]] = ()) -> list[Path]:
     """Write ``bench.json`` to ``folder``, and other files beside it: all of them or none; say where they are.
 
     Raises:
         StorageError: the file system refused; what stood there is as it was.
     """
-    document = (json.dumps(bench_document(result), indent=1) + "\n").encode()
+    document = (json.dumps(result.to_json(), indent=1) + "\n").encode()
     contents = {folder / BENCH: document, **{folder / name: content for name, content in beside}}
     write_together(contents)
     return list(contents)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -137,7 +137,7 @@ def truncation(
         made = truncation_study(loaded.model, loaded_images, options, on_progress=bars.rows)
     write_truncation(made, study.out, study.known(model, data.data))
     dense = {name: value for name, value in made.settings.items() if name.startswith("dense_")}
-    retrained = [dict(row) for row in made.retrained]
+    retrained = [asdict(row) for row in made.retrained]
     document = {"rows": len(made.rows), **dense, "retrained": retrained, "skipped": dict(made.skipped)}
     study.show(document, lambda: print_truncation(made, study.out))
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from polyadic.benchmarking import BenchOptions, BenchResult, bench_document, benchmark, write_bench
+from polyadic.benchmarking import BenchOptions, BenchResult, benchmark, write_bench
 from polyadic.cli.arguments import AsJson, InputShape, input_size, names_of, whole_numbers
 from polyadic.cli.model_or_result import ModelOrResult, TrustCode
 from polyadic.cli.option_groups import command
@@ -84,7 +84,7 @@ def bench(
     if folder is not None:
         written = write_bench(result, folder, [("bench.html", bench_page(result)), *bench_figures(result)])
     if json:
-        emit({"out": None if folder is None else str(folder), **bench_document(result)})
+        emit({"out": None if folder is None else str(folder), **result.to_json()})
         return
     _print(result)
     say(*(f"written to {path}" for path in written))

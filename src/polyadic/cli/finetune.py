@@ -85,7 +85,7 @@ def finetune(
         named = ModelOrResult.named(folder, trust_code=trust_code)
         if named.plan is None:
             raise PolyadicError(f"fine-tuning goes on with the folder of a result; {folder} is none")
-        before = read_result(folder).summary
+        before = read_result(folder).result
         images = data.load(seed, held_out, named.origin)
         dense = _teacher(named, weights, teacher)
         accelerator = connect_processes() if several_processes() else None

@@ -24,7 +24,7 @@ from polyadic.cli.option_groups import command
 from polyadic.cli.screen import emit, print_table, say, warn
 from polyadic.export import write_plan
 from polyadic.pipeline import CompressOptions, CostEstimate, LayerEstimate, estimate_cost
-from polyadic.reporting.tables import fewer
+from polyadic.reporting import fewer
 
 COLUMNS = ("layer", "of all MACs", "what becomes of it", "MACs before", "after")
 

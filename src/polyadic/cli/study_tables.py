@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from polyadic.cli.screen import print_table, say
 from polyadic.studies import METHODS, Chain, DegeneracyStudy, LayerStudy, TruncationStudy
@@ -23,22 +22,22 @@ def print_truncation(study: TruncationStudy, out: Path) -> None:
     accuracies = ("accuracy", "accuracy_recalibrated", "perturbed_accuracy", "test_accuracy")
     rows = [
         (
-            str(row["group"]),
-            Chain.parse(row["chain"]).short,
-            f"{row['kept_fraction']:.3f}",
-            f"{row['norm_loss']:.3f}",
+            row.group,
+            Chain.parse(row.chain).short,
+            f"{row.kept_fraction:.3f}",
+            f"{row.norm_loss:.3f}",
             *_percents(row, *accuracies),
         )
-        for row in [row for row in study.rows if row["kind"] == "joint"] or study.rows
+        for row in [row for row in study.rows if row.kind == "joint"] or study.rows
     ]
     print_table("truncated kernels, accuracies in %", TRUNCATION_COLUMNS, rows)
     if study.retrained:
         rows = [
             (
-                Chain.parse(row["chain"]).short,
-                f"{row['share']:g}",
-                str(row["form"]),
-                f"{100 * row['parameter_ratio']:.1f} %",
+                Chain.parse(row.chain).short,
+                f"{row.share:g}",
+                row.form,
+                f"{100 * row.parameter_ratio:.1f} %",
                 *_percents(row, "accuracy_before", "accuracy_after", "test_accuracy"),
             )
             for row in study.retrained
@@ -53,11 +52,11 @@ def print_degeneracy(study: DegeneracyStudy, out: Path) -> None:
     figures = ("intensity_ratio", "sum_squared_intensity", "sensitivity", "congruence", "gram_condition")
     rows = [
         (
-            row["layer"],
-            METHODS[row["method"]],
-            str(row["rank"]),
-            f"{row['relative_error']:.4f}",
-            *("inf" if row[name] is None else f"{row[name]:.3g}" for name in figures),
+            row.layer,
+            METHODS[row.method],
+            str(row.rank),
+            f"{row.relative_error:.4f}",
+            *("inf" if (value := getattr(row, name)) is None else f"{value:.3g}" for name in figures),
         )
         for row in study.rows
     ]
@@ -70,11 +69,11 @@ def print_layers(study: LayerStudy, out: Path) -> None:
     """Every row, and where the files are."""
     rows = [
         (
-            str(row["layer"]),
-            str(row["format"]),
-            ",".join(map(str, row["rank"])),
-            f"{100 * row['mac_ratio']:.0f} %",
-            f"{row['relative_error']:.4f}",
+            row.layer,
+            row.format,
+            ",".join(map(str, row.rank)),
+            f"{100 * row.mac_ratio:.0f} %",
+            f"{row.relative_error:.4f}",
             *_percents(row, "accuracy", "accuracy_tuned"),
         )
         for row in study.rows
@@ -87,5 +86,5 @@ def _say_end(skipped: Mapping[str, str], rows: int, out: Path, dense: str = "") 
     say(*(f"{name} was left out: {reason}" for name, reason in skipped.items()), f"{dense}{rows} rows written to {out}")
 
 
-def _percents(row: Mapping[str, Any], *names: str) -> tuple[str, ...]:
-    return tuple("" if row.get(name) is None else f"{100 * row[name]:.2f}" for name in names)
+def _percents(row: object, *names: str) -> tuple[str, ...]:
+    return tuple("" if (value := getattr(row, name)) is None else f"{100 * value:.2f}" for name in names)

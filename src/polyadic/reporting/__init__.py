@@ -1,6 +1,6 @@
 """A result, a search or a study as something to read: tables, a model card, a page, figures."""
 
-from polyadic.reporting.bench_charts import (
+from polyadic.reporting.bench_page import (
     BENCH_COLUMNS,
     bench_charts,
     bench_figures,
@@ -10,27 +10,14 @@ from polyadic.reporting.bench_charts import (
     read_bench,
 )
 from polyadic.reporting.comparison import compare, comparison_html
+from polyadic.reporting.folder import Folder, read_folder, read_result, read_search, read_study
+from polyadic.reporting.headline import HEADLINE_COLUMNS, fewer, headline_rows
 from polyadic.reporting.model_card import markdown, model_card
-from polyadic.reporting.notebook import figures, piece, records
 from polyadic.reporting.plotly_figures import plotly_figure, plotly_figures
 from polyadic.reporting.records import epoch_records, layer_records, network_records, trial_records
-from polyadic.reporting.report import REPORT, Folder, charts, read_folder, report, report_html, write_figures
-from polyadic.reporting.result_folder import ResultFolder, read_result
-from polyadic.reporting.result_page import summary_figures, summary_html
-from polyadic.reporting.search_folder import SearchFolder, read_search
-from polyadic.reporting.search_page import forecast_html, found_figures, found_html
-from polyadic.reporting.study_folder import StudyFolder, read_study
-from polyadic.reporting.study_page import study_figures, study_piece
+from polyadic.reporting.report import REPORT, charts, figures, piece, records, report, report_html, write_figures
 from polyadic.reporting.svg import svg_file
-from polyadic.reporting.tables import (
-    HEADLINE_COLUMNS,
-    LAYER_COLUMNS,
-    SITE_COLUMNS,
-    headline_rows,
-    layer_rows,
-    site_rows,
-)
-from polyadic.schema import Rows, Svg
+from polyadic.reporting.tables import LAYER_COLUMNS, SITE_COLUMNS, layer_rows, site_rows
 
 __all__ = [
     "BENCH_COLUMNS",
@@ -39,11 +26,6 @@ __all__ = [
     "REPORT",
     "SITE_COLUMNS",
     "Folder",
-    "ResultFolder",
-    "Rows",
-    "SearchFolder",
-    "StudyFolder",
-    "Svg",
     "bench_charts",
     "bench_figures",
     "bench_notes",
@@ -53,10 +35,8 @@ __all__ = [
     "compare",
     "comparison_html",
     "epoch_records",
+    "fewer",
     "figures",
-    "forecast_html",
-    "found_figures",
-    "found_html",
     "headline_rows",
     "layer_records",
     "layer_rows",
@@ -75,10 +55,6 @@ __all__ = [
     "report",
     "report_html",
     "site_rows",
-    "study_figures",
-    "study_piece",
-    "summary_figures",
-    "summary_html",
     "svg_file",
     "trial_records",
     "write_figures",

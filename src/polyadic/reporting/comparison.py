@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from polyadic.reporting.chart import Table
+from polyadic.reporting.folder import Folder, read_result
+from polyadic.reporting.headline import assess
 from polyadic.reporting.layer_charts import strip, what_happened
-from polyadic.reporting.page import rendered
-from polyadic.reporting.result_folder import ResultFolder, read_result
-from polyadic.reporting.run_charts import drop_chart
-from polyadic.reporting.verdict import verdicts
-from polyadic.reporting.writing import xml_safe
+from polyadic.reporting.page import plain_text, rendered
+from polyadic.reporting.run_charts import drop_chart, interval_text
+from polyadic.reporting.svg_parts import xml_safe
 from polyadic.schema import LayerOutcome, Summary
 from polyadic.storage import write_together
 
@@ -22,7 +20,7 @@ _HEADLINE: tuple[tuple[str, Callable[[Summary], str]], ...] = (
     ("score compressed, %", lambda summary: f"{100 * summary.compressed_score:.2f}"),
     ("score before fine-tuning, %", lambda summary: f"{100 * summary.score_before_finetuning:.2f}"),
     ("drop, points", lambda summary: f"{summary.drop:.2f}"),
-    ("95 % interval of the drop", lambda summary: _interval(summary)),
+    ("95 % interval of the drop", lambda summary: interval_text(summary.drop_interval)),
     ("drop allowed, points", lambda summary: "" if summary.max_drop is None else f"{summary.max_drop:g}"),
     ("budget", lambda summary: str(summary.provenance.get("budget") or "")),
     ("MACs before", lambda summary: f"{summary.dense.macs:,}"),
@@ -46,14 +44,14 @@ def compare(first: Path | str, second: Path | str, out: Path | str) -> Path:
     return path
 
 
-def comparison_html(first: ResultFolder, second: ResultFolder) -> str:
+def comparison_html(first: Folder[Summary], second: Folder[Summary]) -> str:
     """The page."""
-    a, b = first.summary, second.summary
-    names = _names(first, second)
+    a, b = first.result, second.result
+    names = f"A: {first.path.resolve().name}", f"B: {second.path.resolve().name}"
     return rendered(
         "comparison.html",
         title=f"{names[0]} and {names[1]}, compared",
-        runs=list(zip(("A", "B"), (first, second), (verdicts(a), verdicts(b)), strict=True)),
+        runs=list(zip(("A", "B"), (first, second), (assess(a), assess(b)), strict=True)),
         headline=Table(("", *names), tuple((label, said(a), said(b)) for label, said in _HEADLINE)),
         drop=drop_chart(list(zip(names, (a, b), strict=True))),
         strips=[
@@ -64,10 +62,6 @@ def comparison_html(first: ResultFolder, second: ResultFolder) -> str:
         settings=Table(("setting", "A", "B"), tuple(_settings_that_differ(a, b))),
         caution=_caution(a, b),
     )
-
-
-def _names(first: ResultFolder, second: ResultFolder) -> tuple[str, str]:
-    return f"A: {first.path.resolve().name}", f"B: {second.path.resolve().name}"
 
 
 def _layers_that_differ(a: Summary, b: Summary) -> list[tuple[str, ...]]:
@@ -96,18 +90,7 @@ def _macs(layer: LayerOutcome | None) -> str:
 def _settings_that_differ(a: Summary, b: Summary) -> list[tuple[str, ...]]:
     keys = [key for key in dict.fromkeys([*a.provenance, *b.provenance]) if key != "finetuning"]
     differing = [key for key in keys if a.provenance.get(key) != b.provenance.get(key)]
-    return [(str(key), _value(a.provenance.get(key)), _value(b.provenance.get(key))) for key in differing]
-
-
-def _value(value: Any) -> str:
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _interval(summary: Summary) -> str:
-    low, high = summary.drop_interval or (None, None)
-    return "" if low is None else f"{low:.2f} to {high:.2f}"
+    return [(str(key), plain_text(a.provenance.get(key)), plain_text(b.provenance.get(key))) for key in differing]
 
 
 def _caution(a: Summary, b: Summary) -> list[str]:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from polyadic.reporting.chart import Chart, PanelChart, Table
-from polyadic.reporting.panels import distinct, number, panel, points, present
-from polyadic.reporting.study_folder import Degeneracy, DegeneracyRow
+from polyadic.reporting.chart import Chart, Curve, PanelChart, Place, Table, distinct, number_text, small_plots
+from polyadic.schema import DegeneracyRow, DegeneracyStudy
 
 _FIGURES = (
     (
@@ -44,62 +41,43 @@ _FIGURES = (
 )
 
 
-def degeneracy_charts(study: Degeneracy) -> list[Chart]:
+def degeneracy_charts(study: DegeneracyStudy) -> list[Chart]:
     """Error, intensities, their squares and sensitivity, a small plot for each layer."""
     made = (_chart(study, *figure) for figure in _FIGURES)
     return [chart for chart in made if chart is not None]
 
 
-def _chart(study: Degeneracy, name: str, column: str, title: str, label: str, caption: str) -> PanelChart | None:
-    methods = distinct(row.method for row in study.rows)
-    layers = distinct(row.layer for row in study.rows)
+def _chart(study: DegeneracyStudy, name: str, column: str, title: str, label: str, caption: str) -> PanelChart | None:
+    methods = {method: study.methods.get(method, method) for method in distinct(row.method for row in study.rows)}
     log = column != "relative_error"
 
-    def value(row: DegeneracyRow) -> float | None:
-        found: float | None = getattr(row, column)
-        return found
+    def curve(method: str) -> Curve[DegeneracyRow]:
+        def place(row: DegeneracyRow) -> Place | None:
+            value = getattr(row, column)
+            said = f"{row.layer}, {methods[row.method]}, rank {row.rank}: {_text(value)}"
+            return (row.rank, value, said) if row.method == method else None
 
-    def said(row: DegeneracyRow) -> str:
-        return f"{row.layer}, {study.methods.get(row.method, row.method)}, rank {row.rank}: {number(value(row))}"
+        return Curve(methods[method], place)
 
-    panels = present(
-        panel(
-            layer,
-            (
-                points(
-                    study.methods.get(method, method),
-                    at,
-                    (
-                        (row.rank, value(row), said(row))
-                        for row in study.rows
-                        if (row.layer, row.method) == (layer, method)
-                    ),
-                    positive=log,
-                )
-                for at, method in enumerate(methods)
-            ),
-        )
-        for layer in layers
-    )
+    panels = small_plots(study.rows, lambda row: row.layer, [curve(method) for method in methods], positive=log)
     if not panels:
         return None
-    infinite = sum(value(row) is None for row in study.rows)
+    infinite = sum(getattr(row, column) is None for row in study.rows)
     caption += f" Infinite, and so not drawn: {infinite} of {len(study.rows)}." if infinite else ""
     table = _table(study, methods, column)
     return PanelChart(name, title, caption, table, "rank (logarithmic)", label, panels, y_log=log, own_x=True)
 
 
-def _table(study: Degeneracy, methods: Sequence[str], column: str) -> Table:
-    """A row for each layer and rank, a column for each method."""
-    known = {(row.layer, row.rank, row.method): number(getattr(row, column)) for row in study.rows}
-    places = _places(study)
-    rows = tuple(
-        (layer, str(rank), *(known.get((layer, rank, name), "") for name in methods)) for layer, rank in places
-    )
-    return Table(("layer", "rank", *(study.methods.get(name, name) for name in methods)), rows)
-
-
-def _places(study: Degeneracy) -> list[tuple[str, int]]:
-    """Every layer with each of its ranks, rising."""
+def _table(study: DegeneracyStudy, methods: dict[str, str], column: str) -> Table:
+    """A row for each layer and rank, ranks rising, and a column for each method."""
+    known = {(row.layer, row.rank, row.method): _text(getattr(row, column)) for row in study.rows}
     order = {layer: at for at, layer in enumerate(distinct(row.layer for row in study.rows))}
-    return sorted({(row.layer, row.rank) for row in study.rows}, key=lambda place: (order[place[0]], place[1]))
+    places = sorted({(row.layer, row.rank) for row in study.rows}, key=lambda place: (order[place[0]], place[1]))
+    return Table(
+        ("layer", "rank", *methods.values()),
+        tuple((layer, str(rank), *(known.get((layer, rank, name), "") for name in methods)) for layer, rank in places),
+    )
+
+
+def _text(value: float | None) -> str:
+    return number_text(value, "{:.3g}", absent="infinite")

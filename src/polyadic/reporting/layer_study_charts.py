@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
-from polyadic.reporting.chart import SERIES, Chart, Line, PanelChart, PointChart, Points, Table
-from polyadic.reporting.panels import distinct, panel, percent, points, present, scaled
-from polyadic.reporting.study_folder import LayerRow, Layers
-
-_Value = Callable[[LayerRow], float | None]
+from polyadic.reporting.chart import (
+    Chart,
+    Curve,
+    Line,
+    PanelChart,
+    Place,
+    PointChart,
+    distinct,
+    in_percent,
+    percent,
+    series_of,
+    small_plots,
+    table_of,
+)
+from polyadic.schema import LayerRow, LayerStudy
 
 
 @dataclass(frozen=True)
@@ -17,110 +28,101 @@ class _Axis:
     """What is drawn across or up: its label, its value, and the value as text."""
 
     label: str
-    value: _Value
+    value: Callable[[LayerRow], float | None]
     text: Callable[[LayerRow], str]
 
 
 _RANK = _Axis(
-    "rank, the largest where there are several (logarithmic)", lambda row: max(row.rank), lambda row: row.ranks
+    "rank, the largest where there are several (logarithmic)", lambda row: max(row.rank), lambda row: _rank(row)
 )
 _MACS = _Axis("MACs, % of the layer's", lambda row: 100 * row.mac_ratio, lambda row: f"{100 * row.mac_ratio:.1f}")
 _ERROR = _Axis("relative error", lambda row: row.relative_error, lambda row: f"{row.relative_error:.4f}")
-_ACCURACY = _Axis("accuracy, %", lambda row: scaled(row.accuracy), lambda row: percent(row.accuracy))
-_TUNED = _Axis("accuracy, %", lambda row: scaled(row.accuracy_tuned), lambda row: percent(row.accuracy_tuned))
+_ACCURACY = _Axis("accuracy, %", lambda row: in_percent(row.accuracy), lambda row: percent(row.accuracy))
+_TUNED = _Axis("accuracy, %", lambda row: in_percent(row.accuracy_tuned), lambda row: percent(row.accuracy_tuned))
+_SENSITIVITY = _Axis("sensitivity (logarithmic)", lambda row: row.sensitivity, lambda row: f"{row.sensitivity:.3g}")
+
+_ALONE = "One layer is replaced, all others stay as they are."
+_FIGURES = (
+    ("error-rank", "Error against the rank", f"Relative error of the kernel. {_ALONE}", _RANK, _ERROR),
+    ("accuracy-rank", "Accuracy against the rank", f"Before fine-tuning. {_ALONE}", _RANK, _ACCURACY),
+    ("error-macs", "Error over the cost", "Formats at equal cost stand above one another.", _MACS, _ERROR),
+    ("accuracy-macs", "Accuracy over the cost", f"Before fine-tuning. {_ALONE}", _MACS, _ACCURACY),
+    (
+        "tuned-macs",
+        "Accuracy over the cost, after fine-tuning",
+        "The chain alone was fine-tuned for a moment, taught by the dense network; the best state was chosen on the "
+        "same images.",
+        _MACS,
+        _TUNED,
+    ),
+)  # fmt: skip
 
 
-def layer_study_charts(study: Layers) -> list[Chart]:
+def layer_study_charts(study: LayerStudy) -> list[Chart]:
     """Error and accuracy against the rank, over the cost, and over the sensitivity."""
-    alone = "One layer is replaced, all others stay as they are."
-    made: tuple[Chart | None, ...] = (
-        _chart(study, "error-rank", "Error against the rank", f"Relative error of the kernel. {alone}", _RANK, _ERROR),
-        _chart(study, "accuracy-rank", "Accuracy against the rank", f"Before fine-tuning. {alone}", _RANK, _ACCURACY),
-        _chart(
-            study, "error-macs", "Error over the cost", "Formats at equal cost stand above one another.", _MACS, _ERROR
-        ),
-        _chart(study, "accuracy-macs", "Accuracy over the cost", f"Before fine-tuning. {alone}", _MACS, _ACCURACY),
-        _chart(
-            study,
-            "tuned-macs",
-            "Accuracy over the cost, after fine-tuning",
-            "The chain alone was fine-tuned for a moment, taught by the dense network; the best state was chosen on "
-            "the same images.",
-            _MACS,
-            _TUNED,
-        ),
-        _over_sensitivity(study),
-    )
+    made = (*(_chart(study, *figure) for figure in _FIGURES), _over_sensitivity(study))
     return [chart for chart in made if chart is not None]
 
 
-def _chart(study: Layers, name: str, title: str, caption: str, across: _Axis, up: _Axis) -> PanelChart | None:
-    formats = distinct(row.format for row in study.rows)
-    panels = present(
-        panel(
-            layer,
-            (
-                points(
-                    fmt,
-                    at,
-                    (
-                        (across.value(row), up.value(row), _said(row))
-                        for row in study.rows
-                        if (row.layer, row.format) == (layer, fmt)
-                    ),
-                )
-                for at, fmt in enumerate(formats)
-            ),
-        )
-        for layer in distinct(row.layer for row in study.rows)
-    )
+def _chart(study: LayerStudy, name: str, title: str, caption: str, across: _Axis, up: _Axis) -> PanelChart | None:
+    curves = [_curve(fmt, across, up) for fmt in distinct(row.format for row in study.rows)]
+    panels = small_plots(study.rows, lambda row: row.layer, curves)
     if not panels:
         return None
-    columns = ("layer", "format", "rank", *(("MACs, %",) if across is _MACS else ()), up.label)
-    rows = tuple(
-        (row.layer, row.format, row.ranks, *((across.text(row),) if across is _MACS else ()), up.text(row))
-        for row in study.rows
-    )
-    lines = (Line("dense", 100 * study.dense_accuracy),) if up is not _ERROR else ()
-    table = Table(columns, rows)
+    columns: dict[str, Callable[[LayerRow], str]] = {"layer": _layer, "format": _format, "rank": _rank}
+    if across is _MACS:
+        columns["MACs, %"] = across.text
+    table = table_of(study.rows, {**columns, up.label: up.text})
+    lines = _dense(study) if up is not _ERROR else ()
     return PanelChart(name, title, caption, table, across.label, up.label, panels, lines, own_x=across is _RANK)
 
 
-def _over_sensitivity(study: Layers) -> PointChart | None:
+def _over_sensitivity(study: LayerStudy) -> PointChart | None:
     known = [row for row in study.rows if row.sensitivity is not None and row.sensitivity > 0]
     if not known:
         return None
-    series = tuple(
-        Points(
-            fmt,
-            SERIES[at % len(SERIES)],
-            tuple(float(row.sensitivity or 0.0) for row in known if row.format == fmt),
-            tuple(100 * row.accuracy for row in known if row.format == fmt),
-            tuple(_said(row) for row in known if row.format == fmt),
-            symbol=at,
-        )
-        for at, fmt in enumerate(distinct(row.format for row in known))
-    )
+    formats = distinct(row.format for row in known)
+    columns = {"layer": _layer, "format": _format, "rank": _rank, "sensitivity": _SENSITIVITY.text}
     return PointChart(
         "accuracy-sensitivity",
         "Accuracy over the sensitivity",
         "Every layer and rank in a CP format, before fine-tuning. Sensitivity is that of the factors of K / ||K||; "
         "other formats have none.",
-        Table(
-            ("layer", "format", "rank", "sensitivity", "accuracy, %"),
-            tuple((row.layer, row.format, row.ranks, f"{row.sensitivity:.3g}", percent(row.accuracy)) for row in known),
-        ),
-        "sensitivity (logarithmic)",
-        "accuracy, %",
-        series,
-        (Line("dense", 100 * study.dense_accuracy),),
+        table_of(known, {**columns, _ACCURACY.label: _ACCURACY.text}),
+        _SENSITIVITY.label,
+        _ACCURACY.label,
+        tuple(series_of(known, _curve(fmt, _SENSITIVITY, _ACCURACY, "points"), at) for at, fmt in enumerate(formats)),
+        _dense(study),
         x_log=True,
     )
 
 
-def _said(row: LayerRow) -> str:
+def _curve(fmt: str, across: _Axis, up: _Axis, kind: Literal["points", "line"] = "line") -> Curve[LayerRow]:
+    def place(row: LayerRow) -> Place | None:
+        return (across.value(row), up.value(row), _in_words(row)) if row.format == fmt else None
+
+    return Curve(fmt, place, kind)
+
+
+def _dense(study: LayerStudy) -> tuple[Line, ...]:
+    return (Line("dense", 100 * study.dense_accuracy),)
+
+
+def _layer(row: LayerRow) -> str:
+    return row.layer
+
+
+def _format(row: LayerRow) -> str:
+    return row.format
+
+
+def _rank(row: LayerRow) -> str:
+    return ", ".join(map(str, row.rank))
+
+
+def _in_words(row: LayerRow) -> str:
     tuned = "" if row.accuracy_tuned is None else f", {percent(row.accuracy_tuned)} % tuned"
     return (
-        f"{row.layer}, {row.format} {row.ranks}: error {row.relative_error:.3f}, {100 * row.mac_ratio:.0f} % of the "
+        f"{row.layer}, {row.format} {_rank(row)}: error {row.relative_error:.3f}, {100 * row.mac_ratio:.0f} % of the "
         f"MACs, {percent(row.accuracy)} %{tuned}"
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from polyadic.reporting.tables import HEADLINE_COLUMNS, LAYER_COLUMNS, Rows, headline_rows, layer_rows
+from polyadic.reporting.headline import HEADLINE_COLUMNS, Rows, headline_rows
+from polyadic.reporting.tables import LAYER_COLUMNS, layer_rows
 from polyadic.schema import Summary
 
 _IMPORTS = """import json

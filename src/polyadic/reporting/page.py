@@ -14,13 +14,6 @@ from markupsafe import Markup
 from polyadic.reporting.svg import svg
 
 
-class Html(str):
-    """A piece of HTML that notebooks show as what it says."""
-
-    def _repr_html_(self) -> str:
-        return str(self)
-
-
 def rendered(template: str, **context: Any) -> str:
     """The text of a template, with the style sheet."""
     return _environment().get_template(template).render(style=_style(), **context)
@@ -30,10 +23,15 @@ def provenance_rows(provenance: Mapping[str, Any]) -> tuple[tuple[str, str], ...
     """Everything that is known of a run, but for the epochs and what has a place of its own."""
     apart = ("finetuning", "command", "macs_convention")
     return tuple(
-        (str(key), value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
-        for key, value in provenance.items()
-        if key not in apart and value is not None
+        (str(key), plain_text(value)) for key, value in provenance.items() if key not in apart and value is not None
     )
+
+
+def plain_text(value: Any) -> str:
+    """A text as it is, nothing for None, anything else as JSON."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from polyadic.errors import PolyadicError
 from polyadic.reporting.chart import BarChart, Chart, PanelChart, PointChart, Points, StripChart
-from polyadic.reporting.report import Folder, charts
+from polyadic.reporting.report import AnyFolder, charts
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up")
 
 
-def plotly_figures(folder: Folder) -> dict[str, Figure]:
+def plotly_figures(folder: AnyFolder) -> dict[str, Figure]:
     """Every chart of the report as a figure, by name.
 
     Raises:
@@ -105,23 +105,23 @@ def _scatter(figure: Figure, series: Points, **more: Any) -> None:
 
 
 def _strip(figure: Figure, chart: StripChart) -> None:
-    total = sum(block.width for block in chart.blocks)
+    total = sum(part.width for part in chart.parts)
     at, shown = 0.0, set[str]()
     said = {colour: label for label, colour in chart.legend}
-    for block in chart.blocks:
-        width = 100.0 * block.width / total
+    for part in chart.parts:
+        width = 100.0 * part.width / total
         figure.add_bar(
             x=[at + width / 2],
-            y=[100.0 * block.filled],
+            y=[100.0 * part.filled],
             width=[width],
-            name=_inert(said[block.colour]),
-            legendgroup=block.colour,
-            showlegend=block.colour not in shown,
-            hovertext=_inert(block.text),
+            name=_inert(said[part.colour]),
+            legendgroup=part.colour,
+            showlegend=part.colour not in shown,
+            hovertext=_inert(part.text),
             hoverinfo="text",
-            **_fill(block.colour),
+            **_fill(part.colour),
         )
-        shown.add(block.colour)
+        shown.add(part.colour)
         at += width
     figure.update_xaxes(title=chart.x_label, range=[0, 100])
     figure.update_yaxes(title=chart.y_label, range=[0, 100])

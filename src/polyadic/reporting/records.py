@@ -9,10 +9,9 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from polyadic.reporting.result_folder import ResultFolder
-from polyadic.reporting.search_folder import SearchFolder
-from polyadic.reporting.trial_file import Searched, TrialRecord
-from polyadic.schema import Choice, Plan, Rows, Summary, plain_rank
+from polyadic.reporting.chart import finite
+from polyadic.reporting.folder import Folder, SearchHistory
+from polyadic.schema import Cost, Plan, Rows, SearchResult, Summary, TrialRecord, plain_rank
 
 Record = dict[str, Any]
 
@@ -21,12 +20,11 @@ _EPOCH_KEYS = ("epoch", "loss", "score", "score_loss", "learning_rate", "seconds
 
 def network_records(summary: Summary) -> Rows:
     """One row for each stage of the network: dense, before fine-tuning, compressed. Scores are fractions."""
-    dense, small = summary.dense, summary.compressed
     return Rows(
         [
-            _network("dense", summary.dense_score, dense.macs, dense.params, dense.bytes),
-            _network("before fine-tuning", summary.score_before_finetuning, small.macs, small.params, small.bytes),
-            _network("compressed", summary.compressed_score, small.macs, small.params, small.bytes),
+            _network("dense", summary.dense_score, summary.dense),
+            _network("before fine-tuning", summary.score_before_finetuning, summary.compressed),
+            _network("compressed", summary.compressed_score, summary.compressed),
         ]
     )
 
@@ -51,16 +49,21 @@ def layer_records(summary: Summary) -> Rows:
     )
 
 
-def trial_records(folder: ResultFolder | SearchFolder) -> Rows:
+def trial_records(folder: Folder[Summary] | Folder[SearchResult]) -> Rows:
     """One row per trial of the search, in the order of the log.
 
     ``scope`` is "layer" where one layer was replaced and "network" where a whole plan was. ``drop`` is in points on the
-    held-out images. ``macs`` are those of the whole network, None where the log does not tell. ``front`` says whether
-    no other whole plan is both cheaper and less harmful (by ``loss`` where every one has it, else by ``drop``).
+    held-out images, ``loss`` the divergence in nats. ``macs`` are those of the whole network, None where the log does
+    not tell. ``front`` says whether no other whole plan is both cheaper and better (by ``loss`` where every one has it,
+    else by ``drop``).
     """
-    searched = folder.searched
-    several = any(len(trial.plan) > 1 for trial in searched.trials)
-    rows = [_trial(trial, searched, several) for trial in searched.trials]
+    return history_records(SearchHistory.of(folder))
+
+
+def history_records(history: SearchHistory) -> Rows:
+    """The same, of what the charts of a search are made of."""
+    several = any(len(record.trial.plan.choices) > 1 for record in history.trials)
+    rows = [_trial(record, history, several) for record in history.trials]
     best = _front(rows)
     return Rows({**row, "front": row["trial"] in best} for row in rows)
 
@@ -72,61 +75,51 @@ def epoch_records(summary: Summary) -> Rows:
     return Rows({key: epoch.get(key) for key in _EPOCH_KEYS} for epoch in known)
 
 
-def plan_in_words(choices: Iterable[Choice]) -> str:
+def plan_in_words(plan: Plan) -> str:
     """Every choice as layer, format, rank."""
-    return "; ".join(f"{choice.layer} {choice.format} {plain_rank(choice.rank)}" for choice in choices)
+    return "; ".join(f"{choice.layer} {choice.format} {plain_rank(choice.rank)}" for choice in plan.choices)
 
 
-def harm_measure(rows: Iterable[Record]) -> str:
+def loss_measure(rows: Iterable[Record]) -> str:
     """By what whole plans can be compared: "loss" where all of them have it, else "drop"."""
     wholes = [row for row in rows if row["scope"] == "network"]
     return "loss" if wholes and all(finite(row["loss"]) is not None for row in wholes) else "drop"
 
 
-def finite(value: Any) -> float | None:
-    """A number that can be drawn, else None."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if math.isfinite(value) else None
+def _network(name: str, score: float, cost: Cost) -> Record:
+    return {"network": name, "score": score, "macs": cost.macs, "params": cost.params, "bytes": cost.bytes}
 
 
-def _network(name: str, score: float, macs: int, params: int, size: int) -> Record:
-    return {"network": name, "score": score, "macs": macs, "params": params, "bytes": size}
-
-
-def _trial(trial: TrialRecord, searched: Searched, several: bool) -> Record:
-    whole = trial.joint and (len(trial.plan) > 1 or not several)
+def _trial(record: TrialRecord, history: SearchHistory, several: bool) -> Record:
+    plan, trial = record.trial.plan, record.trial
+    whole = trial.joint and (len(plan.choices) > 1 or not several)
     return {
-        "trial": trial.trial,
+        "trial": record.number,
         "scope": "network" if whole else "layer",
-        "layers": len(trial.plan),
-        "plan": plan_in_words(trial.plan),
+        "layers": len(plan.choices),
+        "plan": plan_in_words(plan),
         "drop": finite(trial.drop),
-        "loss": finite(trial.loss),
-        "macs": _network_macs(trial, searched),
-        "threshold": finite(trial.threshold),
-        "seconds": finite(trial.seconds),
-        "chosen": whole and _same(trial.plan, searched.plan),
+        "loss": finite(trial.divergence),
+        "macs": _network_macs(record, history),
+        "threshold": finite(record.threshold),
+        "seconds": finite(record.seconds),
+        "chosen": whole and set(plan.choices) == set(history.plan.choices),
     }
 
 
-def _network_macs(trial: TrialRecord, searched: Searched) -> int | None:
+def _network_macs(record: TrialRecord, history: SearchHistory) -> int | None:
     """MACs of the whole network with the plan of a trial, None if the log tells too little."""
-    if trial.cost is not None:
-        return trial.cost.macs
-    before = searched.macs_before
-    if trial.macs is None or any(choice.layer not in before for choice in trial.plan):
+    if record.cost is not None:
+        return record.cost.macs
+    before, layers = history.macs_before, [choice.layer for choice in record.trial.plan.choices]
+    if record.macs is None or any(layer not in before for layer in layers):
         return None
-    return searched.dense_macs - sum(before[choice.layer] for choice in trial.plan) + trial.macs
-
-
-def _same(choices: tuple[Choice, ...], plan: Plan) -> bool:
-    return set(choices) == set(plan.choices)
+    return history.dense_macs - sum(before[layer] for layer in layers) + record.macs
 
 
 def _front(rows: list[Record]) -> set[int]:
-    """Numbers of the trials that no other beats in MACs and harm; of several trials of a plan the last counts."""
-    measure = harm_measure(rows)
+    """Numbers of the trials that no other beats in MACs and loss; of several trials of a plan the last counts."""
+    measure = loss_measure(rows)
     last = {row["plan"]: row for row in rows if row["scope"] == "network"}
     priced = [row for row in last.values() if row["macs"] is not None and row[measure] is not None]
     best, least = set(), math.inf

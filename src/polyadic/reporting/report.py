@@ -1,41 +1,25 @@
-"""One page for each folder: what it says, to read without a network or a script."""
+"""One page for each folder: what it says, to read without a network or a script; and a piece of it for notebooks."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any, cast
 
-from polyadic.errors import StorageError
 from polyadic.reporting.chart import Chart
-from polyadic.reporting.result_folder import PLAN, RESULT, ResultFolder, read_result
-from polyadic.reporting.result_page import result_charts, result_html
-from polyadic.reporting.search_folder import SEARCH, SearchFolder, read_search
-from polyadic.reporting.search_page import search_html, search_page_charts
-from polyadic.reporting.study_folder import STUDIES, StudyFolder, read_study
-from polyadic.reporting.study_page import study_charts, study_html
+from polyadic.reporting.folder import Folder, read_folder
+from polyadic.reporting.records import layer_records
+from polyadic.reporting.result_page import result_charts, result_html, result_piece
+from polyadic.reporting.search_page import plan_piece, plan_strip, search_html, search_page_charts
+from polyadic.reporting.study_page import study_charts, study_html, study_piece
 from polyadic.reporting.svg import svg_file
-from polyadic.reporting.writing import xml_safe
+from polyadic.reporting.svg_parts import xml_safe
+from polyadic.schema import CostEstimate, Rows, SearchResult, StudyResult, Summary, Svg
 from polyadic.storage import write_together
 
 REPORT = "report.html"
 
-Folder = ResultFolder | SearchFolder | StudyFolder
-
-
-def read_folder(directory: Path | str) -> Folder:
-    """Read what ``compress``, ``search`` or ``analyze`` wrote; a result goes before the search that led to it.
-
-    Raises:
-        StorageError: a file is missing, damaged or of another version.
-        PolyadicError: the folder holds several studies.
-    """
-    directory = Path(directory)
-    if (directory / RESULT).exists():
-        return read_result(directory)
-    if (directory / SEARCH).exists():
-        return read_search(directory)
-    if any((directory / name).exists() for name in STUDIES):
-        return read_study(directory)
-    raise StorageError(_what_is_missing(directory))
+AnyFolder = Folder[Summary | SearchResult | StudyResult]
 
 
 def report(directory: Path | str, out: Path | str | None = None) -> Path:
@@ -55,29 +39,25 @@ def report(directory: Path | str, out: Path | str | None = None) -> Path:
     return path
 
 
-def report_html(folder: Folder) -> str:
+def report_html(folder: AnyFolder) -> str:
     """The page."""
-    match folder:
-        case ResultFolder():
-            return result_html(folder)
-        case SearchFolder():
-            return search_html(folder)
-        case StudyFolder():
-            return study_html(folder)
+    if isinstance(folder.result, Summary):
+        return result_html(cast("Folder[Summary]", folder))
+    if isinstance(folder.result, SearchResult):
+        return search_html(cast("Folder[SearchResult]", folder))
+    return study_html(cast("Folder[StudyResult]", folder))
 
 
-def charts(folder: Folder) -> list[Chart]:
+def charts(folder: AnyFolder) -> list[Chart]:
     """Every chart that there is something to show in, in the order of the page."""
-    match folder:
-        case ResultFolder():
-            return result_charts(folder)
-        case SearchFolder():
-            return search_page_charts(folder)
-        case StudyFolder():
-            return study_charts(folder.study)
+    if isinstance(folder.result, Summary):
+        return result_charts(cast("Folder[Summary]", folder))
+    if isinstance(folder.result, SearchResult):
+        return search_page_charts(cast("Folder[SearchResult]", folder))
+    return study_charts(folder.result)
 
 
-def write_figures(folder: Folder, directory: Path | str) -> list[Path]:
+def write_figures(folder: AnyFolder, directory: Path | str) -> list[Path]:
     """Write every chart as an SVG file: all of them or none.
 
     Raises:
@@ -88,17 +68,31 @@ def write_figures(folder: Folder, directory: Path | str) -> list[Path]:
     return list(contents)
 
 
-def _what_is_missing(directory: Path) -> str:
-    if not directory.is_dir():
-        return f"a report is made of the folder of a result, a search or a study; {directory} is none"
-    if (directory / "rows.jsonl").exists():
-        return f"{directory} holds rows of a study that did not end: finish it with polyadic analyze ... --resume"
-    if (directory / PLAN).exists():
-        return (
-            f"{directory} holds a plan that was not carried out, and neither {RESULT} nor {SEARCH}: carry it out with "
-            f"polyadic compress --plan {directory}"
-        )
-    return (
-        f"a report is made of {RESULT}, {SEARCH}, {', '.join(STUDIES)}, and {directory} has none of them: finish the "
-        "run with --resume"
-    )
+def records(result: Any) -> Rows:
+    """Tidy rows of a result: its layers, the plans to choose from after a search, the rows of a study."""
+    match result:
+        case Summary():
+            return layer_records(result)
+        case SearchResult():
+            return Rows({**one.to_json(), "chosen": one.plan == result.plan} for one in result.plans_to_choose_from)
+        case CostEstimate():
+            return Rows(asdict(layer) for layer in result.layers)
+        case _:
+            return Rows(asdict(row) for row in result.rows)
+
+
+def figures(result: Any) -> dict[str, Svg]:
+    """The plots of a result's page by name, but for those that need the log of a search."""
+    made = [plan_strip(result)] if isinstance(result, CostEstimate) else charts(Folder(Path(), result))
+    return {chart.name: Svg(svg_file(chart).decode()) for chart in made if chart is not None}
+
+
+def piece(result: Any) -> str:
+    """What a notebook shows of a result: the figures that count, and one plot."""
+    match result:
+        case Summary():
+            return result_piece(result)
+        case SearchResult() | CostEstimate():
+            return plan_piece(result)
+        case _:
+            return study_piece(result)

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from polyadic.reporting.chart import Chart, Table
+from polyadic.reporting.chart import Chart, Table, distinct, number_text, percent
 from polyadic.reporting.degeneracy_charts import degeneracy_charts
+from polyadic.reporting.folder import Folder
+from polyadic.reporting.headline import Card
 from polyadic.reporting.layer_study_charts import layer_study_charts
-from polyadic.reporting.page import Html, provenance_rows, rendered
-from polyadic.reporting.panels import distinct, percent
-from polyadic.reporting.study_folder import Degeneracy, Layers, Study, StudyFolder, Truncation, study_in
-from polyadic.reporting.svg import drawings
+from polyadic.reporting.page import provenance_rows, rendered
 from polyadic.reporting.truncation_charts import truncation_charts
-from polyadic.schema import Svg
-
-Card = tuple[str, str, str]
+from polyadic.schema import DegeneracyStudy, LayerStudy, StudyResult, TruncationStudy
 
 
 @dataclass(frozen=True)
@@ -38,64 +33,75 @@ class Told:
     conventions: tuple[str, ...]
 
 
-def study_html(folder: StudyFolder) -> str:
+def study_html(folder: Folder[StudyResult]) -> str:
     """The page."""
-    study = folder.study
+    study = folder.result
     told = describe(study)
     return rendered(
         "study.html",
-        title=f"{folder.model or 'A network'}: {told.heading}",
+        title=f"{folder.name}: {told.heading}",
         told=told,
         study=study,
         charts=study_charts(study),
-        settings=provenance_rows(study.settings) if isinstance(study, Truncation) else (),
+        settings=provenance_rows(study.settings) if isinstance(study, TruncationStudy) else (),
         provenance=provenance_rows(study.provenance),
     )
 
 
-def study_charts(study: Study) -> list[Chart]:
+def study_piece(study: StudyResult) -> str:
+    """What a notebook shows of a study: the first figures and the first plot."""
+    return rendered("study_piece.html", told=describe(study), charts=study_charts(study)[:1])
+
+
+def study_charts(study: StudyResult) -> list[Chart]:
     """Every chart that there is something to show in, in the order of the page."""
     match study:
-        case Truncation():
+        case TruncationStudy():
             return truncation_charts(study)
-        case Degeneracy():
+        case DegeneracyStudy():
             return degeneracy_charts(study)
-        case Layers():
+        case LayerStudy():
             return layer_study_charts(study)
+    raise TypeError(f"studies are of truncation, degeneracy and layers; got {type(study).__name__}")
 
 
-def study_piece(name: str, document: Mapping[str, Any]) -> Html:
-    """What a notebook shows of a study, by the name and the content of its document."""
-    study = study_in(name, document)
-    told = describe(study)
-    return Html(rendered("study_piece.html", told=told, charts=study_charts(study)[:1]))
+def describe(study: StudyResult) -> Told:
+    """What is said of a study.
 
-
-def study_figures(name: str, document: Mapping[str, Any]) -> dict[str, Svg]:
-    """The charts of a study as drawings, by name."""
-    return drawings(study_charts(study_in(name, document)))
-
-
-def describe(study: Study) -> Told:
-    """What is said of a study."""
+    Raises:
+        TypeError: it is none that pages know.
+    """
     match study:
-        case Truncation():
+        case TruncationStudy():
             return _truncation(study)
-        case Degeneracy():
+        case DegeneracyStudy():
             return _degeneracy(study)
-        case Layers():
+        case LayerStudy():
             return _layers(study)
+    raise TypeError(f"studies are of truncation, degeneracy and layers; got {type(study).__name__}")
 
 
-def _truncation(study: Truncation) -> Told:
+def _truncation(study: TruncationStudy) -> Told:
     layers = distinct(row.group for row in study.rows if row.kind == "single")
     images, tested = study.setting("held_out_images"), study.setting("test_images")
     cards: list[Card] = []
     dense, dense_test = study.setting("dense_accuracy"), study.setting("dense_test_accuracy")
     if dense is not None:
-        cards.append(("dense accuracy", f"{percent(dense)} %", f"on {_count(images)} held-out training images"))
+        cards.append(
+            (
+                "dense accuracy",
+                f"{percent(dense)} %",
+                f"on {number_text(images, '{:,.0f}', absent='the')} held-out training images",
+            )
+        )
     if dense_test is not None:
-        cards.append(("dense accuracy, test", f"{percent(dense_test)} %", f"on {_count(tested)} test images"))
+        cards.append(
+            (
+                "dense accuracy, test",
+                f"{percent(dense_test)} %",
+                f"on {number_text(tested, '{:,.0f}', absent='the')} test images",
+            )
+        )
     cards.append(("layers", str(len(layers)), f"{len(study.rows)} truncations, {len(study.retrained)} trained again"))
     return Told(
         "truncated kernels",
@@ -117,7 +123,7 @@ def _truncation(study: Truncation) -> Told:
     )
 
 
-def _degeneracy(study: Degeneracy) -> Told:
+def _degeneracy(study: DegeneracyStudy) -> Told:
     layers = distinct(row.layer for row in study.rows)
     cards: list[Card] = [("layers", str(len(layers)), f"{len(study.rows)} decompositions")]
     for method in distinct(row.method for row in study.rows):
@@ -148,7 +154,7 @@ def _degeneracy(study: Degeneracy) -> Told:
     )
 
 
-def _layers(study: Layers) -> Told:
+def _layers(study: LayerStudy) -> Told:
     layers, formats = distinct(row.layer for row in study.rows), distinct(row.format for row in study.rows)
     tuned = any(row.accuracy_tuned is not None for row in study.rows)
     return Told(
@@ -169,7 +175,3 @@ def _layers(study: Layers) -> Told:
             "The rank of a format with several ranks is drawn at the largest of them; the tables have them all.",
         ),
     )
-
-
-def _count(value: float | None) -> str:
-    return "the" if value is None else f"{value:,.0f}"

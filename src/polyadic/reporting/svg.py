@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from importlib.resources import files
 
 from markupsafe import Markup
 
-from polyadic.reporting.axis import Axis, linear_axis, log_axis, written
-from polyadic.reporting.chart import BarChart, Chart, PanelChart, PointChart, StripChart
-from polyadic.reporting.svg_curves import curve, panels
+from polyadic.reporting.axis import Axis, linear_axis, log_axis, value_axis, written
+from polyadic.reporting.chart import BarChart, Chart, PanelChart, PointChart, Points, StripChart
 from polyadic.reporting.svg_parts import (
     CHARACTER,
     WIDTH,
@@ -20,14 +19,21 @@ from polyadic.reporting.svg_parts import (
     mark,
     rectangle,
     shortened,
+    symbol,
     text,
+    ticks_across,
+    ticks_up,
     vertical_axis,
+    xml_safe,
 )
-from polyadic.reporting.writing import xml_safe
-from polyadic.schema import Svg
 
 _RIGHT = WIDTH - 22  # the last number of an axis reaches beyond its end
 _NAMES = 30  # characters of a layer's name that are shown
+_COLUMNS = 3
+_HEIGHT = 112.0  # of a panel's frame
+_PANELS_LEFT, _PANELS_RIGHT = 46.0, WIDTH - 14
+_GAP = 22.0  # between panels
+_ABOVE, _BELOW = 20.0, 24.0  # a panel's title, its numbers
 
 
 def svg(chart: Chart) -> Markup:
@@ -60,17 +66,12 @@ def svg_file(chart: Chart) -> bytes:
     return xml_safe(f'<?xml version="1.0" encoding="UTF-8"?>\n{drawing}\n')
 
 
-def drawings(charts: Iterable[Chart]) -> dict[str, Svg]:
-    """Charts as drawings that notebooks show, by name."""
-    return {chart.name: Svg(svg_file(chart).decode()) for chart in charts}
-
-
 def _drawn(chart: Chart) -> tuple[list[Markup], float]:
     match chart:
         case BarChart():
             return _bars(chart)
         case PanelChart():
-            return panels(chart)
+            return _panels(chart)
         case PointChart():
             return _points(chart)
         case StripChart():
@@ -121,7 +122,7 @@ def _points(chart: PointChart) -> tuple[list[Markup], float]:
     parts += horizontal_axis(x, top, bottom, chart.x_label)
     parts += _across(chart, x, y, (left, top, bottom))
     for series in chart.series:
-        parts += curve(series, x, y)
+        parts += _curve(series, x, y)
     return parts, bottom + 44
 
 
@@ -152,27 +153,88 @@ def _strip(chart: StripChart) -> tuple[list[Markup], float]:
     parts, top = legend([(label, colour, None) for label, colour in chart.legend], 14)
     top += 34
     left, bottom = 46.0, top + 120
-    total = sum(block.width for block in chart.blocks)
+    total = sum(part.width for part in chart.parts)
     x = Axis(0.0, 100.0, left, _RIGHT, (0.0, 20.0, 40.0, 60.0, 80.0, 100.0))
     y = Axis(0.0, 100.0, bottom, top, (0.0, 50.0, 100.0))
     parts += [text(written(tick), left - 7, y.place(tick) + 4, anchor="end", class_="tick") for tick in y.ticks]
     parts.append(text(chart.y_label, 4, top - 22, class_="axis"))
     at = 0.0
-    for block in chart.blocks:
-        start, end = x.place(100.0 * at / total), x.place(100.0 * (at + block.width) / total)
-        at += block.width
+    for part in chart.parts:
+        start, end = x.place(100.0 * at / total), x.place(100.0 * (at + part.width) / total)
+        at += part.width
         parts.append(
             mark(
-                block.text,
+                part.text,
                 rectangle(start, top, end - start, bottom - top, "outline"),
-                rectangle(
-                    start, y.place(100.0 * block.filled), end - start, (bottom - top) * block.filled, block.colour
-                ),
+                rectangle(start, y.place(100.0 * part.filled), end - start, (bottom - top) * part.filled, part.colour),
             )
         )
-        if CHARACTER * len(block.label) < end - start:
-            parts.append(text(block.label, (start + end) / 2, top - 6, anchor="middle", class_="tick"))
+        if CHARACTER * len(part.label) < end - start:
+            parts.append(text(part.label, (start + end) / 2, top - 6, anchor="middle", class_="tick"))
     axis = [text(written(tick), x.place(tick), bottom + 16, anchor="middle", class_="tick") for tick in x.ticks]
     return [*parts, *axis, text(chart.x_label, (left + _RIGHT) / 2, bottom + 34, anchor="middle", class_="axis")], (
         bottom + 44
     )
+
+
+def _curve(series: Points, x: Axis, y: Axis, size: float = 4.0) -> list[Markup]:
+    """The line through the points of a series, and its marks unless it has no label."""
+    places = [(x.place(a), y.place(b)) for a, b in zip(series.x, series.y, strict=True)]
+    parts = []
+    if series.kind != "points":
+        parts.append(element("path", d=_path(places, step=series.kind == "step"), class_=f"curve {series.colour}"))
+    if series.label:
+        parts += [
+            mark(said, symbol(series.symbol, *place, series.colour, size))
+            for place, said in zip(places, series.texts, strict=True)
+        ]
+    return parts
+
+
+def _panels(chart: PanelChart) -> tuple[list[Markup], float]:
+    """All panels, row by row, under one legend; and how high they are."""
+    entries = {s.label: (s.label, s.colour, s.symbol) for panel in chart.panels for s in panel.series if s.label}
+    parts, top = legend(list(entries.values()), 14)
+    dashed = "".join(f"; dashed: {reference.label}" for reference in chart.lines)
+    parts.append(text(f"vertical: {chart.y_label}{dashed}", 4, top + 6, class_="axis"))
+    parts.append(text(f"horizontal: {chart.x_label}", 4, top + 23, class_="axis"))
+    top += 36
+    columns = min(_COLUMNS, len(chart.panels))
+    width = (
+        (_PANELS_RIGHT - _PANELS_LEFT - _GAP * (_COLUMNS - 1)) / _COLUMNS
+        if columns > 1
+        else (_PANELS_RIGHT - _PANELS_LEFT) * 0.6
+    )
+    heights = [v for panel in chart.panels for s in panel.series for v in s.y] + [at.at for at in chart.lines]
+    for number, panel in enumerate(chart.panels):
+        row, column = divmod(number, columns)
+        left = _PANELS_LEFT + column * (width + _GAP)
+        high = top + row * (_ABOVE + _HEIGHT + _BELOW) + _ABOVE
+        low = high + _HEIGHT
+        y = log_axis(heights, low, high, most=4) if chart.y_log else linear_axis(heights, low, high, ticks=4)
+        x = _panel_axis(chart, [panel] if chart.own_x else list(chart.panels), left, left + width)
+        parts.append(text(shortened(panel.title, int(width / CHARACTER)), left, high - 7))
+        parts += ticks_up(y, left, left + width, numbers=column == 0)
+        parts += ticks_across(x, high, low)
+        for reference in chart.lines:
+            place = y.place(reference.at)
+            parts.append(mark(reference.label, line(left, place, left + width, place, "reference")))
+        for series in panel.series:
+            parts += _curve(series, x, y, 2.8)
+    rows = -(-len(chart.panels) // columns)
+    return parts, top + rows * (_ABOVE + _HEIGHT + _BELOW) + 4
+
+
+def _panel_axis(chart: PanelChart, shown: Sequence[object], left: float, right: float) -> Axis:
+    values = [v for panel in chart.panels if panel in shown for series in panel.series for v in series.x]
+    if chart.own_x:
+        return value_axis(values, left, right)
+    return linear_axis(values, left, right, ticks=4)
+
+
+def _path(places: Sequence[tuple[float, float]], *, step: bool) -> str:
+    """Through all places; in steps first across, then up or down."""
+    said = [f"M{places[0][0]:.1f} {places[0][1]:.1f}"]
+    for at_x, at_y in places[1:]:
+        said.append(f"H{at_x:.1f}V{at_y:.1f}" if step else f"L{at_x:.1f} {at_y:.1f}")
+    return "".join(said)

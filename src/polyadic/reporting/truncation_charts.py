@@ -2,36 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from polyadic.reporting.chart import BarChart, Bars, Chart, Colour, Line, PanelChart, Table
-from polyadic.reporting.panels import distinct, panel, percent, points, present, scaled
-from polyadic.reporting.study_folder import RetrainedRow, Truncation, TruncationRow
+from polyadic.reporting.chart import (
+    BarChart,
+    Bars,
+    Chart,
+    Colour,
+    Curve,
+    Line,
+    PanelChart,
+    Place,
+    in_percent,
+    number_text,
+    percent,
+    small_plots,
+    table_of,
+)
+from polyadic.schema import RetrainedRow, TruncationRow, TruncationStudy
 
 _KEPT, _LOST, _SCORE = "share of the rank that is kept", "norm lost, ||K - K^|| / ||K||", "accuracy, %"
-_MARKS = (
-    ("as truncated", "accuracy"),
-    ("random error of that length", "perturbed_accuracy"),
-    ("truncated, new batch-norm statistics", "accuracy_recalibrated"),
-    ("random error, new batch-norm statistics", "perturbed_accuracy_recalibrated"),
-)
+_MARKS = {
+    "as truncated": "accuracy",
+    "random error of that length": "perturbed_accuracy",
+    "truncated, new batch-norm statistics": "accuracy_recalibrated",
+    "random error, new batch-norm statistics": "perturbed_accuracy_recalibrated",
+}
 _GROUPS = {"all": "all layers", "shallow": "first half of the layers", "deep": "second half of the layers"}
+_Rows = Sequence[TruncationRow]
+_Cell = Callable[[TruncationRow], str]
 
 
-def truncation_charts(study: Truncation) -> list[Chart]:
+def truncation_charts(study: TruncationStudy) -> list[Chart]:
     """All that there is something to show in."""
     single = [row for row in study.rows if row.kind == "single"]
     joint = [row for row in study.rows if row.kind == "joint"]
+    together = [row for row in joint if row.group == "all"]
+    against = "Accuracy against the norm lost, "
     made = (
-        _norm(single, [row for row in joint if row.group == "all"]),
-        _accuracy(
-            study,
-            [row for row in joint if row.group == "all"],
-            "accuracy",
-            "Accuracy against the norm lost, all layers together",
-            line=True,
-        ),
-        _accuracy(study, single, "accuracy-layers", "Accuracy against the norm lost, one layer at a time", line=False),
+        _norm(single, together),
+        _accuracy(study, together, "accuracy", f"{against}all layers together"),
+        _accuracy(study, single, "accuracy-layers", f"{against}one layer at a time", joined=False),
         _depth(study, single),
         _halves(study, joint),
         _retrained(study),
@@ -39,110 +50,85 @@ def truncation_charts(study: Truncation) -> list[Chart]:
     return [chart for chart in made if chart is not None]
 
 
-def _norm(single: Sequence[TruncationRow], together: Sequence[TruncationRow]) -> PanelChart | None:
+def _norm(single: _Rows, together: _Rows) -> PanelChart | None:
+    def curve(label: str, kind: str, column: str, *, joined: bool) -> Curve[TruncationRow]:
+        def place(row: TruncationRow) -> Place | None:
+            return (row.kept_fraction, getattr(row, column), _in_words(row)) if row.kind == kind else None
+
+        return Curve(label, place, "line" if joined else "points")
+
     rows = [*single, *together]
-    panels = present(
-        panel(
-            _cuts(rows, chain),
-            (
-                points("one layer", 0, _lost(single, chain, "norm_loss"), line=False),
-                points("random kernel of that norm", 1, _lost(single, chain, "gaussian_norm_loss"), line=False),
-                points("all layers together", 2, _lost(together, chain, "norm_loss")),
-            ),
-        )
-        for chain in distinct(row.chain for row in rows)
+    curves = (
+        curve("one layer", "single", "norm_loss", joined=False),
+        curve("random kernel of that norm", "single", "gaussian_norm_loss", joined=False),
+        curve("all layers together", "joint", "norm_loss", joined=True),
     )
+    panels = small_plots(rows, _cuts, curves)
     if not panels:
         return None
-    cells = (
-        (row.group, row.cuts, f"{row.kept_fraction:.3f}", f"{row.norm_loss:.3f}", _three(row.gaussian_norm_loss))
-        for row in rows
-    )
+    columns: dict[str, _Cell] = {
+        "layers": _group,
+        "cut": _cuts,
+        "kept": _kept,
+        "norm lost": _norm_lost,
+        "of a random kernel": lambda row: number_text(row.gaussian_norm_loss, "{:.3f}"),
+    }
     return PanelChart(
         "norm",
         "Norm lost against the rank that is kept",
         "A small plot for each cut. Where the random kernel, which has learnt nothing, loses as much at the same rank, "
         "training has left no correlation along that cut.",
-        Table(("layers", "cut", "kept", "norm lost", "of a random kernel"), tuple(cells)),
+        table_of(rows, columns),
         _KEPT,
         _LOST,
         panels,
     )
 
 
-def _accuracy(
-    study: Truncation, rows: Sequence[TruncationRow], name: str, title: str, *, line: bool
-) -> PanelChart | None:
-    panels = present(
-        panel(
-            _cuts(rows, chain),
-            (
-                points(
-                    label,
-                    at,
-                    (
-                        (row.norm_loss, scaled(getattr(row, column)), f"{_said(row)}; {label}")
-                        for row in rows
-                        if row.chain == chain
-                    ),
-                    line=line,
-                )
-                for at, (label, column) in enumerate(_MARKS)
-            ),
-        )
-        for chain in distinct(row.chain for row in rows)
-    )
+def _accuracy(study: TruncationStudy, rows: _Rows, name: str, title: str, *, joined: bool = True) -> PanelChart | None:
+    def curve(label: str, column: str) -> Curve[TruncationRow]:
+        def place(row: TruncationRow) -> Place:
+            return row.norm_loss, in_percent(getattr(row, column)), f"{_in_words(row)}; {label}"
+
+        return Curve(label, place, "line" if joined else "points")
+
+    panels = small_plots(rows, _cuts, [curve(*mark) for mark in _MARKS.items()])
     if not panels:
         return None
     caption = "On held-out training images. The random error is as long as the truncation error, and has no structure."
     renewed = study.setting("dense_accuracy_recalibrated")
     if renewed is not None:
         caption += f" With new batch-norm statistics the dense network itself is at {percent(renewed)} %."
-    tested = any(row.test_accuracy is not None for row in rows)
-    columns = ("layers", "cut", "kept", "norm lost", *(label for label, _ in _MARKS), *(("test",) if tested else ()))
-    cells = (
-        (
-            row.group,
-            row.cuts,
-            f"{row.kept_fraction:.3f}",
-            f"{row.norm_loss:.3f}",
-            *(percent(getattr(row, column)) for _, column in _MARKS),
-            *((percent(row.test_accuracy),) if tested else ()),
-        )
-        for row in rows
-    )
-    return PanelChart(name, title, caption, Table(columns, tuple(cells)), _LOST, _SCORE, panels, _dense(study))
+    columns: dict[str, _Cell] = {"layers": _group, "cut": _cuts, "kept": _kept, "norm lost": _norm_lost}
+    columns |= {label: _percent_of(column) for label, column in _MARKS.items()}
+    if any(row.test_accuracy is not None for row in rows):
+        columns["test"] = _percent_of("test_accuracy")
+    return PanelChart(name, title, caption, table_of(rows, columns), _LOST, _SCORE, panels, _dense(study))
 
 
-def _depth(study: Truncation, single: Sequence[TruncationRow]) -> PanelChart | None:
+def _depth(study: TruncationStudy, single: _Rows) -> PanelChart | None:
+    def curve(share: float) -> Curve[TruncationRow]:
+        def place(row: TruncationRow) -> Place | None:
+            return (row.position, in_percent(_best_known(row)), _in_words(row)) if row.share == share else None
+
+        return Curve(f"{share:g} of the rank", place)
+
     placed = [row for row in single if row.position is not None]
-    shares = sorted({row.share for row in placed})
-    panels = present(
-        panel(
-            _cuts(placed, chain),
-            (
-                points(
-                    f"{share:g} of the rank",
-                    at,
-                    (
-                        (row.position, scaled(_best_known(row)), _said(row))
-                        for row in placed
-                        if (row.chain, row.share) == (chain, share)
-                    ),
-                )
-                for at, share in enumerate(shares)
-            ),
-        )
-        for chain in distinct(row.chain for row in placed)
-    )
+    panels = small_plots(placed, _cuts, [curve(share) for share in sorted({row.share for row in placed})])
     if not panels or len({row.position for row in placed}) < 2:
         return None
-    cells = ((str(row.position), row.group, row.cuts, f"{row.share:g}", percent(_best_known(row))) for row in placed)
+    columns: dict[str, _Cell] = {
+        "position": lambda row: str(row.position),
+        "layer": _group,
+        "cut": _cuts,
+        "share of the rank": lambda row: f"{row.share:g}",
+        _SCORE: lambda row: percent(_best_known(row)),
+    }
     return PanelChart(
         "depth",
         "Accuracy by depth, one layer at a time",
         "Layers from the first (0) to the last that was studied. " + _which(placed),
-        Table(("position", "layer", "cut", "share of the rank", _SCORE), tuple(cells)),
+        table_of(placed, columns),
         "position of the layer",
         _SCORE,
         panels,
@@ -150,38 +136,30 @@ def _depth(study: Truncation, single: Sequence[TruncationRow]) -> PanelChart | N
     )
 
 
-def _halves(study: Truncation, joint: Sequence[TruncationRow]) -> PanelChart | None:
-    groups = [group for group in _GROUPS if any(row.group == group for row in joint)]
-    panels = present(
-        panel(
-            _cuts(joint, chain),
-            (
-                points(
-                    _GROUPS[group],
-                    at,
-                    (
-                        (row.norm_loss, scaled(_best_known(row)), _said(row))
-                        for row in joint
-                        if (row.chain, row.group) == (chain, group)
-                    ),
-                )
-                for at, group in enumerate(groups)
-            ),
-        )
-        for chain in distinct(row.chain for row in joint)
-    )
+def _halves(study: TruncationStudy, joint: _Rows) -> PanelChart | None:
+    def curve(group: str) -> Curve[TruncationRow]:
+        def place(row: TruncationRow) -> Place | None:
+            return (row.norm_loss, in_percent(_best_known(row)), _in_words(row)) if row.group == group else None
+
+        return Curve(_GROUPS[group], place)
+
+    rows = [row for row in joint if row.group in _GROUPS]
+    groups = [group for group in _GROUPS if any(row.group == group for row in rows)]
+    panels = small_plots(rows, _cuts, [curve(group) for group in groups])
     if not panels or len(groups) < 2:
         return None
-    cells = (
-        (_GROUPS[row.group], row.cuts, f"{row.norm_loss:.3f}", percent(_best_known(row)), percent(row.test_accuracy))
-        for row in joint
-        if row.group in _GROUPS
-    )
+    columns: dict[str, _Cell] = {
+        "layers": lambda row: _GROUPS[row.group],
+        "cut": _cuts,
+        "norm lost": _norm_lost,
+        _SCORE: lambda row: percent(_best_known(row)),
+        "test, %": _percent_of("test_accuracy"),
+    }
     return PanelChart(
         "halves",
         "Which half bears more",
         "Layers truncated together: all, and the first and the second half of them. " + _which(joint),
-        Table(("layers", "cut", "norm lost", _SCORE, "test, %"), tuple(cells)),
+        table_of(rows, columns),
         _LOST,
         _SCORE,
         panels,
@@ -189,57 +167,64 @@ def _halves(study: Truncation, joint: Sequence[TruncationRow]) -> PanelChart | N
     )
 
 
-def _retrained(study: Truncation) -> BarChart | None:
+def _retrained(study: TruncationStudy) -> BarChart | None:
     rows = study.retrained
     if not rows:
         return None
     dense = study.setting("dense_test_accuracy")
-    stages: tuple[tuple[str, Colour, str], ...] = (
-        ("truncated", "dense", "accuracy_before"),
-        ("trained again", "c0", "accuracy_after"),
-        ("trained again, test images", "c2", "test_accuracy"),
+    stages: tuple[tuple[str, Colour, Callable[[RetrainedRow], float | None]], ...] = (
+        ("truncated", "dense", lambda row: row.accuracy_before),
+        ("trained again", "c0", lambda row: row.accuracy_after),
+        ("trained again, test images", "c2", lambda row: row.test_accuracy),
     )
-    series = (Bars(label, colour, tuple(scaled(getattr(row, name)) for row in rows)) for label, colour, name in stages)
+    series = (Bars(label, colour, tuple(in_percent(value(row)) for row in rows)) for label, colour, value in stages)
     epochs = max((row.epochs or 0 for row in rows), default=0)
+    columns: dict[str, Callable[[RetrainedRow], str]] = {
+        "cuts": lambda row: _sides(row.chain),
+        "share": lambda row: f"{row.share:g}",
+        "trained": lambda row: row.form,
+        "numbers in the kernels, %": lambda row: f"{100 * row.parameter_ratio:.1f}",
+        "before, %": lambda row: percent(row.accuracy_before),
+        "after, %": lambda row: percent(row.accuracy_after),
+        "test, %": lambda row: percent(row.test_accuracy),
+    }
     return BarChart(
         "retrained",
         "What training gives back",
         f"All layers truncated, then trained for {epochs} epoch{'' if epochs == 1 else 's'}: dense kernels, whose "
         "ranks may rise, or their factors, whose ranks stay."
         + ("" if dense is None else f" The dense network is at {percent(dense)} % of the test images."),
-        Table(
-            ("cuts", "share", "trained", "numbers in the kernels, %", "before, %", "after, %", "test, %"),
-            tuple(
-                (
-                    _short(row.chain),
-                    f"{row.share:g}",
-                    row.form,
-                    f"{100 * row.parameter_ratio:.1f}",
-                    *(percent(getattr(row, name)) for _, _, name in stages),
-                )
-                for row in rows
-            ),
-        ),
-        "accuracy, %",
-        tuple(_name(row) for row in rows),
+        table_of(rows, columns),
+        _SCORE,
+        tuple(f"{_sides(row.chain)} at {row.share:g}, {row.form}" for row in rows),
         tuple(bars for bars in series if any(value is not None for value in bars.values)),
     )
 
 
-def _name(row: RetrainedRow) -> str:
-    return f"{_short(row.chain)} at {row.share:g}, {row.form}"
+def _sides(chain: str) -> str:
+    """A chain by one side of each cut."""
+    return "+".join(cut.partition("|")[0] for cut in chain.split("+"))
 
 
-def _short(chain: str) -> str:
-    return "+".join(part.partition("|")[0] for part in chain.split("+"))
+def _cuts(row: TruncationRow) -> str:
+    """The chain by one side of each cut; a single cut in full."""
+    return _sides(row.chain) if "+" in row.chain else row.chain
 
 
-def _cuts(rows: Sequence[TruncationRow], chain: str) -> str:
-    return next(row.cuts for row in rows if row.chain == chain)
+def _group(row: TruncationRow) -> str:
+    return row.group
 
 
-def _lost(rows: Sequence[TruncationRow], chain: str, column: str) -> list[tuple[float, float | None, str]]:
-    return [(row.kept_fraction, getattr(row, column), _said(row)) for row in rows if row.chain == chain]
+def _kept(row: TruncationRow) -> str:
+    return f"{row.kept_fraction:.3f}"
+
+
+def _norm_lost(row: TruncationRow) -> str:
+    return f"{row.norm_loss:.3f}"
+
+
+def _percent_of(column: str) -> _Cell:
+    return lambda row: percent(getattr(row, column))
 
 
 def _best_known(row: TruncationRow) -> float:
@@ -247,29 +232,25 @@ def _best_known(row: TruncationRow) -> float:
     return row.accuracy if row.accuracy_recalibrated is None else row.accuracy_recalibrated
 
 
-def _which(rows: Sequence[TruncationRow]) -> str:
+def _which(rows: _Rows) -> str:
     renewed = any(row.accuracy_recalibrated is not None for row in rows)
     return "Accuracies are those with new batch-norm statistics." if renewed else "There is no batch norm to renew."
 
 
-def _dense(study: Truncation) -> tuple[Line, ...]:
+def _dense(study: TruncationStudy) -> tuple[Line, ...]:
     dense, renewed = study.setting("dense_accuracy"), study.setting("dense_accuracy_recalibrated")
     known = (("dense", dense), ("dense under new statistics", renewed))
     return tuple(Line(label, 100 * value) for label, value in known if value is not None)
 
 
-def _level(study: Truncation, rows: Sequence[TruncationRow]) -> tuple[Line, ...]:
+def _level(study: TruncationStudy, rows: _Rows) -> tuple[Line, ...]:
     """The dense network as the rows are drawn: under new statistics, if they are."""
     renewed = any(row.accuracy_recalibrated is not None for row in rows)
     return tuple(line for line in _dense(study) if line.label.endswith("statistics") == renewed)
 
 
-def _said(row: TruncationRow) -> str:
+def _in_words(row: TruncationRow) -> str:
     return (
-        f"{row.group}, {row.cuts} at {row.share:g}: norm lost {row.norm_loss:.3f}, accuracy {percent(row.accuracy)} %, "
-        f"{percent(row.accuracy_recalibrated) or 'no'} % recalibrated"
+        f"{row.group}, {_cuts(row)} at {row.share:g}: norm lost {row.norm_loss:.3f}, accuracy {percent(row.accuracy)} "
+        f"%, {percent(row.accuracy_recalibrated) or 'no'} % recalibrated"
     )
-
-
-def _three(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"

@@ -11,7 +11,18 @@ from polyadic.schema.notebook import NotebookResult, Rows, Svg
 from polyadic.schema.plan import Choice, Plan, Rank, plain_rank
 from polyadic.schema.result import LayerOutcome, Summary, points
 from polyadic.schema.search_result import CostEstimate, LatencyResult, LayerEstimate, SearchResult, TriedPlan
-from polyadic.schema.trial import Trial
+from polyadic.schema.study_result import (
+    DegeneracyRow,
+    DegeneracyStudy,
+    LayerRow,
+    LayerStudy,
+    RetrainedRow,
+    SpectrumRow,
+    StudyResult,
+    TruncationRow,
+    TruncationStudy,
+)
+from polyadic.schema.trial import Trial, TrialRecord
 from polyadic.schema.tt_spec import TTSpec, Way
 
 __all__ = [
@@ -21,23 +32,33 @@ __all__ = [
     "ConvSpec",
     "Cost",
     "CostEstimate",
+    "DegeneracyRow",
+    "DegeneracyStudy",
     "JsonObject",
     "LatencyResult",
     "LayerEstimate",
     "LayerOutcome",
+    "LayerRow",
     "LayerSite",
+    "LayerStudy",
     "Measure",
     "NotebookResult",
     "Plan",
     "Rank",
+    "RetrainedRow",
     "Rows",
     "SearchResult",
+    "SpectrumRow",
     "Stage",
+    "StudyResult",
     "Summary",
     "Svg",
     "TTSpec",
     "Trial",
+    "TrialRecord",
     "TriedPlan",
+    "TruncationRow",
+    "TruncationStudy",
     "Way",
     "chain_macs",
     "chain_params",

@@ -13,6 +13,7 @@ from polyadic.schema.cost import Cost
 _NUMBER = r"(?P<number>\d+(\.\d+)?|\.\d+)\s*"
 _WRITTEN = re.compile(_NUMBER + r"(?P<unit>%|x|[kmgt]?|[kmgt]i?b|b)", re.IGNORECASE)
 _TIME = re.compile(_NUMBER + r"(?P<unit>%|x|us|ms|s)", re.IGNORECASE)
+_LIMIT = re.compile(r"(params|macs|bytes|latency) <= ([\d,.]*\d)")
 _MILLISECONDS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 
@@ -58,6 +59,13 @@ class Budget:
             f"{name} <= {limit:,.6g} ms" if name == "latency" else f"{name} <= {format_cost(name, limit)}"
             for name, limit in self.limits.items()
         )
+
+    @staticmethod
+    def from_text(text: str) -> Budget:
+        """The inverse of ``str()``: "macs <= 20,000, latency <= 2 ms"; whatever else stands there is ignored."""
+        numbers = {name: float(limit.replace(",", "")) for name, limit in _LIMIT.findall(text)}
+        latency = numbers.pop("latency", None)
+        return Budget(**{name: int(number) for name, number in numbers.items()}, latency=latency)
 
     @staticmethod
     def parse(texts: Sequence[str], dense: Cost) -> Budget:

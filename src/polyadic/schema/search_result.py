@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from polyadic.schema.budget import format_cost
 from polyadic.schema.cost import Cost
 from polyadic.schema.json_object import VERSION, JsonObject
 from polyadic.schema.notebook import NotebookResult
 from polyadic.schema.plan import Plan
+from polyadic.schema.result import LayerOutcome
 from polyadic.storage import as_plain
 
 
@@ -145,6 +146,15 @@ class LayerEstimate:
     latency_after: float | None = None
     latency_measured: bool | None = None
 
+    def outcome(self) -> LayerOutcome:
+        """The layer as if the plan were carried out."""
+        if self.format is not None:
+            return LayerOutcome(
+                self.name, "factorised", None, self.macs_before, self.macs_after, self.format, self.rank
+            )
+        status: Literal["dense", "unsupported"] = "dense" if self.supported else "unsupported"
+        return LayerOutcome(self.name, status, self.reason, self.macs_before, self.macs_after)
+
 
 @dataclass(frozen=True)
 class CostEstimate(NotebookResult):
@@ -228,6 +238,12 @@ class SearchResult(NotebookResult):
     def plan(self) -> Plan:
         """Layer, format, rank."""
         return self.tried.plan
+
+    @property
+    def plans_to_choose_from(self) -> tuple[TriedPlan, ...]:
+        """Those of the front, cheapest first, and the plan that was found if it is none of them."""
+        known = any(one.plan == self.plan for one in self.front)
+        return self.front if known else (*self.front, self.tried)
 
     def to_json(self) -> dict[str, Any]:
         """The content of ``search.json``: drops are points, scores fractions; None for what is not finite."""

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from polyadic.schema.cost import Cost
 from polyadic.schema.json_object import JsonObject
 from polyadic.schema.plan import Plan
 
@@ -61,4 +62,42 @@ class Trial:
             final=read.read("final", bool),
             joint=read.read("joint", bool),
             divergence=read.read("loss", float | None, None),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRecord:
+    """One line of ``trials.jsonl``: a trial, and what was written down beside it as far as pages want it.
+
+    Attributes:
+        number: of the trial, from 1; ``trial`` on disk.
+        trial: what was tried, and what it lost; NaN where the score was no number.
+        macs: of all layers that the plan replaces, together.
+        cost: of the whole network with the plan.
+        threshold: points that a single layer might lose.
+        seconds: how long the trial took.
+    """
+
+    number: int
+    trial: Trial
+    macs: int | None = None
+    cost: Cost | None = None
+    threshold: float | None = None
+    seconds: float | None = None
+
+    @staticmethod
+    def from_json(data: object) -> TrialRecord:
+        """Read a line of the log.
+
+        Raises:
+            StorageError: something is missing or of another kind.
+        """
+        read = JsonObject.of(data, "a trial", "remove it and search again")
+        return TrialRecord(
+            number=read.read("trial", int),
+            trial=Trial.from_json(read),
+            macs=read.read("macs", int | None, None),
+            cost=read.read("cost", Cost | None, None),
+            threshold=read.read("threshold", float | None, None),
+            seconds=read.read("seconds", float | None, None),
         )

@@ -126,7 +126,7 @@ class Chain:
         """``share`` of the largest rank of each cut, rounded, at least 1."""
         return tuple(max(1, round(share * largest)) for largest in self.largest_ranks(shape))
 
-    def truncate_along(self, K: Tensor, ranks: Sequence[int]) -> Tensor:
+    def truncate(self, K: Tensor, ranks: Sequence[int]) -> Tensor:
         """``K`` (T x S x D_h x D_w) truncated to ``ranks``, one for each cut; computed in float64.
 
         Raises:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from fnmatch import fnmatchcase
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -29,10 +29,9 @@ from polyadic.decomposition import (
     full_rank,
     stable_cp,
 )
-from polyadic.errors import LayerError, PolyadicError
-from polyadic.reporting import Rows, Svg, study_figures, study_piece
-from polyadic.schema import LayerSite
-from polyadic.studies.row_file import Row, RowFile
+from polyadic.errors import PolyadicError
+from polyadic.schema import DegeneracyRow, DegeneracyStudy, LayerSite
+from polyadic.studies.study import OnProgress, Row, RowFile, is_wanted, no_layer, rows_of
 from polyadic.surgery import find_layers, layer_at
 
 METHODS = {"als": "ALS", "lm": "LM", "stable": "stable CP"}
@@ -89,47 +88,12 @@ class DegeneracyOptions:
         return tuple(sorted({min(rank, full_rank(tuple(K.shape)) - 1) for rank in wanted} - {0}))
 
 
-@dataclass(frozen=True)
-class DegeneracyStudy:
-    """What was found.
-
-    Attributes:
-        rows: one for each layer, method and rank; ``intensities`` is a list, largest first, of ``K / ||K||``.
-        verdicts: a sentence for each layer.
-        skipped: layers that were asked for and not decomposed, each with the reason.
-    """
-
-    rows: tuple[Row, ...]
-    verdicts: Mapping[str, str]
-    skipped: Mapping[str, str]
-
-    def records(self) -> Rows:
-        """The rows; ``records().to_frame()`` is a data frame."""
-        return Rows(dict(row) for row in self.rows)
-
-    def figures(self) -> dict[str, Svg]:
-        """The plots of its page, by name."""
-        return study_figures("degeneracy.json", {**asdict(self), "methods": METHODS})
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows: the first figures and the first plot."""
-        return study_piece("degeneracy.json", {**asdict(self), "methods": METHODS})
-
-    def intensities(self) -> list[Row]:
-        """One row for each rank-one term, numbered from 1 by falling intensity."""
-        return [
-            {"layer": row["layer"], "method": row["method"], "rank": row["rank"], "term": term, "intensity": value}
-            for row in self.rows
-            for term, value in enumerate(row["intensities"], 1)
-        ]
-
-
 def degeneracy_study(
     model: nn.Module,
     example_input: Tensor,
     options: DegeneracyOptions | None = None,
     *,
-    on_progress: Callable[[int, int, str], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> DegeneracyStudy:
     """Decompose the kernels of ``model`` at growing ranks and examine what comes out.
 
@@ -146,66 +110,57 @@ def degeneracy_study(
     """
     options = options or DegeneracyOptions()
     kernels, skipped = _kernels(model, find_layers(model, example_input), options)
-    file = _row_file(kernels, options)
-    runs = [
-        (name, method, rank)
+    file = RowFile(options.work, _digest(kernels, options), resume=options.resume)
+    measured = {
+        f"{name}/{method}/{rank}": partial(_row, name, K, method, rank, options)
         for name, K in kernels.items()
         for method in options.methods
         for rank in options.ranks_for(K)
-    ]
-    rows = []
-    for done, (name, method, rank) in enumerate(runs):
-        key = f"{name}/{method}/{rank}"
-        if on_progress is not None:
-            on_progress(done, len(runs), key)
-        if key not in file:
-            file.add(key, {"layer": name, **_row(kernels[name], method, rank, options)})
-        rows.append(file[key])
-    verdicts = {name: verdict([row for row in rows if row["layer"] == name]) for name in kernels}
-    return DegeneracyStudy(tuple(rows), verdicts, skipped)
+    }
+    rows = rows_of(DegeneracyRow, file.measure(measured, on_progress))
+    said = {name: describe_layer([row for row in rows if row.layer == name]) for name in kernels}
+    return DegeneracyStudy(rows=rows, verdicts=said, skipped=skipped, methods=METHODS)
 
 
-def verdict(rows: Sequence[Row]) -> str:
+def describe_layer(rows: Sequence[DegeneracyRow]) -> str:
     """One sentence about the rows of one layer."""
-    methods = list(dict.fromkeys(row["method"] for row in rows))
-    return "; ".join(
-        _of_method([row for row in rows if row["method"] == method], METHODS[method]) for method in methods
-    )
+    methods = list(dict.fromkeys(row.method for row in rows))
+    return "; ".join(_of_method([row for row in rows if row.method == method], METHODS[method]) for method in methods)
 
 
-def _of_method(rows: Sequence[Row], name: str) -> str:
-    ordered = sorted(rows, key=lambda row: int(row["rank"]))
-    degenerate = [bool(row["degenerate"]) for row in ordered]
+def _of_method(rows: Sequence[DegeneracyRow], name: str) -> str:
+    ordered = sorted(rows, key=lambda row: row.rank)
+    degenerate = [row.degenerate for row in ordered]
     if any(degenerate):
         return f"degenerate {_where(ordered, degenerate)} under {name}"
     # terms that are long together and whose sum is not must cancel, though no two of them alone
-    large = [row["sum_squared_intensity"] > _LARGE for row in ordered]
+    squares = [math.inf if row.sum_squared_intensity is None else row.sum_squared_intensity for row in ordered]
+    large = [square > _LARGE for square in squares]
     if any(large):
-        most = max(row["sum_squared_intensity"] for row in ordered)
         return (
             f"under {name} no two terms are opposite, but larger groups cancel {_where(ordered, large)} "
-            f"(sum of squared intensities up to {most:.3g} ||K||^2)"
+            f"(sum of squared intensities up to {max(squares):.3g} ||K||^2)"
         )
     return f"not degenerate under {name}"
 
 
-def _where(ordered: Sequence[Row], holds: Sequence[bool]) -> str:
+def _where(ordered: Sequence[DegeneracyRow], holds: Sequence[bool]) -> str:
     """At which of the ranks, which rise, something holds."""
     first = holds.index(True)
     if len(ordered) > 1 and all(holds):
         return "at every rank tried"
     if all(holds[first:]) and first < len(holds) - 1:
-        return f"from rank {ordered[first]['rank']} on"
-    ranks = [str(row["rank"]) for row, held in zip(ordered, holds, strict=True) if held]
-    return f"at rank {', '.join(ranks)}"
+        return f"from rank {ordered[first].rank} on"
+    return f"at rank {', '.join(str(row.rank) for row, held in zip(ordered, holds, strict=True) if held)}"
 
 
-def _row(K: Tensor, method: str, rank: int, options: DegeneracyOptions) -> Row:
+def _row(layer: str, K: Tensor, method: str, rank: int, options: DegeneracyOptions) -> Row:
     began = time.monotonic()
     solution = _solved(K, method, rank, options)
     seconds = time.monotonic() - began
     found = diagnose(solution.factors, K)
     return {
+        "layer": layer,
         "method": method,
         "rank": rank,
         "relative_error": solution.relative_error,
@@ -238,7 +193,7 @@ def _kernels(
     """The kernels as D^2 x S x T in float64, and why others are not there."""
     kernels, skipped = {}, {}
     for site in sites:
-        if options.layers and not any(fnmatchcase(site.name, pattern) for pattern in options.layers):
+        if not is_wanted(site.name, options.layers):
             continue
         if site.reason is not None or site.spec is None:
             skipped[site.name] = site.reason or "its geometry is unknown"
@@ -249,15 +204,14 @@ def _kernels(
         else:
             kernels[site.name] = kernel_to_order3(layer_at(model, site.name)[1].detach().double())
     if not kernels:
-        names = ", ".join(f"{name} ({reason})" for name, reason in skipped.items()) or "no layer of that name"
-        raise LayerError(f"a study of degeneracy needs a convolution with a window; got {names}: name other layers")
+        raise no_layer("a study of degeneracy needs a convolution with a window", skipped)
     return kernels, skipped
 
 
-def _row_file(kernels: Mapping[str, Tensor], options: DegeneracyOptions) -> RowFile:
+def _digest(kernels: Mapping[str, Tensor], options: DegeneracyOptions) -> str:
+    """A name for the rows that these kernels give under these options."""
     study = hashlib.sha256(repr((options.als, options.lm, options.stable, options.seed)).encode())
     for name, K in kernels.items():
         study.update(f"{name} {tuple(K.shape)}".encode())
         study.update(K.contiguous().numpy().tobytes())
-    path = None if options.work is None else options.work / "rows.jsonl"
-    return RowFile(path, study.hexdigest(), resume=options.resume)
+    return study.hexdigest()

@@ -7,21 +7,19 @@ fine-tuned for a moment, taught by the dense network, and scored again. All othe
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from fnmatch import fnmatchcase
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
 from polyadic.data import ImageData
-from polyadic.errors import LayerError, PolyadicError
+from polyadic.errors import PolyadicError
 from polyadic.formats import Format, format_named
-from polyadic.reporting import Rows, Svg, study_figures, study_piece
-from polyadic.schema import LayerSite, Rank, chain_params
-from polyadic.studies.row_file import Row, RowFile
+from polyadic.schema import LayerRow, LayerSite, LayerStudy, Rank, chain_params
 from polyadic.studies.scoring import Scorer, digest_of
+from polyadic.studies.study import OnProgress, Row, RowFile, is_wanted, no_layer, rows_of
 from polyadic.surgery import FactorCache, chain_for, copy_model, find_layers, layer_at, swap_layer
 from polyadic.training import LAYER_TUNING, Execution, FinetuneOptions, augmentation_for, train_on_images
 
@@ -78,39 +76,12 @@ class LayerOptions:
         return repr((self.tuning, self.images, self.batch_size, self.execution, self.seed))
 
 
-@dataclass(frozen=True)
-class LayerStudy:
-    """What was found.
-
-    Attributes:
-        rows: one for each layer, format and rank.
-        skipped: layers that were asked for and that no format serves within the shares, each with the reason.
-        dense_accuracy: of the dense network on the same images.
-    """
-
-    rows: tuple[Row, ...]
-    skipped: Mapping[str, str]
-    dense_accuracy: float
-
-    def records(self) -> Rows:
-        """The rows; ``records().to_frame()`` is a data frame."""
-        return Rows(dict(row) for row in self.rows)
-
-    def figures(self) -> dict[str, Svg]:
-        """The plots of its page, by name."""
-        return study_figures("layers.json", asdict(self))
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows: the first figures and the first plot."""
-        return study_piece("layers.json", asdict(self))
-
-
 def layer_study(
     model: nn.Module,
     data: ImageData,
     options: LayerOptions | None = None,
     *,
-    on_progress: Callable[[int, int, str], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> LayerStudy:
     """Factorise each layer of ``model`` alone, score, fine-tune it, score; ``model`` is left as it is.
 
@@ -124,33 +95,19 @@ def layer_study(
     """
     options = options or LayerOptions()
     dense, network = copy_model(model).eval(), copy_model(model).eval()
-    sites = [site for site in find_layers(network, data.example(1)) if _wanted(site, options)]
+    sites = [site for site in find_layers(network, data.example(1)) if is_wanted(site.name, options.layers)]
     plans, skipped = _plans(network, sites, options)
-    path = None if options.work is None else options.work / "rows.jsonl"
-    file = RowFile(path, digest_of(network, data, options.decisive()), resume=options.resume)
+    file = RowFile(options.work, digest_of(network, data, options.decisive()), resume=options.resume)
     scorer = Scorer(dense, data, options)
-    rows = []
-    for done, (site, fmt, share, rank) in enumerate(plans):
-        key = f"{site.name}/{fmt.name}/{'-'.join(map(str, rank))}"
-        if on_progress is not None:
-            on_progress(done, len(plans), key)
-        if key not in file:
-            position = sites.index(site)
-            file.add(
-                key,
-                {
-                    "layer": site.name,
-                    "position": position,
-                    "share": share,
-                    **_row(network, dense, data, site, fmt, rank, scorer, options),
-                },
-            )
-        rows.append(file[key])
-    return LayerStudy(tuple(rows), skipped, scorer.dense_accuracy)
-
-
-def _wanted(site: LayerSite, options: LayerOptions) -> bool:
-    return not options.layers or any(fnmatchcase(site.name, pattern) for pattern in options.layers)
+    trial = _Trial(network, dense, data, scorer, options)
+    measured = {
+        f"{site.name}/{fmt.name}/{'-'.join(map(str, rank))}": partial(
+            trial.row, site, sites.index(site), share, fmt, rank
+        )
+        for site, fmt, share, rank in plans
+    }
+    rows = rows_of(LayerRow, file.measure(measured, on_progress))
+    return LayerStudy(rows=rows, skipped=skipped, dense_accuracy=scorer.dense_accuracy)
 
 
 def _plans(
@@ -180,70 +137,76 @@ def _plans(
         if len(plans) == before:
             skipped[site.name] = "no format serves it within these shares of its MACs"
     if not plans:
-        reasons = ", ".join(f"{name} ({reason})" for name, reason in skipped.items()) or "no layer of that name"
-        raise LayerError(f"a study of layers needs one that can be factorised; got {reasons}: name other layers")
+        raise no_layer("a study of layers needs one that can be factorised", skipped)
     return plans, skipped
 
 
-def _row(
-    network: nn.Module,
-    dense: nn.Module,
-    data: ImageData,
-    site: LayerSite,
-    fmt: Format,
-    rank: Rank,
-    scorer: Scorer,
-    options: LayerOptions,
-) -> dict[str, Any]:
-    layer, kernel, spec = layer_at(network, site.name)
-    began = time.monotonic()
-    factored = options.cache.factorise(kernel.detach(), spec, fmt, rank, options.seed)
-    seconds = time.monotonic() - began
-    chain = chain_for(layer, factored)
-    tuned: tuple[float | None, float | None] = (None, None)
-    with swap_layer(network, site, chain):
-        accuracy, divergence = scorer.score(network)
-        if options.tuning is not None:
-            _tune(network, dense, data, chain, options.tuning, scorer, options)
-            tuned = scorer.score(network)
-    return {
-        "format": fmt.name,
-        "rank": rank,
-        "mac_ratio": site.chain_macs(factored.stages) / site.macs,
-        "parameter_ratio": chain_params(factored.stages) / kernel.numel(),
-        "relative_error": factored.relative_error,
-        "sensitivity": factored.sensitivity,
-        "intensity_ratio": factored.intensity_ratio,
-        "accuracy": accuracy,
-        "divergence": divergence,
-        "accuracy_tuned": tuned[0],
-        "divergence_tuned": tuned[1],
-        "seconds": round(seconds, 3),
-        "stop": factored.stop,
-    }
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """Where one layer after the other is tried.
 
+    Attributes:
+        network: a copy of the dense network, in which one layer is replaced at a time.
+        dense: the network as it came.
+        data: its images.
+        scorer: scores beside the dense network.
+        options: of the study.
+    """
 
-def _tune(
-    network: nn.Module,
-    dense: nn.Module,
-    data: ImageData,
-    chain: nn.Module,
-    tuning: FinetuneOptions,
-    scorer: Scorer,
-    options: LayerOptions,
-) -> None:
-    """Move the parameters of ``chain``, which stands in ``network``, and nothing else."""
-    train_on_images(
-        network,
-        data,
-        replace(
+    network: nn.Module
+    dense: nn.Module
+    data: ImageData
+    scorer: Scorer
+    options: LayerOptions
+
+    def row(self, site: LayerSite, position: int, share: float, fmt: Format, rank: Rank) -> Row:
+        """Factorise one layer, score, tune, score."""
+        options, network = self.options, self.network
+        layer, kernel, spec = layer_at(network, site.name)
+        began = time.monotonic()
+        factored = options.cache.factorise(kernel.detach(), spec, fmt, rank, options.seed)
+        seconds = time.monotonic() - began
+        chain = chain_for(layer, factored)
+        tuned: tuple[float | None, float | None] = (None, None)
+        with swap_layer(network, site, chain):
+            accuracy, divergence = self.scorer.score(network)
+            if options.tuning is not None:
+                self._tune(chain, options.tuning)
+                tuned = self.scorer.score(network)
+        return {
+            "layer": site.name,
+            "position": position,
+            "share": share,
+            "format": fmt.name,
+            "rank": rank,
+            "mac_ratio": site.chain_macs(factored.stages) / site.macs,
+            "parameter_ratio": chain_params(factored.stages) / kernel.numel(),
+            "relative_error": factored.relative_error,
+            "sensitivity": factored.sensitivity,
+            "intensity_ratio": factored.intensity_ratio,
+            "accuracy": accuracy,
+            "divergence": divergence,
+            "accuracy_tuned": tuned[0],
+            "divergence_tuned": tuned[1],
+            "seconds": round(seconds, 3),
+            "stop": factored.stop,
+        }
+
+    def _tune(self, chain: nn.Module, tuning: FinetuneOptions) -> None:
+        """Move the parameters of ``chain``, which stands in the network, and nothing else."""
+        execution = self.options.execution
+        tuning = replace(
             tuning,
-            augmentation=augmentation_for(data),
-            score_precision=options.execution.precision,
-            seed=options.seed,
-        ),
-        parameters=chain.requires_grad_(True).parameters(),
-        teacher=dense,
-        execution=options.execution,
-        select_on=scorer.held_out,
-    )
+            augmentation=augmentation_for(self.data),
+            score_precision=execution.precision,
+            seed=self.options.seed,
+        )
+        train_on_images(
+            self.network,
+            self.data,
+            tuning,
+            parameters=chain.requires_grad_(True).parameters(),
+            teacher=self.dense,
+            execution=execution,
+            select_on=self.scorer.held_out,
+        )

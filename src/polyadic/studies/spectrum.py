@@ -1,12 +1,15 @@
-"""The singular values of a kernel along a cut, and how correlated its two sides are.
+"""The singular values of a kernel along a cut, how correlated its two sides are, and what both are compared with.
 
 With ``p_k = sigma_k^2 / sum sigma^2`` the entanglement entropy is ``H = -sum p_k log p_k`` in nats: 0 for one singular
 value, ``log n`` for n equal ones. The effective rank is ``exp(H)`` (Roy and Vetterli, EUSIPCO 2007, of p rather than of
 sigma), the participation ratio ``1 / sum p^2``; both count how many singular values matter.
+
+Two controls stand beside them: a random kernel of the same norm, and a random error of the same norm.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
 
@@ -52,3 +55,23 @@ class Spectrum:
     def norm_loss(self, rank: int) -> float:
         """``||K - K^|| / ||K||`` of the kernel truncated to ``rank``."""
         return math.sqrt(max(0.0, math.fsum(self.weights[rank:])))
+
+
+def seeded(seed: int, *names: str) -> torch.Generator:
+    """A generator for one purpose: the same seed and names, the same numbers, in whatever order work is done."""
+    digest = hashlib.sha256("\0".join((str(seed), *names)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def gaussian_like(K: Tensor, generator: torch.Generator) -> Tensor:
+    """Independent normal entries in the shape, dtype and norm of ``K``: a kernel that has learnt nothing."""
+    noise = torch.randn(K.shape, generator=generator, dtype=torch.float64).to(K.device)
+    scale: Tensor = K.double().norm() / noise.norm()
+    return (noise * scale).to(K.dtype)
+
+
+def perturb(K: Tensor, truncated: Tensor, generator: torch.Generator) -> Tensor:
+    """``K`` plus normal noise as long as ``K - truncated``: the same loss of norm without its structure."""
+    noise = torch.randn(K.shape, generator=generator, dtype=torch.float64).to(K.device)
+    scale: Tensor = (K.double() - truncated.double()).norm() / noise.norm()
+    return (K.double() + noise * scale).to(K.dtype)

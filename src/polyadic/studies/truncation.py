@@ -9,57 +9,22 @@ What follows the paper and what is ours: docs/studies/truncation.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 from polyadic.data import ImageData
-from polyadic.reporting import Rows, Svg, study_figures, study_piece
-from polyadic.studies.controls import gaussian_like, perturb, seeded
+from polyadic.schema import RetrainedRow, SpectrumRow, TruncationRow, TruncationStudy
 from polyadic.studies.cuts import Cut
-from polyadic.studies.row_file import Row, RowFile
 from polyadic.studies.scoring import Marks, Scorer, digest_of, kernels_replaced
-from polyadic.studies.spectrum import Spectrum
-from polyadic.studies.truncation_grid import Point, kernels_of, points_of
-from polyadic.studies.truncation_options import TruncationOptions
+from polyadic.studies.spectrum import Spectrum, gaussian_like, perturb, seeded
+from polyadic.studies.study import OnProgress, Row, RowFile, rows_of
+from polyadic.studies.truncation_grid import Point, TruncationOptions, kernels_of, points_of
 from polyadic.studies.truncation_retraining import retrained_rows
 from polyadic.surgery import copy_model, find_layers
-
-Progress = Callable[[int, int, str], None]
-"""Called before each row with the number of rows done, of all rows, and the row's key."""
-
-
-@dataclass(frozen=True)
-class TruncationStudy:
-    """What a study found; every row is a plain mapping, and docs/studies/truncation.md explains the columns.
-
-    Attributes:
-        rows: one for each single layer or group of layers, chain of cuts and kept rank.
-        spectra: one for each layer, cut and singular value, beside that of the random kernel.
-        retrained: one for each network that was trained again.
-        skipped: layers that were asked for and have no kernel of four indices, each with the reason.
-        settings: what the figures depend on, and the accuracy of the dense network.
-    """
-
-    rows: tuple[Row, ...]
-    spectra: tuple[Row, ...]
-    retrained: tuple[Row, ...]
-    skipped: Mapping[str, str]
-    settings: Row
-
-    def records(self) -> Rows:
-        """The rows; ``records().to_frame()`` is a data frame."""
-        return Rows(dict(row) for row in self.rows)
-
-    def figures(self) -> dict[str, Svg]:
-        """The plots of its page, by name."""
-        return study_figures("truncation.json", asdict(self))
-
-    def _repr_html_(self) -> str:
-        """What a notebook shows: the first figures and the first plot."""
-        return study_piece("truncation.json", asdict(self))
 
 
 def truncation_study(
@@ -67,7 +32,7 @@ def truncation_study(
     data: ImageData,
     options: TruncationOptions | None = None,
     *,
-    on_progress: Progress | None = None,
+    on_progress: OnProgress | None = None,
 ) -> TruncationStudy:
     """Truncate the kernels of ``model`` layer by layer and jointly, and measure.
 
@@ -90,21 +55,17 @@ def truncation_study(
     options = options or TruncationOptions()
     network = copy_model(model).eval()
     kernels, skipped = kernels_of(network, find_layers(network, data.example(1)), options)
-    path = None if options.work is None else options.work / "rows.jsonl"
-    file = RowFile(path, digest_of(network, data, options.decisive()), resume=options.resume)
+    file = RowFile(options.work, digest_of(network, data, options.decisive()), resume=options.resume)
     scorer = Scorer(network, data, options)
     points = points_of(kernels, options)
-    for done, point in enumerate(points):
-        if on_progress is not None:
-            on_progress(done, len(points), point.key)
-        if point.key not in file:
-            file.add(point.key, _row(point, network, kernels, scorer, options))
+    measured = {point.key: partial(_row, point, network, kernels, scorer, options) for point in points}
+    file.measure(measured, on_progress)
     retrained = retrained_rows(network, kernels, scorer, options, file, on_progress)
     rows = [{**file[point.key], **_tested(point, network, kernels, scorer, file)} for point in points]
     return TruncationStudy(
-        rows=tuple(rows),
+        rows=rows_of(TruncationRow, rows),
         spectra=tuple(_spectra(kernels, options)),
-        retrained=tuple(retrained),
+        retrained=rows_of(RetrainedRow, retrained),
         skipped=skipped,
         settings=_settings(network, data, scorer, options, file),
     )
@@ -115,7 +76,7 @@ def _row(
 ) -> Row:
     """Everything about one point but test images."""
     whole = {name: kernels[name] for name in point.ranks}
-    short = {name: point.chain.truncate_along(K, point.ranks[name]) for name, K in whole.items()}
+    short = {name: point.chain.truncate(K, point.ranks[name]) for name, K in whole.items()}
     with kernels_replaced(network, short):
         marks = scorer.marks(network)
     others = []
@@ -188,9 +149,9 @@ def _random_spectrum(layer: str, K: Tensor, cut: Cut, seed: int) -> Spectrum:
     return Spectrum.of(gaussian_like(K, seeded(seed, "gaussian", layer)), cut)
 
 
-def _spectra(kernels: Mapping[str, Tensor], options: TruncationOptions) -> list[Row]:
+def _spectra(kernels: Mapping[str, Tensor], options: TruncationOptions) -> list[SpectrumRow]:
     return [
-        {"layer": layer, "cut": text, "index": index, "singular_value": value, "gaussian_singular_value": other}
+        SpectrumRow(layer=layer, cut=text, index=index, singular_value=value, gaussian_singular_value=other)
         for layer, K in kernels.items()
         for text in options.chains
         if "+" not in text
@@ -209,7 +170,7 @@ def _tested(
         return dict.fromkeys(_TESTED)
     key = f"test/{scorer.options.test_images}/{point.key}"
     if key not in file:
-        with kernels_replaced(network, {n: point.chain.truncate_along(kernels[n], r) for n, r in point.ranks.items()}):
+        with kernels_replaced(network, {n: point.chain.truncate(kernels[n], r) for n, r in point.ranks.items()}):
             file.add(key, dict(zip(_TESTED, scorer.test_accuracies(network), strict=True)))
     return file[key]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from polyadic.storage import atomic_path
 from polyadic.studies.cuts import Chain
-from polyadic.studies.row_file import Row, RowFile
 from polyadic.studies.scoring import Scorer
+from polyadic.studies.study import OnProgress, Row, RowFile
 from polyadic.studies.tree_kernel import factorise_in_place
-from polyadic.studies.truncation_options import TruncationOptions
+from polyadic.studies.truncation_grid import TruncationOptions
 from polyadic.surgery import copy_model
 from polyadic.training import FinetuneOptions, augmentation_for, train_on_images
 
@@ -29,7 +29,7 @@ def retrained_rows(
     scorer: Scorer,
     options: TruncationOptions,
     file: RowFile,
-    on_progress: Callable[[int, int, str], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> list[Row]:
     """Train each truncation that the options name, in both forms; test images come after all of them.
 
@@ -65,7 +65,7 @@ def _truncated_network(
     for name, K in kernels.items():
         ranks = chain.ranks_at(share, K.shape)
         layer = module.get_submodule(name)
-        layer.get_parameter("weight").data.copy_(chain.truncate_along(K, ranks))
+        layer.get_parameter("weight").data.copy_(chain.truncate(K, ranks))
         if form == "factorised" and any(r < full for r, full in zip(ranks, chain.largest_ranks(K.shape), strict=True)):
             factorise_in_place(layer, chain, ranks)
     return module

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from summaries import summary
 
-from polyadic.reporting.verdict import on_budget, verdicts
+from polyadic.reporting.headline import assess, assess_budget
 from polyadic.schema import Cost
 
 BUDGET = {"budget": "macs <= 14,000, params <= 400"}
@@ -31,18 +31,18 @@ BUDGET = {"budget": "macs <= 14,000, params <= 400"}
     ],
 )
 def test_in_words(changes: dict[str, Any], tone: str, words: str) -> None:
-    (verdict,) = verdicts(summary(**changes))
-    assert verdict.tone == tone
-    assert words in verdict.sentence
+    (assessment,) = assess(summary(**changes))
+    assert assessment.tone == tone
+    assert words in assessment.sentence
 
 
 def test_where_the_interval_is_over_the_limit_no_doubt_is_left() -> None:
-    (verdict,) = verdicts(summary(max_drop=0.25, drop_interval=(0.3, 0.7)))
-    assert verdict.sentence.endswith("more than the 0.25 points allowed.")
+    (assessment,) = assess(summary(max_drop=0.25, drop_interval=(0.3, 0.7)))
+    assert assessment.sentence.endswith("more than the 0.25 points allowed.")
 
 
 def test_drop_and_budget_are_judged_each() -> None:
-    assert [verdict.tone for verdict in verdicts(summary(provenance=BUDGET))] == ["doubtful", "bad"]
+    assert [assessment.tone for assessment in assess(summary(provenance=BUDGET))] == ["doubtful", "bad"]
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,6 @@ def test_drop_and_budget_are_judged_each() -> None:
 )
 def test_a_limit_of_latency_is_held_to_what_was_timed(latency: float | None, tone: str) -> None:
     asked = {"budget": "macs <= 1,500, latency <= 2.31 ms"}
-    verdict = on_budget(asked, Cost(params=1, macs=1500, bytes=4, latency=latency))
-    assert verdict is not None
-    assert verdict.tone == tone
+    assessment = assess_budget(asked, Cost(params=1, macs=1500, bytes=4, latency=latency))
+    assert assessment is not None
+    assert assessment.tone == tone

@@ -1,0 +1,183 @@
+"""The first screen of a page: what it cost and what it lost, and what that amounts to, in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from polyadic.reporting.chart import Table, finite
+from polyadic.schema import Budget, Cost, CostEstimate, SearchResult, Summary
+
+Rows = list[tuple[str, ...]]
+Card = tuple[str, str, str]
+"""What it is called, the figure that counts, and more of it."""
+
+HEADLINE_COLUMNS = ("", "dense", "compressed", "change")
+_PLAN_COLUMNS = ("", "dense", "with the plan", "change")
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """``sentence`` says what a result amounts to, ``tone`` whether it is good news."""
+
+    tone: Literal["good", "doubtful", "bad", "open"]
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Headline:
+    """Cards, assessments, and the table that says the same."""
+
+    cards: list[Card]
+    assessments: list[Assessment]
+    table: Table
+
+
+def result_headline(summary: Summary) -> Headline:
+    """That of a compression."""
+    interval = ""
+    if summary.drop_interval is not None:
+        interval = f", 95 %: {summary.drop_interval[0]:.2f} to {summary.drop_interval[1]:.2f}"
+    score = (
+        summary.score_name,
+        f"{100 * summary.compressed_score:.2f} %",
+        f"was {100 * summary.dense_score:.2f} %; drop {summary.drop:.2f} points{interval}",
+    )
+    cards = [score, *_cost_cards(summary.dense, summary.compressed, "after")]
+    return Headline(cards, assess(summary), Table(HEADLINE_COLUMNS, tuple(headline_rows(summary))))
+
+
+def search_headline(result: SearchResult) -> Headline:
+    """That of a plan that was found, and not carried out."""
+    drop, dense = finite(result.tried.drop), finite(result.dense_score)
+    lost = (
+        "drop before fine-tuning",
+        "not a number" if drop is None else f"{drop:.2f} points",
+        "on held-out training images" + ("" if dense is None else f", of {100 * dense:.2f} % for the dense network"),
+    )
+    cards = [lost, *_cost_cards(result.dense, result.tried.cost, "with the plan")]
+    kept = assess_budget(result.provenance, result.tried.cost)
+    said = [kept] if kept is not None else []
+    if result.max_drop is not None:
+        sentence = (
+            f"Open: {_points(result.max_drop)} may be lost after fine-tuning. Nothing was carried out yet, and no test "
+            "image was read; polyadic compress --plan tells."
+        )
+        said.append(Assessment("open", sentence))
+    elif kept is None:
+        said.append(Assessment("open", "No drop and no budget is on record, so there is nothing to hold the plan to."))
+    return Headline(cards, said, Table(_PLAN_COLUMNS, tuple(cost_rows(result.dense, result.tried.cost))))
+
+
+def estimate_headline(estimate: CostEstimate) -> Headline:
+    """That of a plan of which only the costs are known."""
+    open_ = Assessment("open", "Nothing was tried: what the plan does to the accuracy, search and compress tell.")
+    cards = _cost_cards(estimate.dense, estimate.cost, "with the plan")
+    return Headline(cards, [open_], Table(_PLAN_COLUMNS, tuple(cost_rows(estimate.dense, estimate.cost))))
+
+
+def headline_rows(summary: Summary) -> Rows:
+    """Score and costs of both networks, under :data:`HEADLINE_COLUMNS`."""
+    interval = ""
+    if summary.drop_interval is not None:
+        interval = f" (95 %: {-summary.drop_interval[1]:+.2f} to {-summary.drop_interval[0]:+.2f})"
+    score = (
+        f"{summary.score_name}, %",
+        f"{100 * summary.dense_score:.2f}",
+        f"{100 * summary.compressed_score:.2f}",
+        f"{0.0 - summary.drop:+.2f} points{interval}",
+    )
+    untuned = ("before fine-tuning, %", "", f"{100 * summary.score_before_finetuning:.2f}", "")
+    return [score, untuned, *cost_rows(summary.dense, summary.compressed)]
+
+
+def cost_rows(dense: Cost, small: Cost) -> Rows:
+    """MACs, parameters, bytes and, where both are known, latency: of the one, of the other, and how many times less."""
+    rows: Rows = [
+        (label, f"{before:,}", f"{after:,}", fewer(before, after))
+        for label, before, after in (
+            ("MACs", dense.macs, small.macs),
+            ("parameters", dense.params, small.params),
+            ("bytes in memory", dense.bytes, small.bytes),
+        )
+    ]
+    if dense.latency and small.latency:
+        change = f"{dense.latency / small.latency:.2f}x faster"
+        rows.append(("milliseconds of a pass", f"{dense.latency:.3g}", f"{small.latency:.3g}", change))
+    return rows
+
+
+def fewer(before: int, after: int) -> str:
+    """Say "2.34x fewer", or what else is true."""
+    if after <= 0 or before == after:
+        return "unchanged"
+    return f"{before / after:.2f}x fewer" if before > after else f"{after / before:.2f}x more"
+
+
+def assess(summary: Summary) -> list[Assessment]:
+    """On the drop and on the budget, each where it was asked for; one that says so where neither was."""
+    made = (_assess_drop(summary), assess_budget(summary.provenance, summary.compressed))
+    said = [one for one in made if one is not None]
+    return said or [Assessment("open", "No drop and no budget was given, so there is nothing to hold the result to.")]
+
+
+def assess_budget(provenance: Mapping[str, Any], cost: Cost) -> Assessment | None:
+    """Whether the limits that the run was given are kept; None where it was given none."""
+    written = str(provenance.get("budget") or "")
+    limits = Budget.from_text(written).limits
+    if not limits:
+        return None
+    known = {name: getattr(cost, name) for name in limits}
+    over = [name for name, limit in limits.items() if known[name] is not None and known[name] > limit]
+    if over:
+        return Assessment("bad", f"Over budget in {', '.join(over)}: {written} was asked for.")
+    if None in known.values():
+        return Assessment("open", f"Not known: {written} was asked for, and the time of a pass is not on record.")
+    return Assessment("good", f"Within the budget: {written}.")
+
+
+def _assess_drop(summary: Summary) -> Assessment | None:
+    if summary.max_drop is None:
+        return None
+    allowed, lost = _points(summary.max_drop), _lost(summary.drop)
+    if not math.isfinite(summary.drop):
+        return Assessment("bad", f"Broken: the score is not a number. {allowed} might be lost.")
+    low, high = summary.drop_interval or (summary.drop, summary.drop)
+    if summary.drop > summary.max_drop:
+        doubt = (
+            "" if low > summary.max_drop else " On other images it might still be within: the interval reaches there."
+        )
+        return Assessment("bad", f"Over the limit: {lost} on the test images, more than the {allowed} allowed.{doubt}")
+    if summary.drop_interval is None:
+        return Assessment("good", f"Kept: {lost}, {allowed} allowed. How certain that is was not measured.")
+    if high > summary.max_drop:
+        return Assessment(
+            "doubtful",
+            f"Kept as measured: {lost} on the test images, {allowed} allowed. There are too few of them to exclude a "
+            f"larger loss than that: the 95 % interval goes up to {high:.2f} points.",
+        )
+    return Assessment(
+        "good", f"Kept: {lost} on the test images, {allowed} allowed, and the whole 95 % interval is within."
+    )
+
+
+def _cost_cards(dense: Cost, small: Cost, after: str) -> list[Card]:
+    return [
+        ("latency", change, f"{before} ms before, {now} ms {after}")
+        if label == "milliseconds of a pass"
+        else (label, change, f"{before} before, {now} {after}")
+        for label, before, now, change in cost_rows(dense, small)
+    ]
+
+
+def _points(number: float) -> str:
+    """A number of points, as it was given."""
+    return f"{number:g} point{'' if number == 1 else 's'}"
+
+
+def _lost(drop: float) -> str:
+    if drop == 0:
+        return "nothing lost"
+    return f"{abs(drop):.2f} points {'lost' if drop > 0 else 'gained'}"
