@@ -31,7 +31,7 @@ from polyadic.layers.factorised_kinds import (
     Tucker2ConvTranspose2d,
     Tucker2ConvTranspose3d,
 )
-from polyadic.layers.plain import device_of, evaluation_mode, kernel_of, plain_layer, spec_of, stored
+from polyadic.layers.plain import device_of, evaluation_mode, kernel_of, plain_layer, spec_of, stored, stored_shape
 from polyadic.layers.tensorised import (
     TTConv1d,
     TTConv2d,
@@ -90,4 +90,5 @@ __all__ = [
     "plain_layer",
     "spec_of",
     "stored",
+    "stored_shape",
 ]

@@ -142,6 +142,13 @@ def stored(kernel: Tensor, spec: ConvSpec) -> Tensor:
     return _turned(kernel, spec.out_channels // spec.groups, spec.groups) if spec.transposed else kernel
 
 
+def stored_shape(spec: ConvSpec) -> tuple[int, ...]:
+    """Shape of the weight as torch stores it: S x T/groups x window for a transposed layer, else that of the kernel."""
+    if spec.transposed:
+        return (spec.in_channels, spec.out_channels // spec.groups, *spec.kernel)
+    return spec.weight_shape
+
+
 def _turned(weight: Tensor, rows: int, groups: int) -> Tensor:
     """Rows and columns exchanged in each group: (groups rows) x columns to (groups columns) x rows."""
     blocks = weight.reshape(groups, rows, *weight.shape[1:])

@@ -8,9 +8,9 @@ from polyadic.surgery.calibrate import (
     recalibrate_if_better,
     shift_statistics,
 )
-from polyadic.surgery.change import Change
-from polyadic.surgery.factor_cache import FactorCache, check_finite, default_cache_directory
+from polyadic.surgery.factor_cache import FactorCache, default_cache_directory
 from polyadic.surgery.find_layers import find_layers
+from polyadic.surgery.fold import Change
 from polyadic.surgery.fold_and_merge import FoldedModel, fold_and_merge
 from polyadic.surgery.input_norms import input_norms
 from polyadic.surgery.layer_map import (
@@ -26,13 +26,13 @@ from polyadic.surgery.layer_map import (
     Tucker2,
     decompose_,
 )
-from polyadic.surgery.merge import merge
+from polyadic.surgery.model_checks import check_finite
 from polyadic.surgery.network_cost import MACS_CONVENTION, network_cost
-from polyadic.surgery.rebuild import plan_stages, rebuild
+from polyadic.surgery.plain_layers import copy_model
+from polyadic.surgery.rebuild import merge, plan_stages, rebuild
 from polyadic.surgery.replace import chain_for, layer_at, replace_layer, swap_layer
 from polyadic.surgery.replace_by_plan import replace_in_sequence, replace_one_by_one
 from polyadic.surgery.sequential_options import SequentialOptions
-from polyadic.surgery.weights import copy_model
 
 __all__ = [
     "CP",

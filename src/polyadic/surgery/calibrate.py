@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from polyadic.layers import evaluation_mode
+
 _Norms = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 
@@ -17,13 +19,11 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
     Every sample counts the same, however the batches are cut. Only batch norms are put into training mode, so dropout
     and the rest behave as in use. Without a single batch the statistics stay as they are.
     """
-    norms = [module for module in model.modules() if isinstance(module, _Norms) and module.track_running_stats]
+    norms = _tracking(model)
     momenta = [norm.momentum for norm in norms]
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     seen = 0
-    try:
-        with torch.no_grad():
+    with evaluation_mode(model), torch.no_grad():
+        try:
             for batch in batches:
                 seen += len(batch)
                 for norm in norms:
@@ -32,11 +32,9 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
                         norm.train()
                     norm.momentum = len(batch) / seen  # mean += n / N (batch mean - mean): a weighted average
                 model(batch)
-    finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        for module, training in modes:
-            module.training = training
+        finally:
+            for norm, momentum in zip(norms, momenta, strict=True):
+                norm.eval().momentum = momentum
 
 
 Statistics = dict[str, tuple[Tensor, Tensor]]
@@ -90,14 +88,11 @@ def _running(model: nn.Module) -> Iterator[tuple[str, Tensor, Tensor, float]]:
 @contextmanager
 def keep_statistics(model: nn.Module) -> Iterator[None]:
     """On leaving, every batch norm has the statistics that it had before."""
-    norms = [module for module in model.modules() if isinstance(module, _Norms) and module.track_running_stats]
-    saved = [{name: buffer.clone() for name, buffer in norm.named_buffers()} for norm in norms]
+    restore = _saved(model)
     try:
         yield
     finally:
-        for norm, statistics in zip(norms, saved, strict=True):
-            for name, buffer in norm.named_buffers():
-                buffer.copy_(statistics[name])
+        restore()
 
 
 def recalibrate_if_better(
@@ -110,16 +105,27 @@ def recalibrate_if_better(
     Returns:
         Whether they were kept, and the score before and after.
     """
-    norms = [module for module in model.modules() if isinstance(module, _Norms) and module.track_running_stats]
     before = score(model)
-    if not norms:
+    if not _tracking(model):
         return False, before, before
-    statistics = [{name: buffer.clone() for name, buffer in norm.named_buffers()} for norm in norms]
+    restore = _saved(model)
     recalibrate(model, batches)
     after = score(model)
-    if after > before:
-        return True, before, after
-    for norm, saved in zip(norms, statistics, strict=True):
-        for name, buffer in norm.named_buffers():
-            buffer.copy_(saved[name])
-    return False, before, after
+    if not after > before:
+        restore()
+    return after > before, before, after
+
+
+def _tracking(model: nn.Module) -> list[_Norms]:
+    return [module for module in model.modules() if isinstance(module, _Norms) and module.track_running_stats]
+
+
+def _saved(model: nn.Module) -> Callable[[], None]:
+    """What puts the present statistics of every batch norm back."""
+    saved = [(norm, name, buffer.clone()) for norm in _tracking(model) for name, buffer in norm.named_buffers()]
+
+    def restore() -> None:
+        for norm, name, buffer in saved:
+            norm.get_buffer(name).copy_(buffer)
+
+    return restore

@@ -13,10 +13,17 @@ from polyadic.errors import LayerError
 from polyadic.layers import TTLayer
 from polyadic.schema import ConvSpec, LayerSite
 from polyadic.surgery.forward_record import ForwardRecord, Inputs, record_forward
-from polyadic.surgery.geometry import geometry_of, kind_of, overridden_names
-from polyadic.surgery.model_checks import check_model
-from polyadic.surgery.replacement_check import check_replacement
-from polyadic.surgery.weights import bias_of, foreign_hooks, is_computed, parameters_behind, weight_of
+from polyadic.surgery.model_checks import check_model, check_replacement
+from polyadic.surgery.plain_layers import (
+    bias_of,
+    foreign_hooks,
+    geometry_of,
+    is_computed,
+    kind_of,
+    overridden_names,
+    parameters_behind,
+    weight_of,
+)
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _BAGS = (nn.ParameterList, nn.ParameterDict)

@@ -22,16 +22,31 @@ import torch
 from torch import Tensor, nn
 
 from polyadic.schema import ConvSpec, LayerSite, keeps_constants
-from polyadic.surgery.change import Change
 from polyadic.surgery.forward_record import ForwardRecord, Inputs, record_forward
-from polyadic.surgery.geometry import kind_of, overridden_names
+from polyadic.surgery.model_checks import check_replacement
+from polyadic.surgery.plain_layers import bias_of, copy_model, foreign_hooks, kind_of, overridden_names
 from polyadic.surgery.replace import empty_like_weight, layer_at, replace_by_plain, replace_layer
-from polyadic.surgery.replacement_check import check_replacement
-from polyadic.surgery.weights import bias_of, copy_model, foreign_hooks
 
 Norms = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
 
 WHAT = "batch norm folded"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that was done, or that was considered and left.
+
+    Attributes:
+        layers: names of the layers that it is about, in the order in which they run.
+        what: what was done or considered, such as "batch norm folded".
+        why: what is gained by it, or in a sentence why it was not done.
+        done: whether it was done.
+    """
+
+    layers: tuple[str, ...]
+    what: str
+    why: str
+    done: bool
 
 
 def fold_norms(model: nn.Module, example_input: Inputs, layers: Mapping[str, LayerSite]) -> tuple[Change, ...]:

@@ -9,12 +9,11 @@ from torch import Tensor, nn
 
 from polyadic.errors import LayerError
 from polyadic.layers import evaluation_mode
-from polyadic.surgery.change import Change
 from polyadic.surgery.find_layers import find_layers
-from polyadic.surgery.fold import fold_norms
+from polyadic.surgery.fold import Change, fold_norms
 from polyadic.surgery.forward_record import Inputs, arguments_of, tensors_in
 from polyadic.surgery.merge_neighbours import merge_neighbours
-from polyadic.surgery.weights import copy_model
+from polyadic.surgery.plain_layers import copy_model
 
 
 @dataclass(frozen=True)

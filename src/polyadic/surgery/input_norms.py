@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from polyadic.decomposition import InputNorm, PatchMoments
 from polyadic.schema import ConvSpec
 from polyadic.surgery.following_ops import find_following_ops
-from polyadic.surgery.geometry import geometry_of
 from polyadic.surgery.patches import patch_rows, some_positions
+from polyadic.surgery.plain_layers import geometry_of
 from polyadic.surgery.sequential_options import SequentialOptions
 
 

@@ -8,8 +8,8 @@ the whole walk costs one forward pass of each network.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from polyadic.errors import LayerError
 from polyadic.schema import LayerSite
-from polyadic.surgery.forward_record import OperationCounter
-from polyadic.surgery.replace import replace_layer
+from polyadic.surgery.forward_record import OperationCounter, tensors_in
+from polyadic.surgery.replace import swap_layer
 
 
 @dataclass(frozen=True)
@@ -48,25 +48,21 @@ def run_in_lockstep(
     The model comes back as it was. What runs between the sites is counted by ``counter``.
 
     Returns:
-        The successors by name, in the order in which their layers ran; layers that did not run have none.
+        The successors by name; layers that did not run have none.
 
     Raises:
         LayerError: the output for one sample depends on the others, so the two halves would mix.
     """
     check_independent(model, images)
-    found: dict[str, nn.Module] = {}
-
-    def meet(name: str, meeting: LayerInputs) -> tuple[nn.Module, Tensor | None]:
-        successor, shift = replace(name, meeting)
-        found[name] = successor
-        return successor, shift
-
-    twins = {site.name: _Twin(site.name, model.get_submodule(site.name), meet, counter) for site in sites}
-    with _standing_in(model, sites, twins), torch.no_grad():
+    twins = {site.name: _Twin(site.name, model.get_submodule(site.name), replace, counter) for site in sites}
+    with ExitStack() as stack:
+        for site in sites:
+            stack.enter_context(swap_layer(model, site, twins[site.name]))
+        stack.enter_context(torch.no_grad())
         both = torch.cat([images, images])
-        with counter:
-            model(both)
-    return found
+        stack.enter_context(counter)
+        model(both)
+    return {name: twin.successor for name, twin in twins.items() if twin.successor is not None}
 
 
 def check_independent(model: nn.Module, images: Tensor) -> None:
@@ -78,7 +74,7 @@ def check_independent(model: nn.Module, images: Tensor) -> None:
     if len(images) < 2:
         return
     with torch.no_grad():
-        alone, together = _first_tensor(model(images[:1])), _first_tensor(model(images[:2]))
+        alone, together = (next(tensors_in(model(images[:count])), None) for count in (1, 2))
     if alone is None or together is None or alone.shape[1:] != together.shape[1:]:
         return
     size = float(together.float().norm()) + 1e-30
@@ -92,11 +88,11 @@ def check_independent(model: nn.Module, images: Tensor) -> None:
 class _Twin(nn.Module):
     """The dense layer for the first half of a batch, its successor for the second."""
 
-    def __init__(self, name: str, layer: nn.Module, meet: Replace, counter: OperationCounter) -> None:
+    def __init__(self, name: str, layer: nn.Module, replace: Replace, counter: OperationCounter) -> None:
         super().__init__()
         self.name = name
         self.layer = layer
-        self.meet = meet
+        self.replace = replace
         self.counter = counter
         self.successor: nn.Module | None = None
         self.shift: Tensor | None = None
@@ -107,30 +103,8 @@ class _Twin(nn.Module):
             x, y = both.chunk(2)
             t: Tensor = self.layer(x)
             if self.successor is None:
-                self.successor, self.shift = self.meet(self.name, LayerInputs(x, y, t))
+                self.successor, self.shift = self.replace(self.name, LayerInputs(x, y, t))
             out = self.successor(y)
             if self.shift is not None:
                 out = out + self.shift.reshape(-1, *([1] * (out.ndim - 2)))
             return torch.cat([t, out])
-
-
-@contextmanager
-def _standing_in(model: nn.Module, sites: list[LayerSite], twins: dict[str, _Twin]) -> Iterator[None]:
-    dense = {site.name: model.get_submodule(site.name) for site in sites}
-    try:
-        for site in sites:
-            replace_layer(model, site, twins[site.name])
-        yield
-    finally:
-        for site in sites:
-            replace_layer(model, site, dense[site.name])
-
-
-def _first_tensor(output: object) -> Tensor | None:
-    if isinstance(output, Tensor):
-        return output
-    if isinstance(output, dict):
-        output = list(output.values())
-    return (
-        next((item for item in output if isinstance(item, Tensor)), None) if isinstance(output, list | tuple) else None
-    )

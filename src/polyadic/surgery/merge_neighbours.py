@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from polyadic.schema import ConvSpec, LayerSite, chain_macs, chain_params, compose, stride_early
-from polyadic.surgery.change import Change
+from polyadic.surgery.fold import Change
 from polyadic.surgery.forward_record import ForwardRecord, Inputs, record_forward
+from polyadic.surgery.plain_layers import bias_of
 from polyadic.surgery.replace import layer_at, replace_by_plain, replace_layer
-from polyadic.surgery.weights import bias_of
 
 MERGED, EARLIER = "layers merged", "stride moved forward"
 

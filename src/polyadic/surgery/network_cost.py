@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from polyadic.errors import LayerError
-from polyadic.layers import device_of
+from polyadic.layers import device_of, evaluation_mode
 from polyadic.schema import Cost
 
 MACS_CONVENTION = "1 MAC = one multiply-accumulate of a convolution or matrix product; FLOPs = 2 x MACs; one sample"
@@ -23,20 +23,15 @@ def network_cost(model: nn.Module, example_input: Tensor) -> Cost:
     Raises:
         LayerError: the model does not run on the example.
     """
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     counter = FlopCounterMode(display=False)
     try:
-        with torch.no_grad(), counter:
+        with evaluation_mode(model), torch.no_grad(), counter:
             model(example_input[:1].to(device_of(model)))
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise LayerError(
             f"counting operations takes an input that the model accepts; it failed on shape "
             f"{tuple(example_input[:1].shape)}: {error}"
         ) from error
-    finally:
-        for module, training in modes:
-            module.training = training
     tensors = [*model.parameters(), *model.buffers()]
     return Cost(
         params=sum(parameter.numel() for parameter in model.parameters()),

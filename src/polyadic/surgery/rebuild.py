@@ -1,13 +1,21 @@
-"""The structure of a compressed network from its plan, without decomposing anything."""
+"""The structure of a compressed network from its plan, and the way back to plain layers.
+
+A chain is merged into the layer that answers the same. So a network that was fine-tuned as chains can be factorised
+once more, in any format, from the kernels that it has learnt, and its plan still names each layer once.
+"""
 
 from __future__ import annotations
 
-from torch import nn
+from typing import cast
+
+import torch
+from torch import Tensor, nn
 
 from polyadic.errors import LayerError
-from polyadic.formats import format_named
-from polyadic.layers import empty_chain
-from polyadic.schema import ConvSpec, Plan, Stage
+from polyadic.formats import FactoredKernel, format_named
+from polyadic.layers import TTLayer, empty_chain, kernel_of, plain_layer, spec_of, stored
+from polyadic.schema import Choice, ConvSpec, Plan, Stage
+from polyadic.surgery.plain_layers import copy_model
 from polyadic.surgery.replace import empty_like_weight, replace_layer, site_at, spec_at
 
 
@@ -37,14 +45,36 @@ def plan_stages(model: nn.Module, plan: Plan) -> dict[str, tuple[Stage, ...]]:
     """
     stages: dict[str, tuple[Stage, ...]] = {}
     for choice in plan.choices:
-        spec = spec_in(model, choice.layer, stages)
+        spec = _spec_in(model, choice.layer, stages)
         fmt = format_named(choice.format)
         fmt.check(spec, choice.rank)
         stages[choice.layer] = fmt.stages(spec, choice.rank)
     return stages
 
 
-def spec_in(model: nn.Module, name: str, chains: dict[str, tuple[Stage, ...]]) -> ConvSpec:
+def merge(network: nn.Module, dense: nn.Module, plan: Plan) -> nn.Module:
+    """A copy of ``network`` in which every layer that ``plan`` names is one plain layer again.
+
+    Products are formed in float64 and rounded once, to the precision of the chain.
+
+    Args:
+        network: factorised as ``plan`` says, whatever its weights; it is left as it was.
+        dense: the network before that; only its geometry is read.
+        plan: layer, format, rank; stages of chains that were factorised again are merged first.
+
+    Raises:
+        LayerError: the network holds other layers than the plan's, or the plan does not fit the dense network.
+    """
+    stages = plan_stages(dense, plan)
+    result = copy_model(network)
+    for choice in reversed(plan.choices):
+        spec = _spec_in(dense, choice.layer, stages)
+        chain = result.get_submodule(choice.layer)
+        replace_layer(result, site_at(result, choice.layer), _plain(choice, chain, stages[choice.layer], spec))
+    return result
+
+
+def _spec_in(model: nn.Module, name: str, chains: dict[str, tuple[Stage, ...]]) -> ConvSpec:
     """The geometry of a layer of ``model``, or of a stage of one of the ``chains`` in the place of its layers."""
     parent, _, number = name.rpartition(".")
     if parent not in chains:
@@ -57,3 +87,30 @@ def spec_in(model: nn.Module, name: str, chains: dict[str, tuple[Stage, ...]]) -
             f"got {name!r}"
         )
     return stage
+
+
+def _plain(choice: Choice, chain: nn.Module, stages: tuple[Stage, ...], spec: ConvSpec) -> nn.Module:
+    """The one layer that answers as ``chain`` does."""
+    layers = list(chain.children())
+    found = tuple(layer.spec if isinstance(layer, TTLayer) else spec_of(layer) for layer in layers)
+    if found != stages:
+        raise LayerError(
+            f"merging takes the chains of the plan as they were made; layer {choice.layer!r} is no {choice.format} "
+            f"of rank {choice.rank} any more: pass the plan that the network was factorised by"
+        )
+    weights = tuple(_weight(layer, stage) for layer, stage in zip(layers, stages, strict=True))
+    kernel = FactoredKernel(choice.format, choice.rank, stages, weights, 0.0, "").dense_kernel()
+    first = next(chain.parameters())
+    plain = plain_layer(spec, first.device, first.dtype)
+    with torch.no_grad():
+        plain.get_parameter("weight").copy_(stored(kernel.reshape(spec.weight_shape), spec))
+        if spec.bias:
+            plain.get_parameter("bias").copy_(layers[-1].get_parameter("bias"))
+    return plain.train(chain.training).requires_grad_(any(p.requires_grad for p in chain.parameters()))
+
+
+def _weight(layer: nn.Module, stage: Stage) -> Tensor:
+    """The weight of a stage in float64, as :class:`FactoredKernel` keeps it."""
+    if isinstance(stage, ConvSpec):
+        return kernel_of(layer.get_parameter("weight").detach().double(), stage)
+    return torch.cat([core.detach().double().flatten() for core in cast(TTLayer, layer).cores])

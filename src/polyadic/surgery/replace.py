@@ -12,8 +12,7 @@ from polyadic.errors import LayerError
 from polyadic.formats import FactoredKernel
 from polyadic.layers import filled_chain, kernel_of, plain_layer, stored
 from polyadic.schema import ConvSpec, LayerSite
-from polyadic.surgery.geometry import geometry_of, kind_of
-from polyadic.surgery.weights import bias_of, parameters_behind, weight_of
+from polyadic.surgery.plain_layers import bias_of, geometry_of, kind_of, parameters_behind, weight_of
 
 
 def layer_at(model: nn.Module, name: str) -> tuple[nn.Module, Tensor, ConvSpec]:

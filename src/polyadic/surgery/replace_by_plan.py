@@ -33,10 +33,10 @@ from polyadic.surgery.forward_record import OperationCounter
 from polyadic.surgery.input_norms import norm_of
 from polyadic.surgery.lockstep import LayerInputs, run_in_lockstep
 from polyadic.surgery.patches import patch_rows, some_positions
+from polyadic.surgery.plain_layers import copy_model, is_computed
 from polyadic.surgery.rebuild import plan_stages
 from polyadic.surgery.replace import chain_for, layer_at, replace_layer, site_at
 from polyadic.surgery.sequential_options import SequentialOptions
-from polyadic.surgery.weights import copy_model, is_computed
 
 SWITCHED_OFF = 0.05  # of the largest scale of a batch norm: through weaker channels a shortcut is not repaired
 

@@ -1,8 +1,9 @@
-"""What a layer computes with: its weight and bias, stored or computed from other parameters.
+"""A layer of any model as the plain layer that it is: its geometry, its weight and its bias.
 
-Computed are those of ``torch.nn.utils.parametrize`` (weight norm, spectral norm, orthogonal, any module of the user)
-and those of the older hooks ``torch.nn.utils.weight_norm``, ``spectral_norm`` and ``prune``. They are computed anew, as
-the layer does it in evaluation mode: the tensor that such a layer carries under the name of its weight may be stale.
+They are seen through subclasses that change nothing of them, and through parametrisations: those of
+``torch.nn.utils.parametrize`` (weight norm, spectral norm, orthogonal, any module of the user) and the older hooks
+``torch.nn.utils.weight_norm``, ``spectral_norm`` and ``prune``. What these compute is computed anew, as the layer does
+it in evaluation mode: the tensor that such a layer carries under the name of its weight may be stale.
 """
 
 from __future__ import annotations
@@ -19,13 +20,45 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from polyadic.errors import LayerError
-from polyadic.layers import evaluation_mode
+from polyadic.layers import evaluation_mode, spec_of, stored_shape
 from polyadic.schema import ConvSpec
-from polyadic.surgery.geometry import geometry_of
 
 _TENSORS = ("weight", "bias")
 
 _Hook = WeightNorm | SpectralNorm | BasePruningMethod
+
+# What a subclass may define anew without another forward pass, another state or other weights.
+_INERT = {
+    *("__init__", "__doc__", "__module__", "__dict__", "__weakref__", "__annotations__", "__annotate__"),
+    *("__annotations_cache__", "__annotate_func__", "__firstlineno__", "__static_attributes__", "__constants__"),
+    *("__repr__", "extra_repr", "_get_name", "reset_parameters"),
+}
+
+
+def geometry_of(layer: nn.Module) -> ConvSpec | None:
+    """The plain layer that ``layer`` is, in integers; None if it is none. No parametrisation is run.
+
+    A subclass counts as the class of torch that it inherits from if it defines nothing of that class anew but how it is
+    made, reset and printed.
+    """
+    if type(layer).__module__.startswith("torch.nn.modules."):
+        return spec_of(layer)
+    base = _torch_class(layer)
+    return None if base is None or overridden_names(layer) else spec_of(_as(base, layer))
+
+
+def overridden_names(layer: nn.Module) -> set[str]:
+    """The names of torch's layer that the class of ``layer`` defines anew, such as ``forward``."""
+    kind, base = parametrize.type_before_parametrizations(layer), _torch_class(layer)
+    if base is None:
+        return set()
+    own = {name for part in kind.__mro__[: kind.__mro__.index(base)] for name in vars(part)}
+    return own & ({*dir(base), *vars(layer), "weight", "bias"} - _INERT)
+
+
+def kind_of(module: nn.Module) -> str:
+    """Name of the module's class, "Conv2d" also where torch made it a "ParametrizedConv2d"."""
+    return str(parametrize.type_before_parametrizations(module).__name__)
 
 
 def weight_of(layer: nn.Module) -> Tensor:
@@ -54,13 +87,6 @@ def bias_of(layer: nn.Module) -> Tensor | None:
     if bias is not None and spec is not None and tuple(bias.shape) != (spec.out_channels,):
         raise LayerError(f"its bias has shape {tuple(bias.shape)}, and its geometry says ({spec.out_channels},)")
     return bias
-
-
-def stored_shape(spec: ConvSpec) -> tuple[int, ...]:
-    """Shape of the weight as torch stores it: S x T/groups x window for a transposed layer, else that of the kernel."""
-    if spec.transposed:
-        return (spec.in_channels, spec.out_channels // spec.groups, *spec.kernel)
-    return spec.weight_shape
 
 
 def parameters_behind(layer: nn.Module, name: str = "weight") -> list[nn.Parameter]:
@@ -93,6 +119,20 @@ def copy_model(model: nn.Module) -> nn.Module:
                     setattr(module, name, computed.detach())
                     stack.callback(setattr, module, name, computed)
         return copy.deepcopy(model)
+
+
+def _torch_class(layer: nn.Module) -> type[nn.Module] | None:
+    """The first class of ``torch.nn`` that the layer inherits from."""
+    kinds = parametrize.type_before_parametrizations(layer).__mro__
+    return next((kind for kind in kinds if kind.__module__.startswith("torch.nn.modules.")), None)
+
+
+def _as(kind: type[nn.Module], layer: nn.Module) -> nn.Module:
+    """The attributes of ``layer`` as those of another class of module; a parametrised bias is an empty one there."""
+    computed = {"bias": nn.Parameter()} if parametrize.is_parametrized(layer, "bias") else {}
+    view = kind.__new__(kind)
+    vars(view).update(vars(layer), _parameters={**layer._parameters, **computed}, _modules={})
+    return view
 
 
 def _tensor_of(layer: nn.Module, name: str) -> Tensor | None:
