@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from polyadic.surgery import CP, CP4, SVD, TKDCPD, TT, SpatialSVD, TTMatrix, Tucker2, decompose_
     from polyadic.surgery.find_layers import find_layers
     from polyadic.surgery.fold_and_merge import fold_and_merge
-    from polyadic.surgery.merge import merge
+    from polyadic.surgery.rebuild import merge
 
 __all__ = [
     "CP",
