@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -129,30 +131,54 @@ def test_what_it_refuses(world: World, saved: Path, tmp_path: Path) -> None:
     )
 
 
+def variables() -> dict[str, str]:
+    """Of launched processes: the package from where this one has it, the CPU, one thread."""
+    loopback = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
+    path = os.pathsep.join(filter(None, sys.path))
+    return {**os.environ, **loopback, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+
+
+needs_accelerate = pytest.mark.skipif(importlib.util.find_spec("accelerate") is None, reason="no accelerate")
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("accelerate") is None, reason="accelerate is not installed")
+@needs_accelerate
 def test_two_processes_write_one_folder_and_speak_once(world: World, saved: Path, tmp_path: Path) -> None:
     """The first one alone; what becomes of batch norm on the CPU is said. An error is said once, too."""
-    loopback = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}
-    variables = {
-        **os.environ,
-        **loopback,
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-        "CUDA_VISIBLE_DEVICES": "",
-        "OMP_NUM_THREADS": "1",
-    }
 
-    def launch(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*LAUNCH, *words], env=variables, capture_output=True, text=True, timeout=300, check=False
-        )
+    def launch() -> subprocess.CompletedProcess[str]:
+        words = [*LAUNCH, *line(world, saved, tmp_path / "out")]
+        return subprocess.run(words, env=variables(), capture_output=True, text=True, timeout=300, check=False)
 
-    ran = launch(*line(world, saved, tmp_path / "out"))
+    ran = launch()
     assert ran.returncode == 0, ran.stderr
     said = [json.loads(text) for text in ran.stdout.splitlines() if text.startswith("{")]
     assert [document["out"] for document in said] == [str(tmp_path / "out")]
     assert result_of(tmp_path / "out")["provenance"]["finetuning_processes"] == 2
     assert ran.stderr.count("2 processes share every batch; batch norm normalises the rows of each") == 1
-    again = launch(*line(world, saved, tmp_path / "out"))
+    again = launch()
     assert again.returncode != 0
     assert again.stderr.count("already holds a result") == 1
+
+
+@pytest.mark.slow
+@needs_accelerate
+def test_control_c_ends_all_processes_and_is_said_once(world: World, saved: Path, tmp_path: Path) -> None:
+    """The launcher passes it on; what was finished is kept."""
+    words = [*LAUNCH, *line(world, saved, tmp_path / "out", finetune_epochs=100_000)]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs behind it
+    with (tmp_path / "said").open("w") as said:
+        launched = subprocess.Popen(words, env=variables(), stdout=said, stderr=said)
+    signal.signal(signal.SIGINT, before)
+    try:
+        until = time.monotonic() + 200
+        while not (tmp_path / "out" / ".finetune.pt").exists() and time.monotonic() < until:
+            time.sleep(0.1)
+        launched.send_signal(signal.SIGINT)
+        assert launched.wait(timeout=100) != 0
+    finally:
+        launched.kill()
+    text = (tmp_path / "said").read_text()
+    assert text.count("go on with --resume") == 1, text
+    assert "error:" not in text
+    assert (tmp_path / "out" / ".finetune.pt").exists()

@@ -4,8 +4,7 @@ from polyadic.training.augment import Augmentation, augment
 from polyadic.training.execution import Execution, Precision, place_model
 from polyadic.training.image_task import LAYER_TUNING, NETWORK_TUNING, ImageTask, augmentation_for
 from polyadic.training.options import EpochRecord, FinetuneOptions, FinetuneReport, FinetuneStop, Schedule
-from polyadic.training.proxy import ImageProxy, Proxy, ProxyScore
-from polyadic.training.score_images import Score, drop_interval, score_images
+from polyadic.training.score_images import ImageProxy, Proxy, ProxyScore, Score, drop_interval, score_images
 from polyadic.training.several_processes import connect_processes, is_main_process, one_voice, several_processes
 from polyadic.training.task import FinalScores, ScoreTask, Task
 from polyadic.training.train_on_images import train_on_images

@@ -15,8 +15,7 @@ from polyadic.data import ImageData
 from polyadic.training.augment import Augmentation
 from polyadic.training.execution import Execution
 from polyadic.training.options import EpochRecord, FinetuneOptions, FinetuneReport
-from polyadic.training.proxy import ImageProxy, Proxy
-from polyadic.training.score_images import NORMAL_97_5, drop_interval, score_images
+from polyadic.training.score_images import NORMAL_97_5, ImageProxy, Proxy, drop_interval, score_images
 from polyadic.training.task import FinalScores, Task
 from polyadic.training.train_on_images import train_on_images
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from polyadic.errors import PolyadicError
 from polyadic.schema import points
 from polyadic.training.options import EpochRecord, FinetuneReport
-from polyadic.training.proxy import Proxy, ProxyScore
+from polyadic.training.score_images import Proxy, ProxyScore
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,16 @@ class FinalScores:
 
 
 class Task(ABC):
-    """Scores are fractions or any other number of which more is better."""
+    """Scores are fractions or any other number of which more is better. A task that says no more trains nothing."""
 
     @property
     @abstractmethod
     def score_name(self) -> str:
         """What the score is."""
 
-    @abstractmethod
     def example_input(self) -> Tensor | None:
         """One sample as a batch (1, ...), where the task knows one."""
+        return None
 
     @abstractmethod
     def score(self, model: nn.Module) -> float:
@@ -51,11 +51,10 @@ class Task(ABC):
     def proxy(self, dense: nn.Module) -> Proxy:
         """How untuned networks are compared with ``dense``: quickly, on part of what ranks are chosen by."""
 
-    @abstractmethod
     def tune_layer(self, model: nn.Module, parameters: Iterable[nn.Parameter], teacher: nn.Module) -> bool:
         """Fine-tune ``parameters`` alone, in place; whether anything was done."""
+        return False
 
-    @abstractmethod
     def tune_network(
         self,
         model: nn.Module,
@@ -75,10 +74,11 @@ class Task(ABC):
             What was done. A task that trains returns a report: None is recorded as "not fine-tuned", with the held-out
             score that the network had before, even where ``model`` has changed.
         """
+        return None
 
-    @abstractmethod
     def calibration_batches(self) -> Iterable[Tensor]:
         """Inputs for batch-norm statistics, without labels."""
+        return ()
 
     def share(self, part: int, parts: int) -> Task:
         """The same task with the training of round ``part`` (from 1) of ``parts``; itself, unless it divides it."""
@@ -111,10 +111,6 @@ class ScoreTask(Task):
         """As the user called it."""
         return self.name
 
-    def example_input(self) -> None:
-        """Unknown."""
-        return
-
     def score(self, model: nn.Module) -> float:
         """The user's score.
 
@@ -127,7 +123,7 @@ class ScoreTask(Task):
             number = float(value)
         except (TypeError, ValueError) as error:
             raise PolyadicError(f"a score function returns one number; got {value!r}") from error
-        if number != number or number in (float("inf"), float("-inf")):
+        if not math.isfinite(number):
             raise PolyadicError(f"a score function returns a finite number; got {number}")
         return number
 
@@ -139,24 +135,6 @@ class ScoreTask(Task):
             return ProxyScore(points(reached, self.score(model)))
 
         return lost
-
-    def tune_layer(self, model: nn.Module, parameters: Iterable[nn.Parameter], teacher: nn.Module) -> bool:
-        """Nothing to train with."""
-        return False
-
-    def tune_network(
-        self,
-        model: nn.Module,
-        teacher: nn.Module,
-        on_epoch: Callable[[EpochRecord, int], None],
-        checkpoint: Path | None,
-    ) -> None:
-        """Nothing to train with."""
-        return
-
-    def calibration_batches(self) -> Iterable[Tensor]:
-        """None."""
-        return ()
 
     def final_scores(self, models: Sequence[nn.Module]) -> FinalScores:
         """The same function: there is no other."""

@@ -32,18 +32,11 @@ WATCHED_STEPS = 10
 
 @dataclass(frozen=True)
 class Job:
-    """What ``train_on_images`` was asked for, its defaults filled in.
+    """The arguments of ``train_on_images``, its defaults filled in.
 
     Attributes:
-        model: the network, held where ``execution`` says.
-        data: training images and their normalisation.
-        options: what to do.
-        teacher: the network to learn from; None = labels only.
-        execution: where and how.
-        select_on: the images that choose the best state.
         moving: the parameters that SGD changes.
-        freezes_statistics: keep normalisation layers in evaluation mode.
-        accelerator: of the processes that share the work; None where there is one.
+        freezes_statistics: normalisation layers stay in evaluation mode.
     """
 
     model: nn.Module
