@@ -43,7 +43,7 @@ COMMANDS = {
     ),
     "finetune": Entry(
         "polyadic.cli.finetune",
-        "finetune",
+        "finetune_command",
         "Train a saved result further, on other images or on several devices, and write it to a new folder.",
     ),
     "evaluate": Entry(

@@ -22,13 +22,12 @@ from polyadic.cli.screen import command_line, console, emit, say
 from polyadic.data import ImageData
 from polyadic.errors import PolyadicError
 from polyadic.models import LIBRARIES
-from polyadic.pipeline import CompressionResult, environment
-from polyadic.pipeline.outcome import warnings_of
+from polyadic.pipeline import CompressionResult, environment, finetune
+from polyadic.pipeline.summarise import warnings_of
 from polyadic.reporting import read_result, report
 from polyadic.schema import Summary
 from polyadic.surgery import copy_model
 from polyadic.training import (
-    EpochRecord,
     Execution,
     FinetuneReport,
     ImageTask,
@@ -64,7 +63,7 @@ class _Trained:
 
 
 @command
-def finetune(
+def finetune_command(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="folder of a result")],
     data: DataArguments,
     tuning: FinetuneArguments,
@@ -166,16 +165,12 @@ def _task(
 def _train(network: nn.Module, dense: nn.Module | None, task: ImageTask, checkpoint: Path) -> _Trained:
     """Train ``network``, show how far it is, and keep what it takes to go on in ``checkpoint``."""
     untuned, bars = copy_model(network), ProgressBars()
-
-    def show(record: EpochRecord, epochs: int) -> None:
-        score = "diverged" if record.score is None else f"held-out {100 * record.score:.2f} %"
-        bars.move("finetune", record.epoch, epochs, f"loss {record.loss:.4f}, {score}")
-
     if task.accelerator is not None and is_main_process():
         console.print(_sharing(network, task, task.accelerator), highlight=False, soft_wrap=True)
     with bars if is_main_process() else nullcontext():
         # Without a teacher the network as it came stands in for it: whether it has seen the held-out images counts.
-        done = task.tune_network(network, dense if dense is not None else untuned, show, checkpoint)
+        teacher = dense if dense is not None else untuned
+        done = finetune(network, teacher, task, checkpoint=checkpoint, on_progress=bars.show)
     if done is None:
         raise RuntimeError("a task with options for the whole network reports its training")
     return _Trained(network, untuned, dense, task, done)
