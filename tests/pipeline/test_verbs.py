@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import sys
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from subjects import corner_data, corner_task, images, nearly_low_rank
 from torch import nn
 
 import polyadic
+import polyadic.formats.cp
 from polyadic.errors import LayerError, PolyadicError
 from polyadic.schema import Choice, Plan
 
@@ -106,3 +109,30 @@ def test_a_task_without_training_leaves_the_network_as_it_is() -> None:
     before = copy.deepcopy(applied.model.state_dict())
     assert polyadic.finetune(applied.model, net, task) is None
     assert all(torch.equal(applied.model.state_dict()[name], value) for name, value in before.items())
+
+
+def test_from_compress_to_a_solver_the_way_is_short_and_enters_no_file_twice(
+    net: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way that docs/architecture.md lists: a reader follows ``model`` down it."""
+    ways: list[list[str]] = []
+    solve = polyadic.formats.cp.stable_cp
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        frame, files = sys._getframe(1), []
+        while frame is not None and (not files or not files[-1].endswith("compress.py")):
+            files.append(frame.f_code.co_filename.rpartition("polyadic/")[2])
+            frame = frame.f_back
+        ways.append(files[::-1])
+        return solve(*args, **kwargs)
+
+    monkeypatch.setattr(polyadic.formats.cp, "stable_cp", watched)
+    options = polyadic.CompressOptions(candidates_per_layer=3)
+    polyadic.compress(net, corner_task(), budget=["macs=60%"], formats=("cp-epc",), options=options)
+    in_search = [way for way in ways if "pipeline/search.py" in way and "pipeline/evaluator.py" in way]
+    assert in_search
+    shortest = min(in_search, key=len)
+    assert shortest[0] == "pipeline/compress.py"
+    assert len(shortest) <= 8, "calls from compress to the solver"
+    entered = [file for at, file in enumerate(shortest) if at == 0 or shortest[at - 1] != file]
+    assert len(entered) == len(set(entered)), entered
