@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from polyadic.benchmarking.folding import folded
 from polyadic.benchmarking.footprint import HOW, Footprints
 from polyadic.benchmarking.graphs import Graphs
-from polyadic.benchmarking.machine import environment
 from polyadic.benchmarking.options import BenchOptions, BenchProgress, OnProgress
 from polyadic.benchmarking.result import BenchNetwork, BenchResult, BenchRow, timed
 from polyadic.engines import (
@@ -28,6 +27,7 @@ from polyadic.engines import (
     Prepared,
     Timing,
     engine_named,
+    environment,
     tensors_of,
     time_interleaved,
 )
@@ -114,7 +114,10 @@ class _Bench:
                 "memory": HOW if self.options.memory else "not measured",
                 "macs_convention": MACS_CONVENTION,
             },
-            environment=environment((engine for engine in engines if engine.missing() is None), self.options.threads),
+            environment={
+                **environment(engine for engine in engines if engine.missing() is None),
+                "threads": self.options.threads,
+            },
         )
 
     def _conditions(self, engine: Engine) -> Iterator[Conditions]:

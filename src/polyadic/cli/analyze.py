@@ -25,8 +25,8 @@ from polyadic.cli.option_groups import command
 from polyadic.cli.progress import ProgressBars
 from polyadic.cli.screen import command_line, emit, say
 from polyadic.cli.study_tables import print_degeneracy, print_layers, print_truncation
+from polyadic.engines import environment
 from polyadic.errors import PolyadicError
-from polyadic.pipeline import environment
 from polyadic.reporting import report
 from polyadic.studies import (
     METHODS,

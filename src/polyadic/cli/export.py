@@ -17,9 +17,9 @@ from polyadic.cli.model_or_result import ModelOrResultArguments
 from polyadic.cli.option_groups import command
 from polyadic.cli.screen import emit, print_table, say
 from polyadic.data import ImageData
+from polyadic.engines import environment
 from polyadic.errors import PolyadicError
 from polyadic.export import FILE_FORMATS, ExportedFile, Origin, check_file_format, export_network
-from polyadic.pipeline import environment
 
 COLUMNS = ("file", "run by", "batch", "largest difference", "mean", "relative", "same top 1")
 

@@ -20,9 +20,10 @@ from polyadic.cli.option_groups import command
 from polyadic.cli.progress import ProgressBars
 from polyadic.cli.screen import command_line, console, emit, say
 from polyadic.data import ImageData
+from polyadic.engines import environment
 from polyadic.errors import PolyadicError
 from polyadic.models import LIBRARIES
-from polyadic.pipeline import CompressionResult, environment, finetune
+from polyadic.pipeline import CompressionResult, finetune
 from polyadic.pipeline.summarise import warnings_of
 from polyadic.reporting import read_result, report
 from polyadic.schema import Summary

@@ -5,6 +5,7 @@ from polyadic.engines.eager import PyTorch
 from polyadic.engines.engine import Engine, Prepared, tensors_of
 from polyadic.engines.latency_cache import LatencyCache, Measured, default_latency_directory
 from polyadic.engines.latency_model import LatencyModel, Timer, draw_weights, time_in_turns
+from polyadic.engines.machine import environment
 from polyadic.engines.onnx_graph import input_names, onnx_bytes
 from polyadic.engines.onnx_runtime import OnnxRuntime
 from polyadic.engines.open_vino import OpenVino
@@ -30,6 +31,7 @@ __all__ = [
     "default_latency_directory",
     "draw_weights",
     "engine_named",
+    "environment",
     "input_names",
     "interpolate_time",
     "onnx_bytes",

@@ -6,7 +6,6 @@ from polyadic.pipeline.estimate import estimate_cost
 from polyadic.pipeline.evaluate import evaluate
 from polyadic.pipeline.finetune import finetune
 from polyadic.pipeline.options import CompressOptions, OnProgress, Progress
-from polyadic.pipeline.outcomes import environment
 from polyadic.pipeline.search import find_plan
 from polyadic.schema import CostEstimate, LayerEstimate, SearchResult, TriedPlan
 
@@ -22,7 +21,6 @@ __all__ = [
     "TriedPlan",
     "apply_plan",
     "compress",
-    "environment",
     "estimate_cost",
     "evaluate",
     "find_plan",

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal
-
-import torch
+from typing import Literal
 
 from polyadic.formats import FactoredKernel, format_named
 from polyadic.pipeline.candidates import is_excluded
@@ -106,19 +102,3 @@ def why_dense(
     if target.search.tunes_layers:
         return "dense", f"no cheaper rank that was tried lost at most {space.threshold:g} points"
     return "dense", f"the {target.search.name} search left it so"
-
-
-def environment() -> dict[str, Any]:
-    """Versions and machine."""
-    try:
-        own = version("polyadic")
-    except PackageNotFoundError:
-        own = "not installed"
-    return {
-        "polyadic": own,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "system": platform.system(),
-        "threads": torch.get_num_threads(),
-    }

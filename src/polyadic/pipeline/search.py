@@ -9,11 +9,12 @@ from dataclasses import asdict, dataclass, replace
 
 from torch import Tensor, nn
 
+from polyadic.engines import environment
 from polyadic.errors import BudgetError
 from polyadic.pipeline.candidates import prepare_candidates
 from polyadic.pipeline.latency_check import check_latency
 from polyadic.pipeline.options import CompressOptions, OnProgress, Progress
-from polyadic.pipeline.outcomes import environment, estimate_layers
+from polyadic.pipeline.outcomes import estimate_layers
 from polyadic.pipeline.rounds import Round
 from polyadic.pipeline.setup import Judge, SearchSetup, as_task, example_for, prepare_search
 from polyadic.pipeline.target import Target

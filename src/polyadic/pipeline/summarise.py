@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import nn
 
+from polyadic.engines import environment
 from polyadic.formats import FactoredKernel
-from polyadic.pipeline.outcomes import environment, layer_outcome
+from polyadic.pipeline.outcomes import layer_outcome
 from polyadic.pipeline.search import Conclusion, search_provenance
 from polyadic.pipeline.setup import SearchSetup
 from polyadic.schema import LayerOutcome, Plan, Summary
