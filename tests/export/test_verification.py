@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from polyadic.errors import EngineError
-from polyadic.export.verification import LIMIT, Comparison, compared
+from polyadic.export.network_files import LIMIT, Comparison, compare_outputs
 
 
 class Twice(nn.Module):
@@ -25,7 +25,7 @@ def shifted(by: tuple[float, float]) -> Comparison:
         first, second = Twice()(*inputs)
         return torch.cat((first[:, :1] + by[0], first[:, 1:]), 1), second + by[1]
 
-    return compared(Twice(), run, (X,))
+    return compare_outputs(Twice(), run, (X,))
 
 
 def test_differences_are_those_of_the_definition() -> None:
@@ -41,7 +41,7 @@ def test_differences_are_those_of_the_definition() -> None:
 def test_top_1_counts_positions_whose_largest_channel_is_another() -> None:
     assert shifted((0.0, 0.0)).top1_agreement == 1.0
     assert shifted((4.0, 0.0)).top1_agreement == 0.5  # (2, 4, -8) becomes (6, 4, -8); (1, 0.5, 0) stays in order
-    one = compared(nn.Identity(), lambda inputs: inputs, (X[:, :1],))
+    one = compare_outputs(nn.Identity(), lambda inputs: inputs, (X[:, :1],))
     assert one.top1_agreement is None
 
 
@@ -57,11 +57,11 @@ def test_what_is_no_number_does_not_agree(by: tuple[float, float]) -> None:
 
 def test_zeros_agree_with_zeros_alone() -> None:
     zero = torch.zeros(2, 3)
-    assert compared(nn.Identity(), lambda inputs: inputs, (zero,)).relative == 0.0
-    assert not compared(nn.Identity(), lambda inputs: (inputs[0] + 1e-30,), (zero,)).agrees
+    assert compare_outputs(nn.Identity(), lambda inputs: inputs, (zero,)).relative == 0.0
+    assert not compare_outputs(nn.Identity(), lambda inputs: (inputs[0] + 1e-30,), (zero,)).agrees
 
 
 @pytest.mark.parametrize("given", [(X,), (2 * X, X.sum(1), X), (2 * X, X)])
 def test_outputs_of_another_number_or_shape_are_refused(given: tuple[Tensor, ...]) -> None:
     with pytest.raises(EngineError, match=r"outputs of shape \[\(2, 3\), \(2,\)\] were expected"):
-        compared(Twice(), lambda _: given, (X,))
+        compare_outputs(Twice(), lambda _: given, (X,))

@@ -3,8 +3,7 @@
 from polyadic.export.checkpoint import Origin, load, origin_of, read_plan, save, summary_document, write_plan
 from polyadic.export.file_formats import FILE_FORMATS
 from polyadic.export.found_plan import save_search, search_document
-from polyadic.export.network_files import ExportedFile, check_file_format, export_network
-from polyadic.export.verification import LIMIT, Comparison
+from polyadic.export.network_files import LIMIT, Comparison, ExportedFile, check_file_format, export_network
 
 __all__ = [
     "FILE_FORMATS",

@@ -31,7 +31,7 @@ class ExportSource:
     def output_names(self) -> list[str]:
         """What outputs are called in the files that have names for them."""
         taken = set(input_names(len(self.example)))
-        names = output_names(answered(self.network, self.example))
+        names = output_names(run_network(self.network, self.example))
         return [f"{name}_output" if name in taken else name for name in names]
 
     @cached_property
@@ -56,7 +56,7 @@ class ExportSource:
         return written
 
 
-def answered(network: nn.Module, inputs: tuple[Tensor, ...]) -> object:
+def run_network(network: nn.Module, inputs: tuple[Tensor, ...]) -> object:
     """What ``network`` returns, without gradients."""
     with torch.no_grad():
         return network(*inputs)

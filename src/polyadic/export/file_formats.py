@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from polyadic.engines import Conditions, OnnxRuntime, OpenVino, tensors_of
 from polyadic.engines.open_vino import options_of
 from polyadic.errors import EngineError
-from polyadic.export.export_source import ExportSource, answered
+from polyadic.export.export_source import ExportSource, run_network
 from polyadic.layers import TTLayer
 from polyadic.surgery import copy_model
 
@@ -192,7 +192,7 @@ class ProgramFile(FileFormat):
     def open(self, path: Path) -> Run:
         """In torch, as anybody would load it."""
         network = torch.export.load(path).module()
-        return lambda inputs: tuple(tensor.float() for tensor in tensors_of(answered(network, inputs)))
+        return lambda inputs: tuple(tensor.float() for tensor in tensors_of(run_network(network, inputs)))
 
 
 def _foreign(program: torch.export.ExportedProgram) -> list[str]:

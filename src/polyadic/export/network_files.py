@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tempfile
 import time
 from collections.abc import Mapping
@@ -16,14 +17,41 @@ from torch import Tensor, nn
 
 from polyadic.engines import input_names, tensors_of
 from polyadic.errors import EngineError, StorageError
-from polyadic.export.export_source import ExportSource, answered
-from polyadic.export.file_formats import FILE_FORMATS, FileFormat
-from polyadic.export.verification import LIMIT, Comparison, compared
+from polyadic.export.export_source import ExportSource, run_network
+from polyadic.export.file_formats import FILE_FORMATS, FileFormat, Run
 from polyadic.storage import storage_error, write_together
 from polyadic.surgery import copy_model
 
 RECORD = "export.json"
 _TRACED = 2  # samples of the example: a batch of one would be taken for a constant
+
+LIMIT = 1e-4
+"""Largest difference that rounding in float32 explains, relative to the largest output."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How far a file's answers are from the network's.
+
+    Attributes:
+        batch: samples of the pass.
+        max_difference: largest difference of any number of any output.
+        mean_difference: mean over all numbers of all outputs.
+        relative: the largest difference of an output divided by the largest of its numbers, of the worst output.
+        top1_agreement: share of positions of the first output (samples, or pixels where it has them) whose largest
+            channel is the same; None where it has no channels to choose from.
+    """
+
+    batch: int
+    max_difference: float
+    mean_difference: float
+    relative: float
+    top1_agreement: float | None
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the difference is one of rounding; one that is not a number is none."""
+        return self.relative <= LIMIT
 
 
 @dataclass(frozen=True)
@@ -84,7 +112,7 @@ def export_network(
     written = []
     with tempfile.TemporaryDirectory(prefix="polyadic-export-") as folder:
         for name, path in paths.items():
-            made, files = _made(FILE_FORMATS[name], source, samples, path, Path(folder))
+            made, files = _write_one(FILE_FORMATS[name], source, samples, path, Path(folder))
             written.append(made)
             contents |= files
     records = _records(written, source, real)
@@ -108,7 +136,7 @@ def check_file_format(name: str, path: Path) -> None:
         raise EngineError(f"the file of {name} ends in {target.suffixes[0]}; got {path}: name it so")
 
 
-def _made(
+def _write_one(
     target: FileFormat, source: ExportSource, samples: tuple[Tensor, ...], path: Path, folder: Path
 ) -> tuple[ExportedFile, dict[Path, bytes]]:
     """A file written to ``folder`` and compared, and what belongs where ``path`` is."""
@@ -118,7 +146,7 @@ def _made(
         seconds = time.perf_counter() - began
         run = target.open(draft)
         comparisons = tuple(
-            compared(source.network, run, tuple(tensor[:batch] for tensor in samples))
+            compare_outputs(source.network, run, tuple(tensor[:batch] for tensor in samples))
             for batch in sorted({1, len(samples[0])})
         )
     except OSError as error:
@@ -127,7 +155,7 @@ def _made(
         raise
     except Exception as error:  # whatever a stranger's compiler raises
         raise EngineError(
-            f"{target.name} does not take this network: {type(error).__name__}: {_said(error)}"
+            f"{target.name} does not take this network: {type(error).__name__}: {_first_line(error)}"
         ) from error
     for comparison in comparisons:
         if not comparison.agrees:
@@ -142,7 +170,7 @@ def _made(
     return ExportedFile(target.name, path, size, digests, seconds, target.engine, comparisons), contents
 
 
-def _said(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     """The line of a message that says most: OpenVINO begins with lines that name its own sources."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no message"]
     line = next((line for line in lines if not line.startswith("Exception from")), lines[0])
@@ -157,7 +185,7 @@ def _example(samples: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 def _records(written: list[ExportedFile], source: ExportSource, real: bool) -> dict[Path, bytes]:
     """``export.json`` of every folder; what it said of other files that are still there stays."""
-    outputs = zip(source.output_names, tensors_of(answered(source.network, source.example)), strict=True)
+    outputs = zip(source.output_names, tensors_of(run_network(source.network, source.example)), strict=True)
     inputs = zip(input_names(len(source.example)), source.example, strict=True)
     described = {
         "inputs": {name: ["batch", *tensor.shape[1:]] for name, tensor in inputs},
@@ -168,7 +196,7 @@ def _records(written: list[ExportedFile], source: ExportSource, real: bool) -> d
     documents: dict[Path, dict[str, Any]] = {}
     for file in written:
         path = file.path.parent / RECORD
-        documents.setdefault(path, _known(path))[file.path.name] = {
+        documents.setdefault(path, _entries_that_exist(path))[file.path.name] = {
             **{key: value for key, value in asdict(file).items() if key != "path"},
             **described,
         }
@@ -178,7 +206,7 @@ def _records(written: list[ExportedFile], source: ExportSource, real: bool) -> d
     }
 
 
-def _known(path: Path) -> dict[str, Any]:
+def _entries_that_exist(path: Path) -> dict[str, Any]:
     """The files that ``path`` speaks of, as far as they still exist."""
     if not path.exists():
         return {}
@@ -189,3 +217,45 @@ def _known(path: Path) -> dict[str, Any]:
         raise storage_error(path, error) from error
     except (ValueError, KeyError, AttributeError) as error:
         raise StorageError(f"{path} is no record of exports: move it away") from error
+
+
+def compare_outputs(network: nn.Module, run: Run, inputs: tuple[Tensor, ...]) -> Comparison:
+    """Run network and file on ``inputs`` (batch first).
+
+    Raises:
+        EngineError: the file answers with other outputs, or outputs of other shapes.
+    """
+    wanted = tensors_of(run_network(network, inputs))
+    got = run(inputs)
+    shapes = [tuple(tensor.shape) for tensor in wanted], [tuple(tensor.shape) for tensor in got]
+    if shapes[0] != shapes[1]:
+        raise EngineError(
+            f"a file answers as its network does; for a batch of {len(inputs[0])} outputs of shape {shapes[0]} were "
+            f"expected, and {shapes[1]} came"
+        )
+    pairs = [(a.double(), b.double()) for a, b in zip(wanted, got, strict=True) if a.numel()]
+    differences = [(a - b).abs() for a, b in pairs]
+    count = sum(difference.numel() for difference in differences)
+    return Comparison(
+        batch=len(inputs[0]),
+        max_difference=_worst([float(difference.max()) for difference in differences]),
+        mean_difference=sum(float(difference.sum()) for difference in differences) / max(count, 1),
+        relative=_worst([_relative(d, a) for d, (a, _) in zip(differences, pairs, strict=True)]),
+        top1_agreement=_top1(*pairs[0]) if pairs else None,
+    )
+
+
+def _relative(difference: Tensor, wanted: Tensor) -> float:
+    largest, scale = float(difference.max()), float(wanted.abs().max())
+    return largest / scale if scale else (0.0 if largest == 0.0 else math.inf)
+
+
+def _worst(values: list[float]) -> float:
+    """The largest; not a number if one of them is none, which ``max`` may pass over."""
+    return math.nan if any(math.isnan(value) for value in values) else max(values, default=0.0)
+
+
+def _top1(wanted: Tensor, got: Tensor) -> float | None:
+    if wanted.ndim < 2 or wanted.shape[1] < 2:
+        return None
+    return float((wanted.argmax(1) == got.argmax(1)).double().mean())
