@@ -18,18 +18,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from polyadic.pipeline.all_candidates import find_candidates
-from polyadic.pipeline.speed import LatencyCheck, LatencyResult
-from polyadic.pipeline.timed_ladders import timed, timed_cost
 from scipy.stats import spearmanr
 
-from polyadic.engines import Conditions, LatencyCache, LatencyModel, engine_named
+from polyadic.engines import Conditions, LatencyCache, LatencyModel, engine_named, environment
 from polyadic.models import load_model
-from polyadic.pipeline import CompressOptions, environment
-from polyadic.schema import Choice, Plan
-from polyadic.search import RankCandidates, SearchSpace
+from polyadic.pipeline import CompressOptions
+from polyadic.pipeline.candidates import find_candidates
+from polyadic.pipeline.latency_check import LatencyCheck
+from polyadic.pipeline.target import Target
+from polyadic.pipeline.timed_candidates import measure_cost, time_candidates
+from polyadic.schema import Choice, LatencyResult, Plan
+from polyadic.search import RankCandidates, SearchSpace, Uniform
 from polyadic.storage import atomic_path
-from polyadic.surgery import find_layers, network_cost
+from polyadic.surgery import find_layers
 
 FORMATS = ("cp-epc", "tucker2", "spatial-svd", "svd")
 WINDOWED = FORMATS[:3]  # svd alone would leave all layers with a window dense
@@ -66,20 +67,20 @@ def study(network: str, model: LatencyModel, given: argparse.Namespace) -> dict[
     loaded = load_model(network)
     dense, shape = loaded.model.eval(), loaded.input_shape or (3, 224, 224)
     example = torch.randn(1, shape[0], *((given.size,) * 2 if given.size else shape[1:]))
-    options, began = CompressOptions(latency=model, candidates_per_layer=given.points), time.monotonic()
-    sites = find_layers(dense, example)
-    all_candidates = find_candidates(dense, sites, FORMATS, options)
-    found = timed(all_candidates, sites, model, given.points, faster_only=False)
-    cost = timed_cost(network_cost(dense, example), dense, example, options)
-    space, seconds = SearchSpace(found.all_candidates, dense=cost), time.monotonic() - began
+    options = CompressOptions(latency=model, candidates_per_layer=given.points, require_speedup=False)
+    began, layers = time.monotonic(), find_layers(dense, example)
+    target = Target(None, None, Uniform(), FORMATS)
+    found, _ = time_candidates(find_candidates(dense, layers, FORMATS, options), layers, target, options, print)
+    cost = measure_cost(dense, example, options)
+    space, seconds = SearchSpace(found, dense=cost), time.monotonic() - began
     source = random.Random(given.seed)
     plans = [random_plan(space, source, number) for number in range(given.plans)]
-    track = LatencyCheck(model, dense, example, space)
-    speeds = [track.speed(plan) for plan in plans]
+    check = LatencyCheck(model, dense, example, space)
+    speeds = [check.speed(plan) for plan in plans]
     macs = [space.cost(plan).macs / cost.macs for plan in plans]
     return {
         "dense_ms": cost.latency,
-        "measured_ranks": found.measured,
+        "measured_ranks": sum(sum(candidates.measured) for candidates in found),
         "seconds_for_blocks": round(seconds, 1),
         **errors(speeds, macs),
         "plans": [

@@ -26,8 +26,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from polyadic.pipeline.all_candidates import find_candidates
-from polyadic.pipeline.kernels import Kernels
 from proxy_figures import write_figures
 from record import RESULTS, command, record, rows_in
 from scipy.stats import kendalltau, spearmanr
@@ -36,6 +34,8 @@ from torch import nn
 from polyadic import CompressOptions
 from polyadic.data import ImageData, load_data
 from polyadic.models import load_model
+from polyadic.pipeline.apply import Decomposer
+from polyadic.pipeline.candidates import find_candidates
 from polyadic.schema import Budget, Plan
 from polyadic.search import RankCandidates, SearchSpace
 from polyadic.search.levels import dearest_within
@@ -72,7 +72,7 @@ PROXIES = {
 
 
 class Bench:
-    """What all plans share: the dense network, its ladders, images, and factors on disk."""
+    """What all plans share: the dense network, its candidates, images, and factors on disk."""
 
     def __init__(self, dense: nn.Module, data: ImageData, budget: str, cache: Path) -> None:
         self.dense, self.data = dense, data
@@ -83,8 +83,8 @@ class Bench:
         all_candidates = find_candidates(dense, tuple(self.sites.values()), FORMATS, options)
         self.space = SearchSpace(all_candidates, dense=self.cost, budget=Budget.parse([budget], self.cost))
         self.images = data.normalise(data.train.images(torch.arange(MOMENT_IMAGES)))
-        self.kernels = Kernels(dense, options)
-        self.kernels.norms = input_norms(dense, list(self.space.by_layer()), self.images, options.sequential)
+        self.decompose = Decomposer(dense, options.cache, options.seed)
+        self.decompose.norms = input_norms(dense, list(self.space.by_layer()), self.images, options.sequential)
         self.statistics = measure_statistics(dense, self.images.split(BATCH))
         self.execution = Execution.for_evaluation()
         seen = data.held_out.take(torch.arange(PROXY_IMAGES))
@@ -136,7 +136,7 @@ class Bench:
         """The network with every layer of ``plan`` decomposed for itself, and the errors of its kernels."""
         network, weighted, plain = copy_model(self.dense), 0.0, 0.0
         for choice in plan.choices:
-            factored = self.kernels.alone(choice)
+            factored = self.decompose(choice)
             replace_layer(
                 network, self.sites[choice.layer], chain_for(self.dense.get_submodule(choice.layer), factored)
             )
