@@ -32,6 +32,7 @@ from polyadic.engines import (
     time_interleaved,
 )
 from polyadic.errors import EngineError
+from polyadic.layers import evaluation_mode
 from polyadic.surgery import MACS_CONVENTION, network_cost
 
 
@@ -188,15 +189,9 @@ class _Bench:
     def _difference(self, engine: Engine, prepared: Prepared, name: str, batch: Tensor) -> float | None:
         """The largest difference to PyTorch's float32 answers, over the largest of these; None if it is no number."""
         network = self.networks[name]
-        training = [(module, module.training) for module in network.modules()]
-        network.eval()
-        try:
-            with torch.no_grad():
-                device = next(iter(network.state_dict().values()), batch).device
-                wanted = [tensor.float().cpu() for tensor in tensors_of(network(batch.to(device)))]
-        finally:
-            for module, was in training:
-                module.training = was
+        with evaluation_mode(network), torch.no_grad():
+            device = next(iter(network.state_dict().values()), batch).device
+            wanted = [tensor.float().cpu() for tensor in tensors_of(network(batch.to(device)))]
         with engine.at_work():
             pairs = list(zip(prepared.answer(batch), wanted, strict=True))
             largest = max((float((found - right).abs().max()) for found, right in pairs), default=0.0)

@@ -81,7 +81,7 @@ def finetune_command(
 ) -> None:
     """Train a saved result further, on other images or on several devices, and write it to a new folder."""
     with one_voice():
-        _refuse_to_overwrite(out, resume)
+        _prepare(out, resume)
         named = ModelOrResult.named(folder, trust_code=trust_code)
         if named.plan is None:
             raise PolyadicError(f"fine-tuning goes on with the folder of a result; {folder} is none")
@@ -110,8 +110,8 @@ def finetune_command(
         raise typer.Exit(OVER_BUDGET)
 
 
-def _refuse_to_overwrite(out: Path, resume: bool) -> None:
-    """Make sure that neither a result nor the checkpoint of another run is lost.
+def _prepare(out: Path, resume: bool) -> None:
+    """Make sure that neither a result nor the checkpoint of another run is lost; clear away what is half written.
 
     Raises:
         PolyadicError: there is one.
