@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -146,6 +147,6 @@ def test_operations_are_numbered_as_in_the_record_whatever_runs_inside_a_pause()
         setattr(model.get_submodule(parent), leaf, Instead(name, model.get_submodule(name)))
     with torch.no_grad(), counter:
         model(x)
-    numbered = [operation.number for operation in record.operations if operation.number is not None]
-    assert numbered == [number for number, *_ in shapes]
+    assert [number for number, *_ in shapes] == list(range(len(record.numbered)))
+    assert all(math.prod(shape) <= each.largest for (_, *shape), each in zip(shapes, record.numbered, strict=True))
     assert begins == {name: record.runs[name][0].begins for name in names}

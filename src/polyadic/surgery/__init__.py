@@ -9,10 +9,10 @@ from polyadic.surgery.calibrate import (
     shift_statistics,
 )
 from polyadic.surgery.factor_cache import FactorCache, default_cache_directory
-from polyadic.surgery.find_layers import find_layers
+from polyadic.surgery.find_layers import MACS_CONVENTION, find_layers, network_cost
 from polyadic.surgery.fold import Change
 from polyadic.surgery.fold_and_merge import FoldedModel, fold_and_merge
-from polyadic.surgery.input_norms import input_norms
+from polyadic.surgery.layer_fit import SequentialOptions, input_norms
 from polyadic.surgery.layer_map import (
     CP,
     CP4,
@@ -27,12 +27,10 @@ from polyadic.surgery.layer_map import (
     decompose_,
 )
 from polyadic.surgery.model_checks import check_finite
-from polyadic.surgery.network_cost import MACS_CONVENTION, network_cost
 from polyadic.surgery.plain_layers import copy_model
 from polyadic.surgery.rebuild import merge, plan_stages, rebuild
 from polyadic.surgery.replace import chain_for, layer_at, replace_layer, swap_layer
 from polyadic.surgery.replace_by_plan import replace_in_sequence, replace_one_by_one
-from polyadic.surgery.sequential_options import SequentialOptions
 
 __all__ = [
     "CP",

@@ -1,4 +1,7 @@
-"""Find the layers of any model that may be factorised: one recorded forward pass, and one with stand-ins."""
+"""Look at any model: the layers that may be factorised, and what the whole costs.
+
+Layers are found by one recorded forward pass and one with stand-ins.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,11 @@ from collections import defaultdict
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from torch.utils.flop_counter import FlopCounterMode
 
 from polyadic.errors import LayerError
-from polyadic.layers import TTLayer
-from polyadic.schema import ConvSpec, LayerSite
+from polyadic.layers import TTLayer, device_of, evaluation_mode
+from polyadic.schema import ConvSpec, Cost, LayerSite
 from polyadic.surgery.forward_record import ForwardRecord, Inputs, record_forward
 from polyadic.surgery.model_checks import check_model, check_replacement
 from polyadic.surgery.plain_layers import (
@@ -27,6 +31,9 @@ from polyadic.surgery.plain_layers import (
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _BAGS = (nn.ParameterList, nn.ParameterDict)
+
+MACS_CONVENTION = "1 MAC = one multiply-accumulate of a convolution or matrix product; FLOPs = 2 x MACs; one sample"
+"""What a number of MACs stands for, wherever one is written down."""
 
 Names = dict[nn.Module, tuple[str, ...]]
 
@@ -60,6 +67,32 @@ def find_layers(model: nn.Module, example_input: Inputs) -> tuple[LayerSite, ...
     )
     return check_replacement(
         model, example_input, tuple(sites), {name: len(runs) for name, runs in record.runs.items()}
+    )
+
+
+def network_cost(model: nn.Module, example_input: Tensor) -> Cost:
+    """Cost of one forward pass over the first sample of ``example_input`` (N, ...).
+
+    MACs are half of what torch's own counter reports: convolutions and matrix products, each multiply-accumulate once;
+    batch norm, activations and additions are not counted.
+
+    Raises:
+        LayerError: the model does not run on the example.
+    """
+    counter = FlopCounterMode(display=False)
+    try:
+        with evaluation_mode(model), torch.no_grad(), counter:
+            model(example_input[:1].to(device_of(model)))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise LayerError(
+            f"counting operations takes an input that the model accepts; it failed on shape "
+            f"{tuple(example_input[:1].shape)}: {error}"
+        ) from error
+    tensors = [*model.parameters(), *model.buffers()]
+    return Cost(
+        params=sum(parameter.numel() for parameter in model.parameters()),
+        macs=counter.get_total_flops() // 2,
+        bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
     )
 
 

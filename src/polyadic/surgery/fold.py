@@ -158,96 +158,85 @@ def _rest(norm: nn.Module) -> nn.Module | None:
     return rest if same else None
 
 
+class _StaysError(Exception):
+    """Why a batch norm cannot go into the layers on one side of it."""
+
+
+_Place = tuple[LayerSite, ConvSpec, Tensor, Tensor]  # a layer that takes the norm up; its new kernel and bias (T)
+
+
 def _folded(model: nn.Module, record: ForwardRecord, site: LayerSite, layers: Mapping[str, LayerSite]) -> Change:
     """Fold one batch norm into what comes before it, or else into what comes after it."""
     module = model.get_submodule(site.name)
     affine, rest, reasons = affine_of(module), _rest(module), []
     # layers behind the norm keep it apart from what follows
     for side in (_before, _after) if isinstance(rest, nn.Identity) else (_before,):
-        found = side(model, record, site.name, layers, *affine)
-        if isinstance(found, str):
-            reasons.append(found)
+        try:
+            places = side(model, record, site.name, layers, *affine)
+        except _StaysError as reason:
+            reasons.append(str(reason))
             continue
-        for place, new in found:
-            replace_by_plain(model, place, new.spec, new.kernel, new.bias)
+        for place in places:
+            replace_by_plain(model, *place)
         replace_layer(model, site, nn.Identity() if rest is None else rest)
-        into = tuple(place.name for place, _ in found)
+        into = tuple(place.name for place, *_ in places)
         names = (*into, site.name) if side is _before else (site.name, *into)
         return Change(names, WHAT, "one layer and one pass over its numbers less", True)
     return Change((site.name,), WHAT, "; ".join(dict.fromkeys(reasons)), False)
 
 
-@dataclass(frozen=True)
-class _New:
-    """A layer that has taken a batch norm up: geometry, kernel (T x S/groups x window) and bias (T)."""
-
-    spec: ConvSpec
-    kernel: Tensor
-    bias: Tensor
-
-
-_Places = list[tuple[LayerSite, _New]]
-
-
 def _before(
     model: nn.Module, record: ForwardRecord, norm: str, layers: Mapping[str, LayerSite], scale: Tensor, shift: Tensor
-) -> _Places | str:
-    """The layers that the norm follows, with the norm in their outputs; or why that cannot be."""
-    places: _Places = []
+) -> list[_Place]:
+    """The layers that the norm follows, with the norm in their outputs."""
+    places = []
     for name in record.sources(norm):
         if name is None or name not in layers:
-            return f"it follows {repr(name) if name else 'no plain layer directly'}"
+            raise _StaysError(f"it follows {repr(name) if name else 'no plain layer directly'}")
         reader, why = record.only_reader(name)
         if reader != norm:
-            return why
-        reason = _reason(record, layers[name], norm)
-        if reason is not None:
-            return reason
-        layer, kernel, spec = layer_at(model, name)
+            raise _StaysError(why)
+        layer, kernel, spec = _plain_layer(model, record, layers[name], norm)
         if any(run.axes != spec.axes + 2 for run in record.runs[name]):
-            return f"its channels are not the outputs of {name!r}"
-        K, b = scale_outputs(kernel, bias_of(layer), scale, shift)
-        if not _fits(layer, K, b):
-            return f"the weights of {name!r} would leave the range of {empty_like_weight(layer).dtype}"
-        places.append((layers[name], _New(replace(spec, bias=True), K, b)))
+            raise _StaysError(f"its channels are not the outputs of {name!r}")
+        places.append(_place(layers[name], layer, spec, *scale_outputs(kernel, bias_of(layer), scale, shift)))
     return places
 
 
 def _after(
     model: nn.Module, record: ForwardRecord, norm: str, layers: Mapping[str, LayerSite], scale: Tensor, shift: Tensor
-) -> _Places | str:
-    """The layer that follows the norm, with the norm in its inputs; or why that cannot be."""
+) -> list[_Place]:
+    """The layer that follows the norm, with the norm in its inputs."""
     name, why = record.only_reader(norm)
     if name is None or name not in layers:
-        return why or f"{name!r} reads it"
+        raise _StaysError(why or f"{name!r} reads it")
     if record.sources(name) != (norm,):
-        return f"{name!r} reads other tensors too"
-    reason = _reason(record, layers[name], norm)
-    if reason is not None:
-        return reason
-    layer, kernel, spec = layer_at(model, name)
+        raise _StaysError(f"{name!r} reads other tensors too")
+    layer, kernel, spec = _plain_layer(model, record, layers[name], norm)
     if any(run.axes != spec.axes + 2 for run in record.runs[norm]):
-        return f"its channels are not the inputs of {name!r}"
+        raise _StaysError(f"its channels are not the inputs of {name!r}")
     if bool(shift.any()) and not keeps_constants(spec):
-        reach = "spreads its inputs unevenly, so" if spec.transposed else "reads zeros beyond the border, where"
-        return f"{name!r} {reach} the shift of the norm would be wrong there"
-    K, b = scale_inputs(kernel, bias_of(layer), spec.groups, scale, shift)
-    if not _fits(layer, K, b):
-        return f"the weights of {name!r} would leave the range of {empty_like_weight(layer).dtype}"
-    return [(layers[name], _New(replace(spec, bias=True), K, b))]
+        way = "spreads its inputs unevenly, so" if spec.transposed else "reads zeros beyond the border, where"
+        raise _StaysError(f"{name!r} {way} the shift of the norm would be wrong there")
+    return [_place(layers[name], layer, spec, *scale_inputs(kernel, bias_of(layer), spec.groups, scale, shift))]
 
 
-def _reason(record: ForwardRecord, place: LayerSite, norm: str) -> str | None:
-    """Why the layer cannot take the norm up, whatever its weights are."""
-    if place.reason is not None:
-        return f"{place.name!r} has to stay as it is: {place.reason}"
-    kinds = record.dtypes(place.name, norm)
+def _plain_layer(
+    model: nn.Module, record: ForwardRecord, site: LayerSite, norm: str
+) -> tuple[nn.Module, Tensor, ConvSpec]:
+    """The layer, its kernel and geometry, if it may take the norm up at all."""
+    if site.reason is not None:
+        raise _StaysError(f"{site.name!r} has to stay as it is: {site.reason}")
+    kinds = record.dtypes(site.name, norm)
     if len(kinds) > 1:
-        return f"{place.name!r} and the norm put out numbers of two types ({', '.join(sorted(map(str, kinds)))})"
-    return None
+        words = ", ".join(sorted(map(str, kinds)))
+        raise _StaysError(f"{site.name!r} and the norm put out numbers of two types ({words})")
+    return layer_at(model, site.name)
 
 
-def _fits(layer: nn.Module, kernel: Tensor, bias: Tensor) -> bool:
-    """Whether all numbers are finite in the dtype of the layer."""
+def _place(site: LayerSite, layer: nn.Module, spec: ConvSpec, kernel: Tensor, bias: Tensor) -> _Place:
+    """A layer with new numbers, if all of them are finite in its dtype."""
     dtype = empty_like_weight(layer).dtype
-    return all(bool(torch.isfinite(tensor.to(dtype)).all()) for tensor in (kernel, bias))
+    if not all(bool(torch.isfinite(tensor.to(dtype)).all()) for tensor in (kernel, bias)):
+        raise _StaysError(f"the weights of {site.name!r} would leave the range of {dtype}")
+    return site, replace(spec, bias=True), kernel, bias

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from polyadic.surgery.forward_record import ForwardRecord, Operation, Run, record_forward
+from polyadic.surgery.forward_record import ForwardRecord, Run, record_forward
 
 BatchNorms = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
@@ -59,16 +59,14 @@ class _Readers:
     """By the number of a tensor: the operations outside of layers that read it and that made it, and the norms."""
 
     def __init__(self, record: ForwardRecord, norms: Iterable[str]) -> None:
-        self.readings: dict[int, list[tuple[Operation, int | None]]] = defaultdict(list)  # with the other summand
-        self.made: dict[int, list[int]] = defaultdict(list)
+        self.readings: dict[int, list[tuple[int, int | None, int | None]]] = defaultdict(list)  # result, other summand
+        self.made: dict[int | None, list[int]] = defaultdict(list)
         self.norms: dict[int, list[tuple[str, Run, bool]]] = defaultdict(list)  # and whether the norm runs but once
-        for operation in record.operations:
-            if operation.number is None or operation.result is None:
-                continue
+        for number, operation in enumerate(record.numbered):
             is_sum = operation.is_pair and operation.name in _ADDITIONS
             for n, tensor in enumerate(operation.reads):
-                self.readings[tensor].append((operation, operation.reads[1 - n] if is_sum else None))
-            self.made[operation.result].append(operation.number)
+                self.readings[tensor].append((number, operation.result, operation.reads[1 - n] if is_sum else None))
+            self.made[operation.result].append(number)
         for name in norms:
             runs = record.runs.get(name, ())
             for run in runs:
@@ -87,9 +85,9 @@ class _Readers:
                 norm, output = name, norm_run.result
         partner, readings = None, self.readings[output]
         if readings:
-            operation, other = readings[0]
-            alone = len(readings) == 1 or operation.result == output  # added in place: later readers see the sum
+            added, total, other = readings[0]
+            alone = len(readings) == 1 or total == output  # added in place: later readers see the sum
             if alone and other is not None and other != output:
-                made = [number for number in self.made[other] if number < (operation.number or 0)]
+                made = [number for number in self.made[other] if number < added]
                 partner = made[-1] if made and made[-1] < run.begins else None
         return FollowingOps(norm, partner, run.begins)

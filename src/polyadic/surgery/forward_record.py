@@ -35,17 +35,15 @@ class Operation:
 
     Attributes:
         name: of the function.
-        number: among the operations outside of all layers that return a tensor; None for any other.
         within: the layers that were running, from the outside in.
         reads: the tensors that it took, also those in lists and dicts.
         result: the tensor that it returned; None if it returned something else.
         returned: the type of what it returned.
         is_pair: whether it took two tensors of one shape and nothing else.
-        largest: how many numbers the largest of its tensors has; 0 without a number.
+        largest: how many numbers the largest of its tensors has; 0 if it is not numbered.
     """
 
     name: str
-    number: int | None
     within: tuple[str, ...]
     reads: tuple[int, ...]
     result: int | None
@@ -100,6 +98,11 @@ class ForwardRecord:
     runs: Mapping[str, tuple[Run, ...]]
     samples: int
     numbers: TensorNumbers
+
+    @property
+    def numbered(self) -> tuple[Operation, ...]:
+        """The operations outside of all layers that return a tensor: they are numbered by their places here."""
+        return tuple(each for each in self.operations if each.result is not None and not each.within)
 
     @property
     def largest(self) -> int:
@@ -253,7 +256,6 @@ class _Recorder(TorchFunctionMode):
         self.operations.append(
             Operation(
                 name,
-                self.count if counts else None,
                 tuple(self.running),
                 reads,
                 self.numbers.of(result) if is_tensor else None,

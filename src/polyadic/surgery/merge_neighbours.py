@@ -12,7 +12,7 @@ three layers may be worth one where no two of them are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -87,20 +87,14 @@ def cheapest_cut(specs: tuple[ConvSpec, ...], sizes: tuple[tuple[int, ...], ...]
     inputs = [sizes]
     for spec in specs:
         inputs.append(tuple(spec.output_size(size) for size in inputs[-1]))
-    whole: dict[tuple[int, int], ConvSpec] = {(k, k + 1): spec for k, spec in enumerate(specs)}
-    for length in range(2, n + 1):
-        for begin in range(n - length + 1):
-            end = begin + length
-            found = _of_parts(whole, begin, end)
-            if found is not None:
-                whole[begin, end] = found
+    whole = _wholes(specs)
     best: list[tuple[int, int, int, Cut]] = [(0, 0, 0, ())]  # of the first k layers: MACs, parameters, layers, cut
     for end in range(1, n + 1):
         best.append(
             min(
                 (
-                    macs + chain_macs_of(whole[begin, end], inputs[begin]),
-                    params + chain_params((whole[begin, end],)),
+                    macs + _macs((whole[begin, end][0],), inputs[begin]),
+                    params + chain_params((whole[begin, end][0],)),
                     count + 1,
                     (*cut, (begin, end)),
                 )
@@ -111,31 +105,26 @@ def cheapest_cut(specs: tuple[ConvSpec, ...], sizes: tuple[tuple[int, ...], ...]
     return best[n][3]
 
 
-def chain_macs_of(spec: ConvSpec, sizes: tuple[tuple[int, ...], ...]) -> int:
-    """Multiply-accumulates of one layer over all its runs on one sample."""
-    return sum(spec.macs(size) for size in sizes)
-
-
-def _of_parts(whole: Mapping[tuple[int, int], ConvSpec], begin: int, end: int) -> ConvSpec | None:
-    for middle in range(begin + 1, end):
-        if (begin, middle) in whole and (middle, end) in whole:
-            found = compose(whole[begin, middle], whole[middle, end])
-            if not isinstance(found, str):
-                return found
-    return None
-
-
-def _product(parts: list[Product]) -> Product:
-    """All parts as one, in an order in which each step is exact."""
-    whole = {(k, k + 1): part for k, part in enumerate(parts)}
-    for length in range(2, len(parts) + 1):
-        for begin in range(len(parts) - length + 1):
+def _wholes(specs: tuple[ConvSpec, ...]) -> dict[tuple[int, int], tuple[ConvSpec, int]]:
+    """Every interval (begin, end) of a row that can be one layer: that layer, and where its two parts meet."""
+    n = len(specs)
+    found = {(k, k + 1): (spec, k) for k, spec in enumerate(specs)}
+    for length in range(2, n + 1):
+        for begin in range(n - length + 1):
             for middle in range(begin + 1, begin + length):
-                first, second = whole.get((begin, middle)), whole.get((middle, begin + length))
-                if first and second and not isinstance(compose(first.spec, second.spec), str):
-                    whole[begin, begin + length] = first.then(second)
+                first, second = found.get((begin, middle)), found.get((middle, begin + length))
+                if first and second and not isinstance(whole := compose(first[0], second[0]), str):
+                    found[begin, begin + length] = (whole, middle)
                     break
-    return whole[0, len(parts)]
+    return found
+
+
+def _product(parts: Sequence[Product]) -> Product:
+    """All parts as one, in an order in which each step is exact."""
+    if len(parts) == 1:
+        return parts[0]
+    _, middle = _wholes(tuple(part.spec for part in parts))[0, len(parts)]
+    return _product(parts[:middle]).then(_product(parts[middle:]))
 
 
 def _ungrouped(kernel: Tensor, groups: int, kept: int) -> Tensor:
@@ -201,9 +190,13 @@ def _strided_early(specs: tuple[ConvSpec, ...]) -> tuple[ConvSpec, ...]:
     return tuple(stage for stage in stride_early(specs) if isinstance(stage, ConvSpec))  # plain layers stay plain
 
 
+def _macs(chain: tuple[ConvSpec, ...], sizes: tuple[tuple[int, ...], ...]) -> int:
+    """Multiply-accumulates of a chain over all its runs on one sample."""
+    return sum(chain_macs(chain, size) for size in sizes)
+
+
 def _gain(before: tuple[ConvSpec, ...], after: tuple[ConvSpec, ...], sizes: tuple[tuple[int, ...], ...]) -> str:
-    macs = [sum(chain_macs(chain, size) for size in sizes) for chain in (before, after)]
-    return f"{macs[0]:,} MACs become {macs[1]:,}"
+    return f"{_macs(before, sizes):,} MACs become {_macs(after, sizes):,}"
 
 
 def _why_not(specs: tuple[ConvSpec, ...]) -> str:

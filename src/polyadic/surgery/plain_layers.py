@@ -142,7 +142,14 @@ def _tensor_of(layer: nn.Module, name: str) -> Tensor | None:
     try:
         with torch.no_grad(), evaluation_mode(layer):
             # not getattr(layer, name): that may be stale, or kept by parametrize.cached()
-            computed = _run(hook, layer) if hook is not None else _parametrizations(layer)[name]()
+            if hook is None:
+                computed = _parametrizations(layer)[name]()
+            elif isinstance(hook, BasePruningMethod):
+                computed = cast(Any, hook).apply_mask(layer)
+            elif isinstance(hook, SpectralNorm):
+                computed = hook.compute_weight(layer, do_power_iteration=False)
+            else:
+                computed = hook.compute_weight(layer)
     except Exception as error:  # whatever a stranger's parametrisation raises
         words = next(iter(str(error).splitlines()), "")
         raise LayerError(f"the parametrisation of its {name} fails ({type(error).__name__}: {words})") from error
@@ -165,12 +172,3 @@ def _hook_of(layer: nn.Module, name: str) -> _Hook | None:
         if isinstance(hook, BasePruningMethod) and hook._tensor_name == name:
             return hook
     return None
-
-
-def _run(hook: _Hook, layer: nn.Module) -> object:
-    if isinstance(hook, WeightNorm):
-        return hook.compute_weight(layer)
-    if isinstance(hook, SpectralNorm):
-        return hook.compute_weight(layer, do_power_iteration=False)
-    masked: object = cast(Any, hook).apply_mask(layer)
-    return masked

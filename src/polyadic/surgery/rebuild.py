@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from polyadic.errors import LayerError
 from polyadic.formats import FactoredKernel, format_named
-from polyadic.layers import TTLayer, empty_chain, kernel_of, plain_layer, spec_of, stored
+from polyadic.layers import TTLayer, empty_chain, kernel_of, spec_of
 from polyadic.schema import Choice, ConvSpec, Plan, Stage
 from polyadic.surgery.plain_layers import copy_model
-from polyadic.surgery.replace import empty_like_weight, replace_layer, site_at, spec_at
+from polyadic.surgery.replace import empty_like_weight, replace_by_plain, replace_layer, site_at, spec_at
 
 
 def rebuild(model: nn.Module, plan: Plan) -> nn.Module:
@@ -69,8 +69,8 @@ def merge(network: nn.Module, dense: nn.Module, plan: Plan) -> nn.Module:
     result = copy_model(network)
     for choice in reversed(plan.choices):
         spec = _spec_in(dense, choice.layer, stages)
-        chain = result.get_submodule(choice.layer)
-        replace_layer(result, site_at(result, choice.layer), _plain(choice, chain, stages[choice.layer], spec))
+        kernel, bias = _merged(choice, result.get_submodule(choice.layer), stages[choice.layer])
+        replace_by_plain(result, site_at(result, choice.layer), spec, kernel.reshape(spec.weight_shape), bias)
     return result
 
 
@@ -89,8 +89,8 @@ def _spec_in(model: nn.Module, name: str, chains: dict[str, tuple[Stage, ...]]) 
     return stage
 
 
-def _plain(choice: Choice, chain: nn.Module, stages: tuple[Stage, ...], spec: ConvSpec) -> nn.Module:
-    """The one layer that answers as ``chain`` does."""
+def _merged(choice: Choice, chain: nn.Module, stages: tuple[Stage, ...]) -> tuple[Tensor, Tensor | None]:
+    """Kernel (float64) and bias of the one layer that answers as ``chain`` does."""
     layers = list(chain.children())
     found = tuple(layer.spec if isinstance(layer, TTLayer) else spec_of(layer) for layer in layers)
     if found != stages:
@@ -100,13 +100,7 @@ def _plain(choice: Choice, chain: nn.Module, stages: tuple[Stage, ...], spec: Co
         )
     weights = tuple(_weight(layer, stage) for layer, stage in zip(layers, stages, strict=True))
     kernel = FactoredKernel(choice.format, choice.rank, stages, weights, 0.0, "").dense_kernel()
-    first = next(chain.parameters())
-    plain = plain_layer(spec, first.device, first.dtype)
-    with torch.no_grad():
-        plain.get_parameter("weight").copy_(stored(kernel.reshape(spec.weight_shape), spec))
-        if spec.bias:
-            plain.get_parameter("bias").copy_(layers[-1].get_parameter("bias"))
-    return plain.train(chain.training).requires_grad_(any(p.requires_grad for p in chain.parameters()))
+    return kernel, layers[-1].get_parameter("bias") if stages[-1].bias else None
 
 
 def _weight(layer: nn.Module, stage: Stage) -> Tensor:

@@ -87,7 +87,7 @@ def site_at(model: nn.Module, name: str) -> LayerSite:
 def replace_by_plain(model: nn.Module, site: LayerSite, spec: ConvSpec, kernel: Tensor, bias: Tensor | None) -> None:
     """Set the plain layer of ``spec`` with a kernel (T x S/groups x window) and a bias (T) in the site's place.
 
-    It has the dtype, device, mode and gradient flag of the layer that was there.
+    It has the dtype, device, mode and gradient flag of the layer or chain that was there.
     """
     old = model.get_submodule(site.name)
     empty = empty_like_weight(old)
@@ -96,7 +96,7 @@ def replace_by_plain(model: nn.Module, site: LayerSite, spec: ConvSpec, kernel: 
         layer.get_parameter("weight").copy_(stored(kernel, spec))
         if bias is not None:
             layer.get_parameter("bias").copy_(bias)
-    trained = any(parameter.requires_grad for parameter in parameters_behind(old))
+    trained = any(parameter.requires_grad for parameter in parameters_behind(old) or old.parameters())
     replace_layer(model, site, layer.train(old.training).requires_grad_(trained))
 
 

@@ -14,29 +14,25 @@ Nothing is trained.
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from polyadic.decomposition import InputNorm
-from polyadic.decomposition.patch_moments import PatchMoments, fitted_bias, fitted_kernel
 from polyadic.errors import LayerError
-from polyadic.formats import FactoredKernel, format_named
-from polyadic.formats.factored_kernel import error_of
+from polyadic.formats import FactoredKernel
 from polyadic.schema import Choice, ConvSpec, LayerSite, Plan
 from polyadic.surgery.following_ops import FollowingOps, find_following_ops
 from polyadic.surgery.forward_record import OperationCounter
-from polyadic.surgery.input_norms import norm_of
+from polyadic.surgery.layer_fit import LayerFit, SequentialOptions
 from polyadic.surgery.lockstep import LayerInputs, run_in_lockstep
-from polyadic.surgery.patches import patch_rows, some_positions
-from polyadic.surgery.plain_layers import copy_model, is_computed
+from polyadic.surgery.patches import some_positions
+from polyadic.surgery.plain_layers import copy_model
 from polyadic.surgery.rebuild import plan_stages
 from polyadic.surgery.replace import chain_for, layer_at, replace_layer, site_at
-from polyadic.surgery.sequential_options import SequentialOptions
 
 SWITCHED_OFF = 0.05  # of the largest scale of a batch norm: through weaker channels a shortcut is not repaired
 
@@ -156,7 +152,7 @@ class _Walk:
         lost = self.shortcuts.lost_at(name, seen.t)
         target = seen.t if lost is None or not options.repair else seen.t + lost
         positions = some_positions(target, spec, options.positions_for(spec), options.seed)
-        fit = _Fit(layer, weight.detach(), spec, seen, target, positions, spec.bias or norm is not None, options)
+        fit = LayerFit(layer, weight.detach(), spec, seen, target, positions, spec.bias or norm is not None, options)
         if choice is None:
             successor, bias = fit.corrected_layer()
             last = successor
@@ -211,86 +207,6 @@ class _Shortcuts:
             inverse = _inverse_scale(self.network.get_submodule(found.norm)).to(lost)
             lost = lost * inverse.reshape(-1, *([1] * (lost.ndim - 2)))
         return lost
-
-
-@dataclass(frozen=True, eq=False)
-class _Fit:
-    """One layer, to be fitted to a target.
-
-    Attributes:
-        layer: the dense one.
-        weight: its kernel (T x S/groups x window).
-        spec: its geometry.
-        seen: its inputs in both networks.
-        target: what its successor is to answer from the compressed network's, shaped as the output.
-        positions: of the output, where moments are taken.
-        takes_bias: whether the layer, or the batch norm that follows it, has a place for a bias.
-        options: what is fitted, and how firmly.
-    """
-
-    layer: nn.Module
-    weight: Tensor
-    spec: ConvSpec
-    seen: LayerInputs
-    target: Tensor
-    positions: Tensor
-    takes_bias: bool
-    options: SequentialOptions
-
-    def corrected_layer(self) -> tuple[nn.Module, Tensor | None]:
-        """The layer for the compressed network's inputs, and its bias; itself where there is nothing to correct."""
-        too_large = self.spec.in_channels * self.spec.taps > self.options.largest_patch
-        if too_large or is_computed(self.layer) or torch.equal(self.seen.x, self.seen.y):
-            return self.layer, None  # a parametrisation cannot be told which weight to compute
-        moments = self._moments(self.seen.y, self.spec)
-        successor = copy.deepcopy(self.layer)
-        kernel = fitted_kernel(self.weight, moments, self.options.ridge_for(moments.count))
-        successor.get_parameter("weight").copy_(kernel)
-        return successor, self._bias(kernel, moments)
-
-    def kernel_and_norm(self) -> tuple[Tensor, InputNorm | None]:
-        """The kernel, corrected if that is asked for, and the norm to decompose it in."""
-        options, spec = self.options, self.spec
-        if (options.norm == "plain" and not options.correct) or spec.groups > 1:  # each group has a kernel of its own
-            return self.weight, None
-        x = self.seen.y if options.inputs == "compressed" else self.seen.x
-        if spec.transposed or spec.in_channels * spec.taps > options.largest_patch:
-            return self.weight, norm_of(x, self.target, spec, options) if options.norm != "plain" else None
-        moments = self._moments(x, spec)
-        ridge = options.ridge_for(moments.count)
-        kernel = fitted_kernel(self.weight, moments, ridge) if options.correct else self.weight
-        if options.norm == "plain":
-            return kernel, None
-        norm = InputNorm.of_patches(moments, spec.taps, ridge)
-        return kernel, norm.channels_only() if options.norm == "channels" else norm
-
-    def chain(self, choice: Choice, factored: FactoredKernel) -> tuple[nn.Sequential, FactoredKernel, Tensor | None]:
-        """The chain of a factored kernel, its last stage refitted to the target; that kernel, and the bias."""
-        chain, last_stage = chain_for(self.layer, factored), factored.stages[-1]
-        if not (self.options.refit and self.options.can_refit(last_stage)):
-            factored = replace(factored, relative_error=error_of(self.weight, factored))
-            return chain, factored, self._bias_for_mean_error(chain) if self.options.refit else None
-        moments = self._moments(chain[:-1](self.seen.y), last_stage)
-        last = fitted_kernel(factored.weights[-1], moments, self.options.refit_ridge_for(moments.count))
-        factored = format_named(choice.format).refitted(factored, last, self.weight)
-        factored = replace(factored, weighted_error=moments.output_error(last))
-        return chain_for(self.layer, factored), factored, self._bias(last, moments)
-
-    def _moments(self, inputs: Tensor, spec: ConvSpec) -> PatchMoments:
-        return PatchMoments.of(patch_rows(inputs, self.target, spec, self.positions), bias=self.takes_bias)
-
-    def _bias(self, kernel: Tensor, moments: PatchMoments) -> Tensor | None:
-        return fitted_bias(kernel, moments).to(self.weight) if self.takes_bias else None
-
-    def _bias_for_mean_error(self, chain: nn.Sequential) -> Tensor | None:
-        """Of a chain whose last stage is not refitted: at least its mean error goes into the bias."""
-        if not self.takes_bias:
-            return None
-        own, target = chain[-1].get_parameter("bias") if self.spec.bias else None, self.target
-        lost = (target - chain(self.seen.y)).to(torch.float64 if target.dtype == torch.float64 else torch.float32)
-        axes = [axis for axis in range(lost.ndim) if axis != (1 if self.spec.axes else lost.ndim - 1)]
-        mean: Tensor = lost.mean(axes).to(target)
-        return mean if own is None else own + mean
 
 
 def _is_plain(site: LayerSite) -> bool:
