@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from polyadic.engines import Conditions, OnnxRuntime
-from polyadic.engines.chain_graph import chain_graph, input_shape, is_writable
+from polyadic.engines.onnx_graph import chain_graph, input_shape, is_writable
 from polyadic.errors import EngineError
 from polyadic.formats import format_named
 from polyadic.layers import empty_chain
@@ -60,7 +60,7 @@ def of_torch(stages: tuple[Stage, ...], graph: bytes, x: Tensor) -> Tensor:
 def test_one_layer(spec: ConvSpec, size: tuple[int, ...]) -> None:
     graph = chain_graph([(spec,)], 2, size)
     x = torch.randn(input_shape((spec,), 2, size), generator=torch.Generator().manual_seed(0))
-    (answer,) = OnnxRuntime().prepared_graph(graph, (x,), Conditions(batch=2)).answer(x)
+    (answer,) = OnnxRuntime().prepare_graph(graph, (x,), Conditions(batch=2)).answer(x)
     torch.testing.assert_close(answer, of_torch((spec,), graph, x), atol=1e-5, rtol=1e-5)
 
 
@@ -72,7 +72,7 @@ def test_the_chain_of_a_format(name: str) -> None:
     assert is_writable(stages)
     graph = chain_graph([stages], 1, (8, 7))
     x = torch.randn(input_shape(stages, 1, (8, 7)), generator=torch.Generator().manual_seed(0))
-    (answer,) = OnnxRuntime().prepared_graph(graph, (x,), Conditions()).answer(x)
+    (answer,) = OnnxRuntime().prepare_graph(graph, (x,), Conditions()).answer(x)
     torch.testing.assert_close(answer, of_torch(stages, graph, x), atol=1e-5, rtol=1e-5)
 
 

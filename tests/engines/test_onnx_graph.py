@@ -20,7 +20,7 @@ def test_a_graph_with_a_free_batch_serves_every_batch() -> None:
             continue
         for batch in (1, 3):
             images = torch.randn(batch, 3, 6, 6)
-            answer = engine.prepared_graph(graph, (images,), Conditions(batch)).answer(images)[0]
+            answer = engine.prepare_graph(graph, (images,), Conditions(batch)).answer(images)[0]
             with torch.no_grad():
                 assert torch.allclose(answer, network(images), rtol=1e-4, atol=1e-5)
 

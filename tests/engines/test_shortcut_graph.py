@@ -32,7 +32,7 @@ def operations(module: nn.Module, image: Tensor, *, dynamic_batch: bool = True) 
     graph = onnx_bytes(module, (image,), dynamic_batch=dynamic_batch)
     model = onnx.load_from_string(graph)
     onnx.checker.check_model(model, full_check=True)
-    answer = OnnxRuntime().prepared_graph(graph, (image,), Conditions(len(image))).answer(image)[0]
+    answer = OnnxRuntime().prepare_graph(graph, (image,), Conditions(len(image))).answer(image)[0]
     read = {name for node in model.graph.node for name in node.input}
     assert {tensor.name for tensor in model.graph.initializer} <= read, "no constant is left over"
     return Counter(node.op_type for node in model.graph.node), answer

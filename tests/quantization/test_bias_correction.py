@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from polyadic.data import ImageData
 from polyadic.engines import Conditions
 from polyadic.quantization import Artefact, OnnxRuntimeQuantizer, QuantizeOptions, Recipe, quantize
-from polyadic.quantization.options import End
+from polyadic.quantization.quantizer import End
 
 QUANTIZER = OnnxRuntimeQuantizer()
 BATCHES = 4
@@ -49,7 +49,7 @@ def batches(data: ImageData) -> list[Tensor]:
 
 
 def logits(artefact: Artefact, x: Tensor) -> Tensor:
-    return QUANTIZER.prepared(artefact, x, Conditions(batch=len(x))).answer(x)[0].double()
+    return QUANTIZER.prepare(artefact, x, Conditions(batch=len(x))).answer(x)[0].double()
 
 
 def divergence(wanted: Tensor, found: Tensor) -> float:
@@ -64,9 +64,9 @@ def test_means_come_back_and_the_answers_with_them(
     kept: tuple[End, ...], left: float, nearer: float, biased: nn.Module, batches: list[Tensor], data: ImageData
 ) -> None:
     # where the last layer is in 8 bits, its outputs are rounded behind the bias
-    bench = QUANTIZER.opened(biased, batches)
-    plain = bench.quantized(Recipe("minmax", kept))
-    corrected = bench.quantized(Recipe("minmax", kept, corrected=True))
+    bench = QUANTIZER.open(biased, batches)
+    plain = bench.quantize(Recipe("minmax", kept))
+    corrected = bench.quantize(Recipe("minmax", kept, corrected=True))
     x, unseen = torch.cat(batches), data.normalise(data.test.images(torch.arange(60)))
     with torch.no_grad():
         wanted, fresh = biased(x), biased(unseen)

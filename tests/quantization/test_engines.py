@@ -8,7 +8,7 @@ from torch import nn
 
 from polyadic.data import ImageData
 from polyadic.engines import Conditions, OnnxRuntime, onnx_bytes
-from polyadic.quantization import Bench, OnnxRuntimeQuantizer, OpenVinoQuantizer, Recipe, slim_graph
+from polyadic.quantization import OnnxRuntimeQuantizer, OpenVinoQuantizer, QuantizerSession, Recipe, slim_graph
 
 X = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(3))
 
@@ -17,16 +17,16 @@ QUANTIZERS = {quantizer.name: quantizer for quantizer in (OnnxRuntimeQuantizer()
 
 
 @pytest.fixture(scope="module")
-def benches(network: nn.Module, data: ImageData) -> Callable[[str], Bench]:
+def benches(network: nn.Module, data: ImageData) -> Callable[[str], QuantizerSession]:
     """The network on each engine, written once."""
     batches = list(data.normalise(data.train.images(torch.arange(64))).split(32))
-    open_ones: dict[str, Bench] = {}
+    open_ones: dict[str, QuantizerSession] = {}
 
-    def bench(name: str) -> Bench:
+    def bench(name: str) -> QuantizerSession:
         if QUANTIZERS[name].missing():
             pytest.skip(str(QUANTIZERS[name].missing()))
         if name not in open_ones:
-            open_ones[name] = QUANTIZERS[name].opened(network, batches)
+            open_ones[name] = QUANTIZERS[name].open(network, batches)
         return open_ones[name]
 
     return bench
@@ -34,26 +34,26 @@ def benches(network: nn.Module, data: ImageData) -> Callable[[str], Bench]:
 
 @pytest.mark.parametrize("name", QUANTIZERS)
 def test_eight_bits_answer_nearly_as_the_network(
-    name: str, benches: Callable[[str], Bench], network: nn.Module, data: ImageData
+    name: str, benches: Callable[[str], QuantizerSession], network: nn.Module, data: ImageData
 ) -> None:
     quantizer, bench = QUANTIZERS[name], benches(name)
     x = data.normalise(data.test.images(torch.arange(30)))
     with torch.no_grad():
         wanted = network(x)
-    plain, rounded = bench.plain(), bench.quantized(Recipe(quantizer.methods[0]))
+    plain, rounded = bench.write_float(), bench.quantize(Recipe(quantizer.methods[0]))
     answers = {}
     for kind, artefact in (("plain", plain), ("rounded", rounded)):
-        answers[kind] = quantizer.prepared(artefact, x, Conditions(batch=30)).answer(x)[0]
+        answers[kind] = quantizer.prepare(artefact, x, Conditions(batch=30)).answer(x)[0]
     torch.testing.assert_close(answers["plain"], wanted, rtol=1e-4, atol=1e-4)
     error = (answers["rounded"] - wanted).norm() / wanted.norm()
     assert 1e-5 < error < 0.1  # rounded, and not by much
-    kept = bench.quantized(Recipe(quantizer.methods[0], ("first", "last")))
-    nearer = quantizer.prepared(kept, x, Conditions(batch=30)).answer(x)[0]
+    kept = bench.quantize(Recipe(quantizer.methods[0], ("first", "last")))
+    nearer = quantizer.prepare(kept, x, Conditions(batch=30)).answer(x)[0]
     assert not torch.equal(nearer, answers["rounded"])
 
 
-def test_weights_are_stored_once_in_eight_bits(benches: Callable[[str], Bench], network: nn.Module) -> None:
-    artefact = benches("onnxruntime").quantized(Recipe("minmax"))
+def test_weights_are_stored_once_in_eight_bits(benches: Callable[[str], QuantizerSession], network: nn.Module) -> None:
+    artefact = benches("onnxruntime").quantize(Recipe("minmax"))
     onnx = pytest.importorskip("onnx")
     graph = onnx.load_from_string(artefact.files[".onnx"]).graph
     sizes: dict[int, int] = {}
@@ -73,7 +73,7 @@ def test_a_slim_graph_computes_the_same_bits(network: nn.Module) -> None:
     graph = onnx_bytes(network, (X,))
     slim = slim_graph(graph)
     assert len(slim) < 0.7 * len(graph)
-    runs = [OnnxRuntime().prepared_graph(each, (X,), Conditions(batch=4)).answer(X)[0] for each in (graph, slim)]
+    runs = [OnnxRuntime().prepare_graph(each, (X,), Conditions(batch=4)).answer(X)[0] for each in (graph, slim)]
     assert torch.equal(*runs)
     before, after = onnx.load_from_string(graph).graph, onnx.load_from_string(slim).graph
     assert [entry.name for entry in after.input] == [entry.name for entry in before.input]

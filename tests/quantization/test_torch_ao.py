@@ -29,13 +29,13 @@ def test_eight_bits_answer_nearly_as_the_network(
 ) -> None:
     made = quantizer(compiled=False)
     with caplog.at_level(logging.WARNING):
-        bench = made.opened(network, batches(data))
-        plain, rounded = bench.plain(), bench.quantized(Recipe("histogram"))
+        bench = made.open(network, batches(data))
+        plain, rounded = bench.write_float(), bench.quantize(Recipe("histogram"))
     assert not caplog.records
     x = data.normalise(data.test.images(torch.arange(COUNT)))
     with torch.no_grad():
         wanted = network(x)
-    answers = [made.prepared(each, x, Conditions(batch=COUNT)).answer(x)[0] for each in (plain, rounded)]
+    answers = [made.prepare(each, x, Conditions(batch=COUNT)).answer(x)[0] for each in (plain, rounded)]
     torch.testing.assert_close(answers[0], wanted, rtol=1e-5, atol=1e-5)
     assert 1e-5 < (answers[1] - wanted).norm() / wanted.norm() < 0.1  # rounded, and not by much
 

@@ -13,9 +13,9 @@ from polyadic.engines import Conditions, Prepared
 from polyadic.errors import QuantizationError
 from polyadic.quantization import (
     Artefact,
-    Bench,
     QuantizeOptions,
     Quantizer,
+    QuantizerSession,
     Recipe,
     measure_artefacts,
     quantize,
@@ -55,16 +55,16 @@ class Noisy(Quantizer):
         self.made: list[nn.Module] = []
         self.batches: list[Tensor] = []
 
-    def _open(self, network: nn.Module, batches: object) -> Bench:
+    def _open(self, network: nn.Module, batches: object) -> QuantizerSession:
         assert isinstance(batches, list)
         self.batches = batches
         owner = self
 
-        class Noise(Bench):
-            def plain(self) -> Artefact:
+        class Noise(QuantizerSession):
+            def write_float(self) -> Artefact:
                 return owner.kept(network, 0.0, 4)
 
-            def quantized(self, recipe: Recipe) -> Artefact:
+            def quantize(self, recipe: Recipe) -> Artefact:
                 return owner.kept(network, NOISE[recipe.method] * SHARE[recipe.kept], 1)
 
         return Noise()
@@ -77,7 +77,7 @@ class Noisy(Quantizer):
         self.made.append(made)
         return Artefact({".bin": bytes([len(self.made) - 1]) * width})
 
-    def prepared(self, artefact: Artefact, example: Tensor, conditions: Conditions) -> Prepared:
+    def prepare(self, artefact: Artefact, example: Tensor, conditions: Conditions) -> Prepared:
         return Modules(self.made[artefact.files[".bin"][0]], example)
 
 

@@ -179,7 +179,7 @@ class _Bench:
         began = time.perf_counter()
         if isinstance(engine, OnnxRuntime | OpenVino) and graph is not None:
             with engine.at_work():
-                prepared = engine.prepared_graph(graph, (batch,), conditions)
+                prepared = engine.prepare_graph(graph, (batch,), conditions)
         else:
             prepared = engine.prepare(self.of_torch[name], batch, conditions)
         with engine.at_work():

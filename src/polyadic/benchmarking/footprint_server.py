@@ -60,7 +60,7 @@ def _load(job: dict[str, Any]) -> Prepared:
     folder = Path(job["folder"])
     inputs = (torch.load(folder / "example.pt", weights_only=True),)
     if isinstance(engine, OnnxRuntime | OpenVino):
-        return engine.prepared_graph((folder / "network").read_bytes(), inputs, conditions)
+        return engine.prepare_graph((folder / "network").read_bytes(), inputs, conditions)
     for name, path in job["sources"].items():
         _import(name, path)
     # Written a moment ago by the process that waits for the answer, which has run this code itself.

@@ -1,16 +1,14 @@
 """Engines: a network made ready to run on one of them, and times that can be compared."""
 
-from polyadic.engines.conditions import Conditions, NumberFormat
 from polyadic.engines.eager import PyTorch
-from polyadic.engines.engine import Engine, Prepared, tensors_of
+from polyadic.engines.engine import Conditions, Engine, NumberFormat, Prepared, first_line, silence, tensors_of
 from polyadic.engines.latency_cache import LatencyCache, Measured, default_latency_directory
-from polyadic.engines.latency_model import LatencyModel, Timer, draw_weights, time_in_turns
+from polyadic.engines.latency_model import LatencyModel, Timer, draw_weights, interpolate_time, time_in_turns
 from polyadic.engines.machine import environment
 from polyadic.engines.onnx_graph import input_names, onnx_bytes
 from polyadic.engines.onnx_runtime import OnnxRuntime
 from polyadic.engines.open_vino import OpenVino
 from polyadic.engines.registry import ENGINES, engine_named
-from polyadic.engines.time_curve import interpolate_time
 from polyadic.engines.timing import Ratio, Timing, time_interleaved
 
 __all__ = [
@@ -32,9 +30,11 @@ __all__ = [
     "draw_weights",
     "engine_named",
     "environment",
+    "first_line",
     "input_names",
     "interpolate_time",
     "onnx_bytes",
+    "silence",
     "tensors_of",
     "time_in_turns",
     "time_interleaved",

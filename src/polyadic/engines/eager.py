@@ -16,8 +16,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from polyadic.engines.conditions import Conditions
-from polyadic.engines.engine import Engine, Prepared, tensors_of
+from polyadic.engines.engine import Conditions, Engine, Prepared, tensors_of
 from polyadic.errors import EngineError
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

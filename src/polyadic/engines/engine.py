@@ -1,16 +1,57 @@
-"""The interface of an engine: something that runs a trained network, and says why where it cannot."""
+"""The interface of an engine, which runs a trained network and says why where it cannot; the conditions of a run."""
 
 from __future__ import annotations
 
 import contextlib
+import io
+import logging
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from polyadic.engines.conditions import Conditions, NumberFormat
 from polyadic.errors import EngineError
+
+NumberFormat = Literal["float32", "bfloat16", "float16", "int8"]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a time is a time of; two times are compared under the same conditions only.
+
+    Attributes:
+        batch: samples of a pass.
+        threads: of the processor, within one pass.
+        precision: number format of convolutions and products; "int8" is a network that was quantized.
+        device: "cpu" or "cuda".
+
+    Raises:
+        EngineError: a number below 1, or an unknown format or device.
+    """
+
+    batch: int = 1
+    threads: int = 1
+    precision: NumberFormat = "float32"
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or self.threads < 1:
+            raise EngineError(f"batch and threads are at least 1; got batch={self.batch}, threads={self.threads}")
+        if self.precision not in get_args(NumberFormat):
+            raise EngineError(f"precision is one of {', '.join(get_args(NumberFormat))}; got {self.precision!r}")
+        if self.device not in ("cpu", "cuda"):
+            raise EngineError(f"an engine runs on cpu or cuda; got {self.device!r}")
+
+    def __str__(self) -> str:
+        """As people read it."""
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        where = threads if self.device == "cpu" else self.device
+        return f"batch {self.batch}, {where}, {self.precision}"
 
 
 class Prepared(ABC):
@@ -87,8 +128,9 @@ class Engine(ABC):
         except EngineError:
             raise
         except Exception as error:  # whatever a stranger's compiler raises
-            first = (str(error).strip() or "no message").splitlines()[0]
-            raise EngineError(f"{self.name} does not run this network: {type(error).__name__}: {first}") from error
+            raise EngineError(
+                f"{self.name} does not run this network: {type(error).__name__}: {first_line(error)}"
+            ) from error
 
     def usual_precisions(self, device: str) -> tuple[NumberFormat, ...]:
         """In which number formats its times are of interest where nobody asked for others."""
@@ -123,3 +165,35 @@ def processor_only(conditions: Conditions, precisions: Sequence[str]) -> str | N
     if conditions.precision not in precisions:
         return f"it runs {' or '.join(precisions)} on the processor, not {conditions.precision}"
     return None
+
+
+def installed_version(*packages: str) -> str:
+    """Of the first of the packages that is installed."""
+    for package in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            return version(package)
+    return "not installed"
+
+
+def first_line(error: Exception) -> str:
+    """Of what an exception says; strangers' exceptions say much."""
+    return (str(error).strip() or "no message").splitlines()[0]
+
+
+@contextlib.contextmanager
+def silence(*loggers: str) -> Iterator[None]:
+    """Where a library prints, warns and logs of its own insides, which is not for our users.
+
+    Args:
+        loggers: names of those that then tell errors alone; "" is the root of all.
+    """
+    levels = {logger: logger.level for logger in map(logging.getLogger, loggers)}
+    for logger in levels:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in levels.items():
+            logger.setLevel(level)

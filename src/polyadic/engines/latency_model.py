@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -18,10 +19,9 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from polyadic.engines.chain_graph import chain_graph, input_shape, is_writable
-from polyadic.engines.conditions import Conditions
-from polyadic.engines.engine import Engine, Prepared
+from polyadic.engines.engine import Conditions, Engine, Prepared
 from polyadic.engines.latency_cache import LatencyCache, Measured
+from polyadic.engines.onnx_graph import chain_graph, input_shape, is_writable
 from polyadic.engines.timing import Timing, time_interleaved
 from polyadic.errors import EngineError
 from polyadic.layers import empty_chain
@@ -50,7 +50,7 @@ def time_in_turns(prepared: Mapping[str, Prepared], conditions: Conditions) -> d
 class TakesGraphs(Protocol):
     """An engine to which networks go as ONNX graphs."""
 
-    def prepared_graph(self, graph: bytes, example: tuple[Tensor, ...], conditions: Conditions) -> Prepared:
+    def prepare_graph(self, graph: bytes, example: tuple[Tensor, ...], conditions: Conditions) -> Prepared:
         """A graph that is written already, made ready."""
 
 
@@ -177,7 +177,7 @@ class LatencyModel:
         if isinstance(engine, TakesGraphs) and is_writable(stages):
             graph = chain_graph([stages], conditions.batch, input_size)
             with engine.at_work():
-                return engine.prepared_graph(graph, (example,), conditions)
+                return engine.prepare_graph(graph, (example,), conditions)
         chain = draw_weights(empty_chain(stages, torch.empty(0)))
         block = chain if len(chain) > 1 else chain[0]  # as it stands in a network
         return engine.prepare(nn.Sequential(nn.ReLU(), block, nn.ReLU()), example, conditions)
@@ -217,6 +217,27 @@ def draw_weights(model: Network, seed: int = 0) -> Network:
             fan_in = max(parameter.numel() // max(parameter.shape[0], 1), 1) if parameter.ndim else 1
             parameter.copy_(torch.randn(parameter.shape, generator=generator) / fan_in**0.5)
     return model
+
+
+def interpolate_time(known: Mapping[int, float], macs: int) -> float:
+    """A value on straight lines between known points, flat beyond the ends.
+
+    Args:
+        known: values by multiply-accumulates.
+        macs: where the value is asked for; at a known point it is the known value.
+
+    Raises:
+        ValueError: nothing is known.
+    """
+    if not known:
+        raise ValueError("a curve goes through at least one measured point; got none")
+    points = sorted(known)
+    at = bisect_left(points, macs)
+    if at == 0 or at == len(points):
+        return known[points[min(at, len(points) - 1)]]
+    low, high = points[at - 1], points[at]
+    share = (macs - low) / (high - low)
+    return known[low] + share * (known[high] - known[low])
 
 
 def _least(timing: Timing) -> float:

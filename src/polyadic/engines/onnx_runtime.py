@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
 
-from polyadic.engines.conditions import Conditions
-from polyadic.engines.engine import Engine, Prepared
+from polyadic.engines.engine import Conditions, Engine, Prepared, installed_version
 from polyadic.engines.onnx_graph import BATCH, onnx_bytes
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -28,6 +26,7 @@ class OnnxRuntime(Engine):
     """
 
     tensorrt: bool = False
+    layout: ClassVar[str] = "its own"  # it blocks channels as it likes
 
     @property
     def name(self) -> str:
@@ -35,19 +34,9 @@ class OnnxRuntime(Engine):
         return "tensorrt" if self.tensorrt else "onnxruntime"
 
     @property
-    def layout(self) -> str:
-        """The engine blocks channels as it likes."""
-        return "its own"
-
-    @property
     def version(self) -> str:
         """Of the installed build."""
-        for package in ("onnxruntime", "onnxruntime-gpu"):
-            try:
-                return version(package)
-            except PackageNotFoundError:
-                continue
-        return "not installed"
+        return installed_version("onnxruntime", "onnxruntime-gpu")
 
     def missing(self) -> str | None:
         """ONNX Runtime, the exporter's package, or the provider of TensorRT."""
@@ -68,9 +57,9 @@ class OnnxRuntime(Engine):
         return None
 
     def _prepare(self, model: nn.Module, example: tuple[Tensor, ...], conditions: Conditions) -> Prepared:
-        return self.prepared_graph(onnx_bytes(model, example), example, conditions)
+        return self.prepare_graph(onnx_bytes(model, example), example, conditions)
 
-    def prepared_graph(self, graph: bytes, example: tuple[Tensor, ...], conditions: Conditions) -> Prepared:
+    def prepare_graph(self, graph: bytes, example: tuple[Tensor, ...], conditions: Conditions) -> Prepared:
         """A graph that is written already, made ready."""
         import onnxruntime
 

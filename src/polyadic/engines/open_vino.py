@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
 
-from polyadic.engines.conditions import Conditions, NumberFormat
-from polyadic.engines.engine import Engine, Prepared, processor_only
+from polyadic.engines.engine import Conditions, Engine, NumberFormat, Prepared, installed_version, processor_only
 from polyadic.engines.onnx_graph import onnx_bytes
 
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
@@ -22,23 +20,13 @@ _HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 class OpenVino(Engine):
     """OpenVINO's processor plug-in, with one stream: the shortest time of one pass."""
 
-    @property
-    def name(self) -> str:
-        """``openvino``."""
-        return "openvino"
-
-    @property
-    def layout(self) -> str:
-        """The engine blocks channels as it likes."""
-        return "its own"
+    name: ClassVar[str] = "openvino"
+    layout: ClassVar[str] = "its own"  # it blocks channels as it likes
 
     @property
     def version(self) -> str:
         """Of the package."""
-        try:
-            return version("openvino")
-        except PackageNotFoundError:
-            return "not installed"
+        return installed_version("openvino")
 
     def missing(self) -> str | None:
         """OpenVINO or the package of torch's ONNX exporter."""
@@ -58,9 +46,9 @@ class OpenVino(Engine):
         return ("float32", "bfloat16") if self.missing() is None and _has_bfloat16() else ("float32",)
 
     def _prepare(self, model: nn.Module, example: tuple[Tensor, ...], conditions: Conditions) -> Prepared:
-        return self.prepared_graph(onnx_bytes(model, example), example, conditions)
+        return self.prepare_graph(onnx_bytes(model, example), example, conditions)
 
-    def prepared_graph(
+    def prepare_graph(
         self, graph: bytes, example: tuple[Tensor, ...], conditions: Conditions, *, weights: bytes | None = None
     ) -> Prepared:
         """A graph that is written already, made ready with the example's shapes fixed.
@@ -72,10 +60,10 @@ class OpenVino(Engine):
         core = openvino.Core()
         read = core.read_model(graph) if weights is None else core.read_model(graph, weights)
         read.reshape({index: list(tensor.shape) for index, tensor in enumerate(example)})
-        return _Prepared(core.compile_model(read, "CPU", options_of(conditions)), example)
+        return _Prepared(core.compile_model(read, "CPU", plugin_properties(conditions)), example)
 
 
-def options_of(conditions: Conditions) -> dict[str, Any]:
+def plugin_properties(conditions: Conditions) -> dict[str, Any]:
     """The properties of a compiled model under ``conditions``."""
     return {
         "INFERENCE_NUM_THREADS": conditions.threads,

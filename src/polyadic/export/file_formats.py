@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from polyadic.engines import Conditions, OnnxRuntime, OpenVino, tensors_of
-from polyadic.engines.open_vino import options_of
+from polyadic.engines.open_vino import plugin_properties
 from polyadic.errors import EngineError
 from polyadic.export.export_source import ExportSource, run_network
 from polyadic.layers import TTLayer
@@ -126,7 +126,9 @@ class OpenVinoFile(FileFormat):
         """In OpenVINO, in float32 also where it would choose bfloat16."""
         import openvino
 
-        request = openvino.Core().compile_model(str(path), "CPU", options_of(Conditions())).create_infer_request()
+        request = (
+            openvino.Core().compile_model(str(path), "CPU", plugin_properties(Conditions())).create_infer_request()
+        )
 
         def run(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             outputs = request.infer([tensor.numpy() for tensor in inputs])

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,12 +11,12 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
-from polyadic.engines import Conditions, OnnxRuntime, Prepared, onnx_bytes
+from polyadic.engines import Conditions, OnnxRuntime, Prepared, onnx_bytes, silence
 from polyadic.quantization.bias_correction import correct_biases
-from polyadic.quantization.options import Recipe
-from polyadic.quantization.quantizer import Artefact, Bench, Quantizer
-from polyadic.quantization.slim_graph import slim_graph
+from polyadic.quantization.quantizer import Artefact, Quantizer, QuantizerSession, Recipe, layers_in_float
+from polyadic.quantization.slim import slim_graph
 
+# ranges are extremes, those of all but a hundred-thousandth of the values, or those of the least relative entropy
 _METHODS = {"minmax": "MinMax", "percentile": "Percentile", "entropy": "Entropy"}
 _LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _ENDING = ".onnx"
@@ -31,25 +28,10 @@ _MEANS = 128  # images that means are taken from; those of channels settle long 
 class OnnxRuntimeQuantizer(Quantizer):
     """``onnxruntime.quantization.quantize_static``; the exporter has folded batch norms by then."""
 
-    @property
-    def name(self) -> str:
-        """``onnxruntime``."""
-        return "onnxruntime"
-
-    @property
-    def methods(self) -> Sequence[str]:
-        """Extremes, all but a hundred-thousandth of the values at either end, or the least relative entropy."""
-        return tuple(_METHODS)
-
-    @property
-    def keeps_ends(self) -> bool:
-        """Yes."""
-        return True
-
-    @property
-    def corrects(self) -> bool:
-        """Yes, by our own correction; ONNX Runtime has none."""
-        return True
+    name = "onnxruntime"
+    methods = tuple(_METHODS)
+    keeps_ends = True
+    corrects = True  # by our own correction; ONNX Runtime has none
 
     def missing(self) -> str | None:
         """ONNX Runtime, ONNX, or the exporter's package."""
@@ -57,27 +39,27 @@ class OnnxRuntimeQuantizer(Quantizer):
             return "ONNX Runtime and ONNX are not installed: pip install 'polyadic[onnx]'"
         return None
 
-    def _open(self, network: nn.Module, batches: Sequence[Tensor]) -> Bench:
-        return _Bench(onnx_bytes(network, (batches[0][:2],), dynamic_batch=True), batches)
+    def _open(self, network: nn.Module, batches: Sequence[Tensor]) -> QuantizerSession:
+        return _Session(onnx_bytes(network, (batches[0][:2],), dynamic_batch=True), batches)
 
-    def prepared(self, artefact: Artefact, example: Tensor, conditions: Conditions) -> Prepared:
+    def prepare(self, artefact: Artefact, example: Tensor, conditions: Conditions) -> Prepared:
         """A session over the graph."""
-        return OnnxRuntime().prepared_graph(artefact.files[_ENDING], (example,), conditions)
+        return OnnxRuntime().prepare_graph(artefact.files[_ENDING], (example,), conditions)
 
 
-class _Bench(Bench):
+class _Session(QuantizerSession):
     def __init__(self, graph: bytes, batches: Sequence[Tensor]) -> None:
         self._graph = graph
         self._batches = batches
         self._ranges: dict[str, bytes] = {}  # by method: a pass over all batches is most of the time
 
-    def plain(self) -> Artefact:
+    def write_float(self) -> Artefact:
         return Artefact({_ENDING: slim_graph(self._graph)})
 
-    def quantized(self, recipe: Recipe) -> Artefact:
+    def quantize(self, recipe: Recipe) -> Artefact:
         from onnxruntime.quantization import CalibrationMethod, QuantType, quantize_static
 
-        with tempfile.TemporaryDirectory() as folder, _quietly():
+        with tempfile.TemporaryDirectory() as folder, silence(""):
             source, target, ranges = (Path(folder) / name for name in ("float.onnx", "int8.onnx", "ranges.json"))
             source.write_bytes(self._graph)
             if recipe.method in self._ranges:
@@ -105,8 +87,7 @@ class _Bench(Bench):
         import onnx
 
         layers = [node.name for node in onnx.load_from_string(self._graph).graph.node if node.op_type in _LAYERS]
-        ends = {"first": layers[0], "last": layers[-1]} if layers else {}
-        return [ends[end] for end in recipe.kept if end in ends]
+        return layers_in_float(layers, recipe)
 
 
 class _Reader:
@@ -125,15 +106,3 @@ class _Reader:
 
     def __len__(self) -> int:
         return len(self._batches)
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """The quantizer prints what it collects, and advises a preparation that the exporter has done."""
-    level = logging.root.level
-    logging.root.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.root.setLevel(level)

@@ -10,14 +10,21 @@ import torch
 from torch import Tensor, nn
 
 from polyadic.data import ImageData
-from polyadic.engines import Conditions, Prepared, time_interleaved
+from polyadic.engines import Conditions, Prepared, first_line, time_interleaved
 from polyadic.errors import QuantizationError
 from polyadic.quantization.balance import balance_chains
-from polyadic.quantization.choose import RecipeTrial, choose_recipe
-from polyadic.quantization.judge import Judge, OnEngine, score_of
-from polyadic.quantization.options import QuantizeOptions
-from polyadic.quantization.quantizer import Artefact, Quantizer
-from polyadic.training import drop_interval
+from polyadic.quantization.choose import Judge, OnEngine, RecipeTrial, choose_recipe
+from polyadic.quantization.onnx_runtime import OnnxRuntimeQuantizer
+from polyadic.quantization.open_vino import OpenVinoQuantizer
+from polyadic.quantization.quantizer import Artefact, QuantizeOptions, Quantizer
+from polyadic.quantization.torch_ao import TorchAOQuantizer
+from polyadic.training import drop_interval, score_images
+from polyadic.training.execution import Execution
+
+QUANTIZERS: dict[str, Quantizer] = {
+    quantizer.name: quantizer for quantizer in (OnnxRuntimeQuantizer(), OpenVinoQuantizer(), TorchAOQuantizer())
+}
+"""What networks can be quantized by, the usual one first."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,17 @@ class Row:
     milliseconds: Mapping[int, float]
 
 
+def quantizer_named(name: str) -> Quantizer:
+    """The quantizer for the engine of that name.
+
+    Raises:
+        QuantizationError: there is none.
+    """
+    if name not in QUANTIZERS:
+        raise QuantizationError(f"networks are quantized for {', '.join(QUANTIZERS)}; got {name!r}")
+    return QUANTIZERS[name]
+
+
 def quantize(
     network: nn.Module,
     data: ImageData,
@@ -84,16 +102,15 @@ def quantize(
     batches = calibration_batches(data, options)
     judge = Judge(network, data, options.judges, options.batch)
     scaled = balance_chains(network, batches) if options.balance else network
-    bench = quantizer.opened(scaled, batches)
+    session = quantizer.open(scaled, batches)
     example = data.normalise(data.train.images(torch.zeros(options.batch, dtype=torch.int64)))
     try:
-        artefact, trials = choose_recipe(quantizer, bench, judge, example, options, on_trial)
+        artefact, trials = choose_recipe(quantizer, session, judge, example, options, on_trial)
     except (RuntimeError, ValueError, KeyError, IndexError) as error:
-        first = (str(error).strip() or "no message").splitlines()[0]
-        raise QuantizationError(f"{quantizer.name} cannot quantize this network: {first}") from error
+        raise QuantizationError(f"{quantizer.name} cannot quantize this network: {first_line(error)}") from error
     if trials[-1].verdict.divergence != trials[-1].verdict.divergence:
         raise QuantizationError("quantizing takes a network whose answers are finite; got some that are not")
-    return Quantized(bench.plain(), artefact, trials)
+    return Quantized(session.write_float(), artefact, trials)
 
 
 def calibration_batches(data: ImageData, options: QuantizeOptions) -> list[Tensor]:
@@ -130,7 +147,13 @@ def measure_artefacts(
     found = _files(networks)
     times = time_artefacts(networks, data, quantizer, batches=batches, threads=threads, seconds=seconds)
     ready = _ready(networks, data, quantizer, scoring_batch, threads)
-    scores = [score_of(OnEngine(prepared, scoring_batch), data.test, data, scoring_batch) for prepared in ready]
+    scores = [
+        score_images(
+            OnEngine(prepared, scoring_batch), data.test, data.normalise,
+            execution=Execution(device="cpu"), batch_size=scoring_batch,
+        )
+        for prepared in ready
+    ]  # fmt: skip
     return tuple(
         Row(
             name,
@@ -180,6 +203,6 @@ def _ready(
 ) -> list[Prepared]:
     example = data.normalise(data.train.images(torch.arange(batch) % len(data.train)))
     return [
-        quantizer.prepared(artefact, example, Conditions(batch, threads, precision))
+        quantizer.prepare(artefact, example, Conditions(batch, threads, precision))
         for _, precision, artefact in _files(networks)
     ]

@@ -7,12 +7,9 @@ slower than the float network. Accuracy is that of 8 bits either way.
 
 from __future__ import annotations
 
-import contextlib
 import io
-import logging
 import shutil
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, final
@@ -20,9 +17,8 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from polyadic.engines import Conditions, Prepared
-from polyadic.quantization.options import Recipe
-from polyadic.quantization.quantizer import Artefact, Bench, Quantizer
+from polyadic.engines import Conditions, Prepared, silence
+from polyadic.quantization.quantizer import Artefact, Quantizer, QuantizerSession, Recipe
 from polyadic.surgery import copy_model
 
 _ENDING = ".pt2"
@@ -40,25 +36,10 @@ class TorchAOQuantizer(Quantizer):
 
     compiled: bool = True
 
-    @property
-    def name(self) -> str:
-        """``torchao``."""
-        return "torchao"
-
-    @property
-    def methods(self) -> Sequence[str]:
-        """Activations by histograms."""
-        return ("histogram",)
-
-    @property
-    def keeps_ends(self) -> bool:
-        """No: batch norms are folded after layers were chosen, and the names are gone by then."""
-        return False
-
-    @property
-    def corrects(self) -> bool:
-        """No: it never does."""
-        return False
+    name = "torchao"
+    methods = ("histogram",)
+    keeps_ends = False  # batch norms are folded after layers were chosen, and the names are gone by then
+    corrects = False  # it never does
 
     def missing(self) -> str | None:
         """Torchao, or the compiler that inductor calls."""
@@ -68,26 +49,26 @@ class TorchAOQuantizer(Quantizer):
             return "what torchao gives is compiled by a C++ compiler, and none is installed: apt-get install g++"
         return None
 
-    def _open(self, network: nn.Module, batches: Sequence[Tensor]) -> Bench:
-        return _Bench(network, batches)
+    def _open(self, network: nn.Module, batches: Sequence[Tensor]) -> QuantizerSession:
+        return _Session(network, batches)
 
-    def prepared(self, artefact: Artefact, example: Tensor, conditions: Conditions) -> Prepared:
+    def prepare(self, artefact: Artefact, example: Tensor, conditions: Conditions) -> Prepared:
         """The graph, compiled with its constants frozen where the quantizer says so."""
-        with _quietly():
+        with silence(*_TALKERS):
             module = torch.export.load(io.BytesIO(artefact.files[_ENDING])).module()
             return _Prepared(module, example, conditions, compiled=self.compiled)
 
 
-class _Bench(Bench):
+class _Session(QuantizerSession):
     def __init__(self, network: nn.Module, batches: Sequence[Tensor]) -> None:
         self._network = copy_model(network).eval().requires_grad_(False)
         self._batches = batches
 
-    def plain(self) -> Artefact:
+    def write_float(self) -> Artefact:
         return self._written(self._network)
 
-    def quantized(self, recipe: Recipe) -> Artefact:
-        with _quietly(), torch.no_grad():
+    def quantize(self, recipe: Recipe) -> Artefact:
+        with silence(*_TALKERS), torch.no_grad():
             from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
             from torchao.quantization.pt2e.quantizer import x86_inductor_quantizer as x86
 
@@ -102,7 +83,7 @@ class _Bench(Bench):
 
     def _written(self, network: nn.Module) -> Artefact:
         file = io.BytesIO()
-        with _quietly():
+        with silence(*_TALKERS):
             torch.export.save(self._exported(network), file)
         return Artefact({_ENDING: file.getvalue()})
 
@@ -133,19 +114,3 @@ class _Prepared(Prepared):
         with torch.inference_mode(False), torch.no_grad():
             output: Tensor = self._run(x)
             return output
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Torchao warns of what it deprecates inside itself, and of kernels for other processors that it cannot load."""
-    loggers = [logging.getLogger(name) for name in _TALKERS]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
