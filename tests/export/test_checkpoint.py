@@ -15,7 +15,7 @@ from torch import nn
 
 from disks import files_in, refuse_syncs, tiny_disk
 from polyadic.errors import LayerError, StorageError
-from polyadic.export import Origin, load, origin_of, read_plan, save, summary_document
+from polyadic.export import Origin, load, origin_of, read_plan, save
 from polyadic.export.checkpoint import torch_layer
 from polyadic.layers import spec_of
 from polyadic.models import load_model
@@ -101,7 +101,7 @@ def test_no_file_holds_a_pickle_and_every_json_is_strict(tmp_path: Path, result:
 
 def test_numbers_that_json_has_not_become_null(result: CompressionResult) -> None:
     provenance = {"finetuning": [{"loss": math.nan, "score": None}], "sizes": (1, 2), "limit": math.inf}
-    document = summary_document(replace(result.summary, provenance=provenance))
+    document = replace(result.summary, provenance=provenance).to_json()
     assert document["provenance"] == {
         "finetuning": [{"loss": None, "score": None}],
         "sizes": [1, 2],

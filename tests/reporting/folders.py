@@ -9,7 +9,6 @@ from typing import Any
 
 from summaries import summary as hand_made
 
-from polyadic.export import summary_document
 from polyadic.schema import Summary
 
 EPOCHS = [
@@ -62,7 +61,7 @@ def folder(
     """A folder as ``compress`` leaves it, without weights and model card."""
     summary = summary or hand_made(provenance=PROVENANCE)
     path.mkdir(parents=True, exist_ok=True)
-    (path / "result.json").write_text(json.dumps(summary_document(summary)), encoding="utf-8")
+    (path / "result.json").write_text(json.dumps(summary.to_json()), encoding="utf-8")
     plan = {"version": 1, "origin": {"model": model}, "layers": summary.plan.to_json()}
     (path / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
     if trials is not None:

@@ -36,6 +36,11 @@ COMMANDS = {
         "search_command",
         "Find format and rank for every layer and write the plan; ``compress --plan`` carries it out.",
     ),
+    "apply": Entry(
+        "polyadic.cli.apply",
+        "apply",
+        "Carry out a plan and train nothing: with images layers are fitted to them, without from the weights alone.",
+    ),
     "compress": Entry(
         "polyadic.cli.compress",
         "compress_command",

@@ -42,6 +42,9 @@ Budget = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="same seed, same factors, same plan")]
 CacheDir = Annotated[Path | None, typer.Option(help="where factored kernels are kept")]
+DataAware = Annotated[
+    bool, typer.Option("--data-aware/--plain-norm", help="decompose in the norm of each layer's inputs, or not")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object on the last line of stdout")]
 
 
@@ -89,9 +92,9 @@ class SizeArguments:
     mean: Mean = None
     std: Std = None
 
-    def load(self, seed: int = 0, origin: Origin | None = None) -> ImageData | None:
+    def load(self, seed: int = 0, held_out: int | None = None, origin: Origin | None = None) -> ImageData | None:
         """The images, where any are named."""
-        return None if self.data is None else _images(self.data, self.mean, self.std, origin, seed, None)
+        return None if self.data is None else _images(self.data, self.mean, self.std, origin, seed, held_out)
 
     def example(self, loaded: LoadedModel, images: ImageData | None) -> Tensor:
         """One input of zeros (1, ...): as large as the size says, else as the images, else as the model's name.
@@ -161,9 +164,7 @@ class SearchArguments(FormatArguments):
     finetune_recovery_factor: Annotated[
         float, typer.Option(help="times max-drop that may be lost before fine-tuning", metavar="TIMES")
     ] = CompressOptions.finetune_recovery_factor
-    data_aware: Annotated[
-        bool, typer.Option("--data-aware/--plain-norm", help="decompose in the norm of each layer's inputs, or not")
-    ] = True
+    data_aware: DataAware = True
 
     def options(self, engine: EngineArguments, run: RunArguments, storage: str | None = None) -> CompressOptions:
         """The options of a search, and of a compression."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -18,20 +17,15 @@ from polyadic.cli.arguments import (
     RunArguments,
     SearchArguments,
 )
+from polyadic.cli.deliver import deliver, with_provenance
 from polyadic.cli.option_groups import command
 from polyadic.cli.progress import display
-from polyadic.cli.screen import command_line, console, emit, print_table, say, warn
-from polyadic.data import ImageData
+from polyadic.cli.screen import command_line, console, emit
 from polyadic.errors import ConcludedElsewhereError, PolyadicError
-from polyadic.export import Origin, load, read_plan, save, summary_document
-from polyadic.pipeline import CompressionResult, compress
-from polyadic.reporting import HEADLINE_COLUMNS, LAYER_COLUMNS, headline_rows, layer_rows, report
-from polyadic.schema import Plan, Summary
+from polyadic.export import read_plan
+from polyadic.pipeline import compress
+from polyadic.schema import Plan
 from polyadic.storage import remove_partial
-from polyadic.training import ImageTask
-
-OVER_BUDGET = 3
-"""Exit status of a run that ended, whose network lost more on the test images than was allowed."""
 
 
 @command
@@ -87,16 +81,7 @@ def compress_command(
             emit({"out": None, "concluded_by": other.worker})
         raise typer.Exit from other
     result = with_provenance(result, {"command": command_line(), "model": model.model})
-    reloaded = save_and_reload(result, run.out, origin, images)
-    page = report(run.out)
-    if run.json:
-        known = {"out": str(run.out), "reloaded_score": reloaded, "report": str(page)}
-        emit({**known, **summary_document(result.summary)})
-    else:
-        print_summary(result.summary)
-        say(f"written to {run.out}, read back and scored again: {100 * reloaded:.2f} %", f"the whole story: {page}")
-    if result.summary.max_drop is not None and result.summary.drop > result.summary.max_drop:
-        raise typer.Exit(OVER_BUDGET)
+    deliver(result, run.out, origin, images, json=run.json)
 
 
 def _prepare(out: Path, resume: bool) -> None:
@@ -124,36 +109,3 @@ def _refuse_beside_plan(search: SearchArguments, storage: str | None) -> None:
     given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
     if given:
         raise PolyadicError(f"--plan is carried out as it is, and nothing is searched: leave out {', '.join(given)}")
-
-
-def with_provenance(result: CompressionResult, known: dict[str, Any]) -> CompressionResult:
-    """The result with more said about where it comes from."""
-    summary = replace(result.summary, provenance={**known, **result.summary.provenance})
-    return replace(result, summary=summary)
-
-
-def save_and_reload(result: CompressionResult, out: Path, origin: Origin, images: ImageData) -> float:
-    """Write the folder, load it again from its files alone and score that on the test images.
-
-    Raises:
-        PolyadicError: the network on disk does not score as the one in memory.
-    """
-    save(result, out, origin=origin)
-    score = ImageTask(images).final_scores((load(out, trust_code=True),)).values[0]  # the code ran a moment ago
-    if abs(score - result.summary.compressed_score) > 1e-3:
-        raise PolyadicError(
-            f"a saved network scores as the one in memory; {out} gives {score:.4f} instead of "
-            f"{result.summary.compressed_score:.4f}: the model keeps state outside its parameters and buffers"
-        )
-    return score
-
-
-def print_summary(summary: Summary) -> None:
-    """The headline, the layers and the warnings."""
-    print_table(f"{summary.mac_reduction:.2f}x fewer MACs", HEADLINE_COLUMNS, headline_rows(summary))
-    print_table("layers", LAYER_COLUMNS, layer_rows(summary))
-    say(
-        "1 MAC = one multiply-accumulate (FLOPs = 2 x MACs), for one image. Seconds: "
-        + ", ".join(f"{part} {seconds:.0f}" for part, seconds in summary.seconds.items())
-    )
-    warn(*summary.warnings)

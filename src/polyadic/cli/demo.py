@@ -11,13 +11,13 @@ import torch
 import typer
 
 from polyadic.cli.arguments import AsJson, Seed, image_task
-from polyadic.cli.compress import OVER_BUDGET, print_summary, save_and_reload, with_provenance
+from polyadic.cli.deliver import OVER_BUDGET, print_summary, save_and_reload, with_provenance
 from polyadic.cli.option_groups import command
 from polyadic.cli.progress import ProgressBars
 from polyadic.cli.screen import console, emit, say
 from polyadic.data import load_data
 from polyadic.errors import PolyadicError
-from polyadic.export import Origin, summary_document
+from polyadic.export import Origin
 from polyadic.models import load_model
 from polyadic.pipeline import CompressOptions, compress
 from polyadic.reporting import report
@@ -57,7 +57,7 @@ def demo(
         reloaded = save_and_reload(result, folder, origin, data)
         report(folder)
     if json:
-        emit({"reloaded_score": reloaded, **summary_document(result.summary)})
+        emit({"reloaded_score": reloaded, **result.summary.to_json()})
     else:
         print_summary(result.summary)
         where = f"kept in {out}" if out else "not kept (give --out DIR to keep it)"

@@ -14,18 +14,18 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from polyadic.cli.arguments import AsJson, DataArguments, FinetuneArguments, HeldOut, Seed
-from polyadic.cli.compress import OVER_BUDGET, print_summary, save_and_reload
+from polyadic.cli.deliver import deliver
 from polyadic.cli.model_or_result import ModelOrResult, TrustCode
 from polyadic.cli.option_groups import command
 from polyadic.cli.progress import ProgressBars
-from polyadic.cli.screen import command_line, console, emit, say
+from polyadic.cli.screen import command_line, console
 from polyadic.data import ImageData
 from polyadic.engines import environment
 from polyadic.errors import PolyadicError
 from polyadic.models import LIBRARIES
 from polyadic.pipeline import CompressionResult, finetune
 from polyadic.pipeline.summarise import warnings_of
-from polyadic.reporting import read_result, report
+from polyadic.reporting import read_result
 from polyadic.schema import Summary
 from polyadic.surgery import copy_model
 from polyadic.training import (
@@ -99,15 +99,7 @@ def finetune_command(
     structure = dense if dense is not None else named.dense()
     result = CompressionResult(trained.network, structure, summary, images.example(1))
     origin = replace(named.origin, mean=images.mean, std=images.std, input_shape=tuple(images.image_shape))
-    reloaded = save_and_reload(result, out, origin, images)
-    page = report(out)
-    if json:
-        emit({"out": str(out), "reloaded_score": reloaded, "report": str(page), **summary.to_json()})
-    else:
-        print_summary(summary)
-        say(f"written to {out}, read back and scored again: {100 * reloaded:.2f} %", f"the whole story: {page}")
-    if summary.max_drop is not None and summary.drop > summary.max_drop:
-        raise typer.Exit(OVER_BUDGET)
+    deliver(result, out, origin, images, json=json)
 
 
 def _prepare(out: Path, resume: bool) -> None:

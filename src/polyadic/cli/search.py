@@ -21,7 +21,7 @@ from polyadic.cli.option_groups import command
 from polyadic.cli.progress import display
 from polyadic.cli.screen import command_line, emit, print_table, say, warn
 from polyadic.errors import PolyadicError
-from polyadic.export import save_search, search_document
+from polyadic.export import save_search
 from polyadic.pipeline import SearchResult, TriedPlan, find_plan
 from polyadic.reporting import report
 from polyadic.storage import remove_partial
@@ -69,7 +69,7 @@ def search_command(
     save_search(found, out, origin, {"command": command_line(), "model": model.model, "data": data.data})
     page = report(out)
     if run.json:
-        emit({"out": str(out), "report": str(page), **search_document(found)})
+        emit({"out": str(out), "report": str(page), **found.to_json()})
     else:
         _print(found, out)
         say(f"the whole story: {page}")

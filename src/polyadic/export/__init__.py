@@ -1,8 +1,16 @@
 """A result as files, and back; and any network as files that other programs run."""
 
-from polyadic.export.checkpoint import Origin, load, origin_of, read_plan, save, summary_document, write_plan
+from polyadic.export.checkpoint import (
+    Origin,
+    load,
+    origin_of,
+    read_plan,
+    save,
+    save_applied,
+    save_search,
+    write_plan,
+)
 from polyadic.export.file_formats import FILE_FORMATS
-from polyadic.export.found_plan import save_search, search_document
 from polyadic.export.network_files import LIMIT, Comparison, ExportedFile, check_file_format, export_network
 
 __all__ = [
@@ -17,8 +25,7 @@ __all__ = [
     "origin_of",
     "read_plan",
     "save",
+    "save_applied",
     "save_search",
-    "search_document",
-    "summary_document",
     "write_plan",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,13 @@ from torch import nn
 
 from polyadic.errors import LayerError, StorageError
 from polyadic.models import LIBRARIES, load_model
-from polyadic.pipeline import CompressionResult
+from polyadic.pipeline import Applied, CompressionResult
 from polyadic.reporting import model_card
-from polyadic.schema import VERSION, Plan, Stage, Summary, TTSpec
+from polyadic.schema import VERSION, Plan, SearchResult, Stage, TTSpec
 from polyadic.storage import storage_error, write_together
 from polyadic.surgery import plan_stages, rebuild
 
-PLAN, WEIGHTS, RESULT, CARD = "plan.json", "model.safetensors", "result.json", "README.md"
+PLAN, WEIGHTS, RESULT, CARD, SEARCH = "plan.json", "model.safetensors", "result.json", "README.md", "search.json"
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,52 @@ def save(result: CompressionResult, directory: Path | str, *, origin: Origin | N
     origin = origin or Origin(input_shape=tuple(result.example_input.shape[1:]))
     stages = plan_stages(result.dense, result.plan)
     trains = any(isinstance(stage, TTSpec) for chain in stages.values() for stage in chain)
+    card = model_card(result.summary, origin.model, tensor_trains=trains)
     write_together(
         {
-            directory / RESULT: _json(summary_document(result.summary)),  # appears last: the folder is complete
-            directory / WEIGHTS: _weights(result.model),
-            directory / PLAN: _json(_plan_document(result.plan, stages, origin)),
-            directory / CARD: model_card(result.summary, origin.model, tensor_trains=trains).encode(),
+            directory / RESULT: _json(result.summary.to_json()),  # appears last: the folder is complete
+            **_network_files(directory, result.model, result.plan, stages, origin),
+            directory / CARD: card.encode(),
+        }
+    )
+
+
+def save_applied(applied: Applied, dense: nn.Module, directory: Path | str, origin: Origin) -> None:
+    """Write a network with a plan applied to it, which nothing has measured: its plan and its weights, both or none.
+
+    Args:
+        applied: by :func:`polyadic.apply_plan`.
+        dense: the network that it was made of.
+        directory: for the files; :func:`load` reads them.
+        origin: where the dense network comes from.
+
+    Raises:
+        StorageError: the disk refused; whatever stood in ``directory`` before is untouched.
+    """
+    stages = plan_stages(dense, applied.plan)
+    write_together(_network_files(Path(directory), applied.model, applied.plan, stages, origin))
+
+
+def save_search(
+    found: SearchResult, directory: Path | str, origin: Origin, known: Mapping[str, Any] | None = None
+) -> None:
+    """Write ``plan.json``, to be carried out, and ``search.json`` beside the log of the trials: both or none.
+
+    Args:
+        found: by a search.
+        directory: where the log is.
+        origin: where the dense network comes from.
+        known: more to be said of it, such as the command.
+
+    Raises:
+        StorageError: the disk refused; whatever stood in ``directory`` before is untouched.
+    """
+    directory, document = Path(directory), found.to_json()
+    document["provenance"] = {**(known or {}), **document["provenance"]}
+    write_together(
+        {
+            directory / PLAN: _json(_plan_to_do(found.plan, origin)),
+            directory / SEARCH: (json.dumps(document, indent=1, allow_nan=False) + "\n").encode(),
         }
     )
 
@@ -111,12 +152,7 @@ def write_plan(path: Path, plan: Plan, origin: Origin) -> None:
     Raises:
         StorageError: the disk refused; what stood at ``path`` before is untouched.
     """
-    write_together({path: plan_to_do(plan, origin)})
-
-
-def plan_to_do(plan: Plan, origin: Origin) -> bytes:
-    """The content of ``plan.json`` for a plan that was not carried out yet."""
-    return _json({"version": VERSION, "origin": asdict(origin), "layers": plan.to_json()})
+    write_together({path: _json(_plan_to_do(plan, origin))})
 
 
 def read_plan(path: Path) -> dict[str, Any]:
@@ -153,19 +189,25 @@ def origin_of(document: dict[str, Any]) -> Origin:
         raise StorageError(f"{PLAN} is damaged at {where} ({first['msg']}): copy it again") from error
 
 
-def summary_document(summary: Summary) -> dict[str, Any]:
-    """The content of ``result.json``: accuracies are fractions, drops are points; null for what is not finite."""
-    return summary.to_json()
+def _plan_to_do(plan: Plan, origin: Origin) -> dict[str, Any]:
+    """The content of ``plan.json`` for a plan that was not carried out yet."""
+    return {"version": VERSION, "origin": asdict(origin), "layers": plan.to_json()}
 
 
-def _plan_document(plan: Plan, stages: dict[str, tuple[Stage, ...]], origin: Origin) -> dict[str, Any]:
-    """Choices with their chains spelled out as torch layers, so that the folder can be used without this library."""
+def _network_files(
+    directory: Path, model: nn.Module, plan: Plan, stages: dict[str, tuple[Stage, ...]], origin: Origin
+) -> dict[Path, bytes]:
+    """Weights and plan, its chains spelled out as torch layers, so that they can be used without this library.
+
+    The weights are the same bytes for the same network; tensors that share memory are written each.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
+    document = _plan_to_do(plan, origin)
+    for choice in document["layers"]:
+        choice["stages"] = [torch_layer(stage) for stage in stages[choice["layer"]]]
     return {
-        "version": VERSION,
-        "origin": asdict(origin),
-        "layers": [
-            {**choice, "stages": [torch_layer(stage) for stage in stages[choice["layer"]]]} for choice in plan.to_json()
-        ],
+        directory / WEIGHTS: safetensors.torch.save(tensors, metadata={"format": "pt"}),
+        directory / PLAN: _json(document),
     }
 
 
@@ -198,12 +240,6 @@ def torch_layer(stage: Stage) -> dict[str, Any]:
             "arguments": {**arguments, "output_padding": list(stage.output_padding)},
         }
     return {"class": f"Conv{stage.axes}d", "arguments": arguments}
-
-
-def _weights(model: nn.Module) -> bytes:
-    """All parameters and buffers, the same bytes for the same network; tensors that share memory are written each."""
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
-    return safetensors.torch.save(tensors, metadata={"format": "pt"})
 
 
 def _json(document: dict[str, Any]) -> bytes:

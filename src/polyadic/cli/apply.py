@@ -1,0 +1,86 @@
+"""``polyadic apply``: put the chains of a plan in the places of the layers that it names, and train nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from polyadic.cli.arguments import (
+    AsJson,
+    CacheDir,
+    DataAware,
+    HeldOut,
+    ModelArguments,
+    Seed,
+    SizeArguments,
+    factor_cache,
+    image_task,
+    input_size,
+    numbers,
+)
+from polyadic.cli.deliver import deliver, with_provenance
+from polyadic.cli.option_groups import command
+from polyadic.cli.progress import ProgressBars
+from polyadic.cli.screen import command_line, emit, say
+from polyadic.errors import PolyadicError
+from polyadic.export import read_plan, save_applied
+from polyadic.pipeline import CompressOptions, apply_plan, compress
+from polyadic.schema import Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleArguments(SizeArguments):
+    """What layers are fitted to, and what the result is scored on."""
+
+    data: Annotated[
+        str | None, typer.Option(help="as in compress; images to fit the layers to, and to score the result on")
+    ] = None
+
+
+@command
+def apply(
+    model: ModelArguments,
+    samples: SampleArguments,
+    plan: Annotated[Path, typer.Option(help="file of a plan, or folder of a search or a result")],
+    out: Annotated[Path, typer.Option(help="folder for the network")],
+    data_aware: DataAware = True,
+    held_out: HeldOut = None,
+    seed: Seed = 0,
+    cache_dir: CacheDir = None,
+    json: AsJson = False,
+) -> None:
+    """Carry out a plan and train nothing: with images layers are fitted to them, without from the weights alone."""
+    if any((out / name).exists() for name in ("result.json", "model.safetensors")):
+        raise PolyadicError(f"{out} already holds a network: choose another folder")
+    given = Plan.from_json(read_plan(plan)["layers"])
+    images = samples.load(seed, held_out)
+    loaded, origin = model.load(images)
+    cache = factor_cache(cache_dir)
+    if images is not None:
+        options = CompressOptions(data_aware=data_aware, seed=seed, cache=cache)
+        with ProgressBars() as bars:
+            task = image_task(images, seed)
+            result = compress(loaded.model, task, plan=given, options=options, on_progress=bars.show)
+        result = with_provenance(result, {"command": command_line(), "model": model.model})
+        deliver(result, out, origin, images, json=json)
+        return
+    with ProgressBars() as bars:
+        names = [choice.layer for choice in given.choices]
+        applied = apply_plan(
+            loaded.model,
+            given,
+            cache=cache,
+            seed=seed,
+            on_layer=lambda name: bars.move("replace", names.index(name) + 1, len(names), name),
+        )
+    size = origin.input_shape if samples.input_shape is None else input_size(samples.input_shape)
+    mean, std = numbers(samples.mean, "--mean"), numbers(samples.std, "--std")
+    save_applied(applied, loaded.model, out, replace(origin, mean=mean, std=std, input_shape=size))
+    if json:
+        errors = {name: kernel.relative_error for name, kernel in applied.kernels.items()}
+        emit({"out": str(out), "layers": given.to_json(), "relative_errors": errors})
+    else:
+        say(f"{len(given.choices)} layers replaced from their weights alone, nothing was scored: written to {out}")

@@ -1,0 +1,72 @@
+"""A finished result: written, read back and scored again, shown."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from polyadic.cli.screen import emit, print_table, say, warn
+from polyadic.data import ImageData
+from polyadic.errors import PolyadicError
+from polyadic.export import Origin, load, save
+from polyadic.pipeline import CompressionResult
+from polyadic.reporting import HEADLINE_COLUMNS, LAYER_COLUMNS, headline_rows, layer_rows, report
+from polyadic.schema import Summary
+from polyadic.training import ImageTask
+
+OVER_BUDGET = 3
+"""Exit status of a run that ended, whose network lost more on the test images than was allowed."""
+
+
+def deliver(result: CompressionResult, out: Path, origin: Origin, images: ImageData, *, json: bool) -> None:
+    """Write a result and its page to ``out``, read it back, and say what came of it.
+
+    Raises:
+        PolyadicError: the network on disk does not score as the one in memory.
+        typer.Exit: with OVER_BUDGET where more was lost than allowed.
+    """
+    reloaded, summary = save_and_reload(result, out, origin, images), result.summary
+    page = report(out)
+    if json:
+        emit({"out": str(out), "reloaded_score": reloaded, "report": str(page), **summary.to_json()})
+    else:
+        print_summary(summary)
+        say(f"written to {out}, read back and scored again: {100 * reloaded:.2f} %", f"the whole story: {page}")
+    if summary.max_drop is not None and summary.drop > summary.max_drop:
+        raise typer.Exit(OVER_BUDGET)
+
+
+def with_provenance(result: CompressionResult, known: dict[str, Any]) -> CompressionResult:
+    """The result with more said about where it comes from."""
+    summary = replace(result.summary, provenance={**known, **result.summary.provenance})
+    return replace(result, summary=summary)
+
+
+def save_and_reload(result: CompressionResult, out: Path, origin: Origin, images: ImageData) -> float:
+    """Write the folder, load it again from its files alone and score that on the test images.
+
+    Raises:
+        PolyadicError: the network on disk does not score as the one in memory.
+    """
+    save(result, out, origin=origin)
+    score = ImageTask(images).final_scores((load(out, trust_code=True),)).values[0]  # the code ran a moment ago
+    if abs(score - result.summary.compressed_score) > 1e-3:
+        raise PolyadicError(
+            f"a saved network scores as the one in memory; {out} gives {score:.4f} instead of "
+            f"{result.summary.compressed_score:.4f}: the model keeps state outside its parameters and buffers"
+        )
+    return score
+
+
+def print_summary(summary: Summary) -> None:
+    """The headline, the layers and the warnings."""
+    print_table(f"{summary.mac_reduction:.2f}x fewer MACs", HEADLINE_COLUMNS, headline_rows(summary))
+    print_table("layers", LAYER_COLUMNS, layer_rows(summary))
+    say(
+        "1 MAC = one multiply-accumulate (FLOPs = 2 x MACs), for one image. Seconds: "
+        + ", ".join(f"{part} {seconds:.0f}" for part, seconds in summary.seconds.items())
+    )
+    warn(*summary.warnings)
