@@ -50,7 +50,7 @@ from polyadic.decomposition import (
     stable_cp,
 )
 from polyadic.decomposition.alternation import UnitTensors, solve_gram, sweep
-from polyadic.decomposition.cp_init import initial_cp
+from polyadic.decomposition.batch import initial_cp
 from polyadic.models import read_state_dict
 
 tensorly.set_backend("pytorch")

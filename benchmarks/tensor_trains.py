@@ -25,8 +25,7 @@ from torch import Tensor
 from polyadic.algebra import TensorTrain, balanced_modes, kernel_to_order3, largest_tt_ranks
 from polyadic.decomposition import TTALSOptions, tt_als, tt_svd, tt_svd_bounded
 from polyadic.decomposition.tt_matrix import rearrange
-from polyadic.decomposition.tt_rank_plan import smallest_rank
-from polyadic.decomposition.tt_rounding import truncate
+from polyadic.decomposition.tt_rounding import smallest_rank, truncate
 from polyadic.models import read_state_dict
 
 KERNELS = ("layer3.8.conv1", "layer2.4.conv1", "layer3.0.conv1", "layer2.8.conv2")

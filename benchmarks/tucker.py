@@ -25,6 +25,8 @@ from polyadic.algebra import kernel_to_order3, mode_product
 from polyadic.decomposition import (
     Tucker2Options,
     cp_low_rank,
+    forecast_split,
+    likely_ranks,
     stable_cp,
     tkd_cpd,
     tkd_weights,
@@ -34,9 +36,8 @@ from polyadic.decomposition import (
     tucker2_rank_frontier,
     tucker2_weights,
 )
-from polyadic.decomposition.tkd_split import calibrate, likely_ranks
 from polyadic.decomposition.tucker2 import mode_gram, spectrum
-from polyadic.decomposition.tucker2_frontier import truncation_table
+from polyadic.decomposition.tucker2_ranks import truncation_table
 from polyadic.models import read_state_dict
 
 BOUNDED = (
@@ -139,7 +140,7 @@ def split(K: Tensor, share: float) -> dict[str, Any]:
                 "squared_share_of_tucker": (outer / solution.relative_error) ** 2,
             }
         )
-    forecast = calibrate(K, rank)
+    forecast = forecast_split(K, rank)
     return {
         "share": share,
         "plain CP": {"rank": rank, "weights": int(weights), "relative_error": plain.relative_error},

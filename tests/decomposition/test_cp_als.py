@@ -14,7 +14,7 @@ from cases import CASES, border_rank, exact_rank, gaussian, rank_plus_noise
 from polyadic.algebra import CPTensor
 from polyadic.decomposition import ALSOptions, Solution, StopReason, cp_als
 from polyadic.decomposition.alternation import UnitTensors
-from polyadic.decomposition.cp_init import initial_cp
+from polyadic.decomposition.batch import initial_cp
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

@@ -14,8 +14,7 @@ from cases import CASES, gaussian
 from polyadic.algebra import CPTensor
 from polyadic.decomposition import RidgeOptions, StopReason, cp_ridge, cp_ridge_curve
 from polyadic.decomposition.alternation import UnitTensors
-from polyadic.decomposition.batch import Finished
-from polyadic.decomposition.cp_init import initial_cp
+from polyadic.decomposition.batch import Finished, initial_cp
 from polyadic.decomposition.cp_ridge import EXACT, follow
 
 SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5))

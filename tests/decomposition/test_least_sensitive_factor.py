@@ -18,7 +18,7 @@ from oracles import (
 )
 from polyadic.algebra import CPTensor
 from polyadic.decomposition.alternation import Block
-from polyadic.decomposition.cp_epc import least_sensitive
+from polyadic.decomposition.bounded_factor import least_sensitive
 
 SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5))
 ANY_ORDER = st.lists(st.integers(1, 4), min_size=3, max_size=5).map(tuple)

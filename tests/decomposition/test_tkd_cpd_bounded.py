@@ -18,7 +18,7 @@ from polyadic.decomposition import (
     RidgeOptions,
     SplitForecast,
     StableOptions,
-    calibrate,
+    forecast_split,
     likely_ranks,
     stable_cp,
     tkd_cpd,
@@ -88,7 +88,7 @@ def test_a_kernel_without_low_multilinear_ranks_stays_whole() -> None:
     K = gaussian(9, 8, 10)
     solution = tkd_cpd_bounded(K, 0.5, options=SHORT)
     assert solution.factors.ranks[:2] == (8, 10)
-    assert likely_ranks(calibrate(K, 12), 12) == (8, 10)
+    assert likely_ranks(forecast_split(K, 12), 12) == (8, 10)
 
 
 def test_no_rank_clearly_below_the_one_found_keeps_the_bound() -> None:

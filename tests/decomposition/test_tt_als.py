@@ -14,7 +14,7 @@ from torch import Tensor
 from cases import CASES, gaussian
 from polyadic.algebra import TensorTrain, largest_tt_ranks
 from polyadic.decomposition import StopReason, TTALSOptions, tt_als, tt_svd
-from polyadic.decomposition.tt_als import sweep
+from polyadic.decomposition.tt_als import sweep_cores
 from polyadic.errors import DecompositionError
 
 SHAPES = st.lists(st.integers(1, 5), min_size=2, max_size=4).map(tuple)
@@ -59,7 +59,7 @@ def test_no_core_can_be_improved_after_convergence() -> None:
 
 def test_a_sweep_ends_with_the_best_last_core_for_the_cores_before_it() -> None:
     X = gaussian(4, 5, 6)
-    train = sweep(X, tt_svd(gaussian(4, 5, 6, seed=1), (2, 3)).factors.left_orthogonal())
+    train = sweep_cores(X, tt_svd(gaussian(4, 5, 6, seed=1), (2, 3)).factors.left_orthogonal())
     torch.testing.assert_close(train.cores[-1], best_core(X, train, 2), rtol=1e-9, atol=1e-9)
     for G in train.cores[:-1]:
         Q = G.flatten(0, 1)

@@ -17,7 +17,7 @@ from torch import Tensor
 from cases import CASES, gaussian
 from polyadic.algebra import largest_tt_ranks
 from polyadic.decomposition import StopReason, tt_svd, tt_svd_bounded
-from polyadic.decomposition.tt_rank_plan import cheapest_ranks, discard
+from polyadic.decomposition.tt_rounding import cheapest_ranks, discard
 from polyadic.errors import DecompositionError
 
 SHAPES = st.lists(st.integers(1, 5), min_size=2, max_size=5).map(tuple)

@@ -12,9 +12,7 @@ from cases import gaussian, gaussian_cp, unit
 from oracles import block_of, least_residual, sensitivity_weight, squared_residual, unfolded, weighted_norm
 from polyadic.algebra import CPTensor
 from polyadic.decomposition.alternation import Block
-from polyadic.decomposition.cp_bounded import best_within
-from polyadic.decomposition.objective import Objective
-from polyadic.decomposition.weighted_spectrum import WeightedSpectrum, secular_root
+from polyadic.decomposition.bounded_factor import Objective, WeightedSpectrum, best_within, secular_root
 
 SHAPES = st.lists(st.integers(1, 4), min_size=3, max_size=4).map(tuple)
 SHARES = st.floats(1e-6, 0.999)

@@ -13,11 +13,12 @@ from functools import reduce
 import torch
 from torch import Tensor
 
+from polyadic.algebra.factors import Factors
 from polyadic.algebra.products import gram, gram_product, khatri_rao
 
 
 @dataclass(frozen=True)
-class CPTensor:
+class CPTensor(Factors):
     """A sum of R rank-one tensors, ``sum_r u1_r o u2_r o ... o uN_r``.
 
     For a kernel the factors are ``A`` (D^2 x R), ``B`` (S x R) and ``C`` (T x R).
@@ -40,7 +41,7 @@ class CPTensor:
 
     @property
     def parameters(self) -> int:
-        """How many numbers the factors hold: R (I_1 + ... + I_N)."""
+        """How many numbers one decomposition holds: R (I_1 + ... + I_N)."""
         return self.rank * sum(self.shape)
 
     def full(self) -> Tensor:
@@ -103,11 +104,11 @@ class CPTensor:
         root = factor ** (1.0 / len(self.factors))
         if isinstance(root, Tensor):
             root = root[..., None, None]
-        return CPTensor(tuple(U * root for U in self.factors))
+        return self.map(lambda U: U * root)
 
-    def __getitem__(self, index: int | slice | Tensor) -> CPTensor:
-        """One decomposition of a batch, or some of them."""
-        return CPTensor(tuple(U[index] for U in self.factors))
+    def __getitem__(self, index: int | slice | Tensor | None) -> CPTensor:
+        """One decomposition of a batch, or some of them; with None a batch of this one."""
+        return self.map(lambda U: U[index])
 
     def permuted(self, order: Sequence[int]) -> CPTensor:
         """The CP of the tensor whose mode n is mode ``order[n]`` of this one."""
@@ -121,11 +122,7 @@ class CPTensor:
     def padded(self, rank: int) -> CPTensor:
         """The same tensor with zero terms added up to ``rank``."""
         extra = rank - self.rank
-        return self if extra == 0 else CPTensor(tuple(torch.nn.functional.pad(U, (0, extra)) for U in self.factors))
-
-    def to(self, like: Tensor) -> CPTensor:
-        """The same factors in the dtype and on the device of ``like``."""
-        return CPTensor(tuple(U.to(like) for U in self.factors))
+        return self if extra == 0 else self.map(lambda U: torch.nn.functional.pad(U, (0, extra)))
 
 
 def _products_of_others(norms: Tensor) -> Tensor:

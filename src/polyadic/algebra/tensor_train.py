@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from polyadic.algebra.factors import Factors
 from polyadic.errors import DecompositionError
 
 
 @dataclass(frozen=True)
-class TensorTrain:
+class TensorTrain(Factors):
     """``X[i_1 ... i_d] = G_1[:, i_1, :] G_2[:, i_2, :] ... G_d[:, i_d, :]``, a product of small matrices.
 
     Attributes:
@@ -46,11 +47,6 @@ class TensorTrain:
     def ranks(self) -> tuple[int, ...]:
         """``r_1 ... r_{d-1}``, one for each cut between two modes."""
         return tuple(int(G.shape[2]) for G in self.cores[:-1])
-
-    @property
-    def parameters(self) -> int:
-        """``sum_k r_{k-1} I_k r_k``."""
-        return sum(G.numel() for G in self.cores)
 
     def full(self) -> Tensor:
         """The tensor itself, I_1 x ... x I_d; from the left, so that what grows is I_1 ... I_k x r_k."""
@@ -133,10 +129,6 @@ class TensorTrain:
     def times_input(self, M: Tensor) -> TensorTrain:
         """``K x_S M`` for a kernel D^2 x S x T (or T x S): S is mode 1, counted from 0."""
         return self.mode_product(M, 1)
-
-    def to(self, like: Tensor) -> TensorTrain:
-        """The same cores in the dtype and on the device of ``like``."""
-        return TensorTrain(tuple(G.to(like) for G in self.cores))
 
     def _check_shape(self, other: TensorTrain) -> None:
         if self.shape != other.shape:

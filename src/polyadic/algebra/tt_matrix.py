@@ -14,12 +14,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from polyadic.algebra.factors import Factors
 from polyadic.algebra.tensor_train import TensorTrain
 from polyadic.errors import DecompositionError
 
 
 @dataclass(frozen=True)
-class TTMatrixTensor:
+class TTMatrixTensor(Factors):
     """``W[i, j] = G_1[:, i_1, j_1, :] G_2[:, i_2, j_2, :] ... G_d[:, i_d, j_d, :]``, rows by columns ``M x N``.
 
     Attributes:
@@ -77,11 +78,6 @@ class TTMatrixTensor:
         """``r_1 ... r_{d-1}``."""
         return tuple(int(G.shape[3]) for G in self.cores[:-1])
 
-    @property
-    def parameters(self) -> int:
-        """``sum_k r_{k-1} m_k n_k r_k``."""
-        return sum(G.numel() for G in self.cores)
-
     def full(self) -> Tensor:
         """The matrix itself, M x N."""
         d = len(self.cores)
@@ -137,10 +133,6 @@ class TTMatrixTensor:
             f"a matrix tensor train splits its columns into {self.column_modes}, so a matrix of size {tuple(M.shape)} "
             "over all of them cannot go into one core: decompose in the plain norm"
         )
-
-    def to(self, like: Tensor) -> TTMatrixTensor:
-        """The same cores in the dtype and on the device of ``like``."""
-        return TTMatrixTensor(tuple(G.to(like) for G in self.cores))
 
 
 def balanced_modes(n: int, d: int) -> tuple[int, ...]:

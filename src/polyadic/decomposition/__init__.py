@@ -1,5 +1,6 @@
 """Dense tensor in, the same tensor in a format out. Usable alone: nothing here knows a network."""
 
+from polyadic.decomposition.bounded_factor import Objective
 from polyadic.decomposition.cp_als import ALSOptions, cp_als, cp_als_batch
 from polyadic.decomposition.cp_bounded import BoundedOptions, cp_bounded
 from polyadic.decomposition.cp_deflation import DeflationOptions, cp_deflation
@@ -13,23 +14,20 @@ from polyadic.decomposition.cp_ridge import PathPoint, RidgeOptions, cp_ridge, c
 from polyadic.decomposition.diagnostics import Diagnosis, diagnose, is_monotone
 from polyadic.decomposition.evbmf import EVBMF, evbmf_rank, evbmf_tucker2_ranks, support_core
 from polyadic.decomposition.input_norm import InputNorm, ModeWeight
-from polyadic.decomposition.objective import Objective
 from polyadic.decomposition.patch_moments import PatchMoments, fitted_bias, fitted_kernel
 from polyadic.decomposition.solution import Solution, Stability, StopReason
 from polyadic.decomposition.stable_cp import StableOptions, exact_cp, full_rank, stable_cp, stable_cp_batch
 from polyadic.decomposition.svd import truncated_svd
-from polyadic.decomposition.tkd_cpd import TuckerCP, tkd_cpd
+from polyadic.decomposition.tkd_cpd import SplitForecast, TuckerCP, forecast_split, likely_ranks, tkd_cpd, tkd_weights
 from polyadic.decomposition.tkd_cpd_bounded import tkd_cpd_bounded
-from polyadic.decomposition.tkd_split import SplitForecast, calibrate, likely_ranks, tkd_weights
 from polyadic.decomposition.tt_als import TTALSOptions, tt_als
-from polyadic.decomposition.tt_matrix import tt_matrix, tt_matrix_round
-from polyadic.decomposition.tt_matrix_als import tt_matrix_als
+from polyadic.decomposition.tt_matrix import tt_matrix, tt_matrix_als, tt_matrix_round
 from polyadic.decomposition.tt_rounding import tt_round
 from polyadic.decomposition.tt_svd import tt_svd, tt_svd_bounded
 from polyadic.decomposition.tucker2 import Tucker2Options, tucker2
-from polyadic.decomposition.tucker2_bounded import tucker2_bounded
-from polyadic.decomposition.tucker2_frontier import (
+from polyadic.decomposition.tucker2_ranks import (
     FrontierPoint,
+    tucker2_bounded,
     tucker2_frontier,
     tucker2_macs,
     tucker2_rank_frontier,
@@ -64,7 +62,6 @@ __all__ = [
     "TTALSOptions",
     "Tucker2Options",
     "TuckerCP",
-    "calibrate",
     "cp_als",
     "cp_als_batch",
     "cp_bounded",
@@ -85,6 +82,7 @@ __all__ = [
     "exact_cp",
     "fitted_bias",
     "fitted_kernel",
+    "forecast_split",
     "full_rank",
     "is_monotone",
     "likely_ranks",

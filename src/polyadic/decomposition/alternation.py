@@ -67,10 +67,10 @@ class Block:
 
         For order 3 and A, ``w_r^2 = J ||c_r||^2 + L ||b_r||^2``.
         """
-        return weight_of(self.norms, self.sizes)
+        return sensitivity_weight(self.norms, self.sizes)
 
 
-def weight_of(norms: Tensor, sizes: Sequence[int]) -> Tensor:
+def sensitivity_weight(norms: Tensor, sizes: Sequence[int]) -> Tensor:
     """``sum_m sizes_m prod_(k != m) norms_k`` (b x R), for ``norms`` b x M x R."""
     rows = norms.unbind(-2)
     if len(rows) == 2:
@@ -143,12 +143,12 @@ class UnitTensors:
     def inside(self, cp: CPTensor) -> CPTensor:
         """A CP of the given tensors as one of X."""
         scale = torch.where(self.norms > 0, 1.0 / self.norms.clamp_min(1e-300), 0.0)
-        return CPTensor(tuple(U.to(self.X) for U in cp.permuted(self.order).scaled(scale).factors))
+        return cp.permuted(self.order).scaled(scale).to(self.X)
 
     def outside(self, cp: CPTensor) -> CPTensor:
         """A CP of X as one of the given tensors, in float64."""
         back = sorted(range(len(self.order)), key=self.order.__getitem__)
-        return CPTensor(tuple(U.double() for U in cp.permuted(back).factors)).scaled(self.norms)
+        return cp.permuted(back).double().scaled(self.norms)
 
 
 def sweep(unit: UnitTensors, cp: CPTensor, update: Update) -> tuple[CPTensor, Tensor]:

@@ -17,9 +17,8 @@ from torch import Tensor
 
 from polyadic.algebra import CPTensor
 from polyadic.decomposition.alternation import Block, UnitTensors, solve_gram, sweep
-from polyadic.decomposition.batch import Batch, Finished, solutions
-from polyadic.decomposition.cp_init import initial_cp
-from polyadic.decomposition.solution import Solution, StopReason, checked_batch
+from polyadic.decomposition.batch import Batch, Finished, initial_cp, solutions
+from polyadic.decomposition.solution import Solution, StopReason, check_batch
 from polyadic.errors import DecompositionError
 
 _TRIAL_SWEEPS = 10
@@ -70,7 +69,7 @@ def cp_als_batch(
 ) -> list[Solution[CPTensor]]:
     """:func:`cp_als` of tensors of one shape, worked on together; ``seeds`` one for each, 0 when absent."""
     options = options or ALSOptions()
-    unit = UnitTensors.of(checked_batch(tensors, "cp_als"), getattr(torch, options.precision))
+    unit = UnitTensors.of(check_batch(tensors, "cp_als"), getattr(torch, options.precision))
     cp = _best_start(unit, rank, options, seeds or [0] * len(unit))
     return solutions(tensors, unit, least_squares_sweeps(unit, cp, options))
 

@@ -5,7 +5,7 @@ The mirror image of the error-preserving correction: factor after factor,
     min ||K_(1) - A Z'||^2   subject to   sum_r w_r^2 ||a_r||^2 <= c - (what A does not move),
 
 again a ridge regression whose ridge is the root of a scalar equation
-(:mod:`polyadic.decomposition.weighted_spectrum`). With ``Objective.INTENSITY`` it is the bounded-norm CPD that the EPC
+(:mod:`polyadic.decomposition.bounded_factor`). With ``Objective.INTENSITY`` it is the bounded-norm CPD that the EPC
 paper (Phan, Tichavsky and Cichocki, IEEE TSP 67(5), 2019) goes on with after a correction.
 """
 
@@ -17,12 +17,10 @@ import torch
 from torch import Tensor
 
 from polyadic.algebra import CPTensor
-from polyadic.decomposition.alternation import Block, UnitTensors, sweep
-from polyadic.decomposition.batch import Batch, Finished, check_factors, solutions
-from polyadic.decomposition.extrapolation import Extrapolated, Sweep
-from polyadic.decomposition.objective import Objective
-from polyadic.decomposition.solution import Solution, StopReason, checked_batch
-from polyadic.decomposition.weighted_spectrum import WeightedSpectrum
+from polyadic.decomposition.alternation import UnitTensors, sweep
+from polyadic.decomposition.batch import Batch, Extrapolated, Finished, Sweep, solutions, start_at
+from polyadic.decomposition.bounded_factor import Objective, best_within
+from polyadic.decomposition.solution import Solution, StopReason, check_batch
 from polyadic.errors import DecompositionError
 
 
@@ -59,10 +57,8 @@ def cp_bounded(K: Tensor, cp: CPTensor, options: BoundedOptions | None = None) -
         DecompositionError: NaN or Inf, factors that do not fit ``K``.
     """
     options = options or BoundedOptions()
-    X = checked_batch([K], "cp_bounded")
-    check_factors(cp, K, "cp_bounded")
-    unit = UnitTensors.of(X)
-    start = options.objective.balanced(unit.inside(CPTensor(tuple(U[None].double() for U in cp.factors))))
+    unit = UnitTensors.of(check_batch([K], "cp_bounded"))
+    start = options.objective.balanced(start_at(unit, cp, K, "cp_bounded"))
     bound = options.objective.of(start) if options.bound is None else torch.full_like(unit.norms, options.bound)
     return solutions([K], unit, fit_bounded(unit, start, bound, options))[0]
 
@@ -82,13 +78,6 @@ def fit_bounded(unit: UnitTensors, cp: CPTensor, bound: Tensor, options: Bounded
             state.keep(staying)
             bound = bound[staying]
     return batch.finished()
-
-
-def best_within(block: Block, bound: Tensor, objective: Objective) -> Tensor:
-    """The factor of least error whose objective, with the other factors, is at most ``bound`` (b)."""
-    spectrum = WeightedSpectrum.of(block, objective.weight(block))
-    size = (bound - objective.untouched(block)).clamp_min(0.0)
-    return spectrum.ridge(spectrum.ridge_of_size(size))
 
 
 def _bounded(bound: Tensor, objective: Objective) -> Sweep:

@@ -24,7 +24,7 @@ from polyadic.algebra import CPTensor
 from polyadic.decomposition.alternation import unit_tensor
 from polyadic.decomposition.cp_als import ALSOptions, cp_als
 from polyadic.decomposition.cp_ridge import EXACT
-from polyadic.decomposition.solution import Solution, StopReason, checked, solution_of
+from polyadic.decomposition.solution import Solution, StopReason, check_rank, check_tensor, solution_of
 from polyadic.errors import DecompositionError
 
 
@@ -61,9 +61,8 @@ def cp_deflation(K: Tensor, rank: int, options: DeflationOptions | None = None, 
         DecompositionError: NaN or Inf, a tensor of order below 3, a rank below 1.
     """
     options = options or DeflationOptions()
-    if rank < 1:
-        raise DecompositionError(f"a CP rank is a positive whole number; got {rank}: ask for at least 1")
-    X, norm = unit_tensor(checked(K, "cp_deflation"))
+    check_rank(rank)
+    X, norm = unit_tensor(check_tensor(K, "cp_deflation"))
     one_term = ALSOptions(max_sweeps=options.max_sweeps, tolerance=options.tolerance, starts=options.starts)
 
     left, terms, squared_errors, stop = X, [], [], StopReason.CONVERGED

@@ -6,7 +6,7 @@ factor:
     min ||A diag(w)||^2   subject to   ||K_(1) - A Z'||^2 <= delta^2,        Z = C (kr) B, w_r^2 = L b_r^2 + J c_r^2.
 
 The minimiser is a ridge regression whose ridge follows from the bound (the discrepancy principle): one R x R
-eigendecomposition and a scalar equation (:mod:`polyadic.decomposition.weighted_spectrum`) replace the quadratic
+eigendecomposition and a scalar equation (:mod:`polyadic.decomposition.bounded_factor`) replace the quadratic
 programme over a sphere. After every sweep the columns are rescaled to their best norms
 (:meth:`polyadic.algebra.CPTensor.rescaled`): the tensor stays, the sensitivity falls in closed form. With that
 rescaling the paper's ``ss`` and the true sensitivity have the same iterates up to scale.
@@ -17,18 +17,19 @@ rescaling the paper's ``ss`` and the true sensitivity have the same iterates up 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from polyadic.algebra import CPTensor
-from polyadic.decomposition.alternation import Block, UnitTensors, Update, solve_gram, sweep
-from polyadic.decomposition.batch import Batch, Finished, check_factors, solutions
+from polyadic.decomposition.alternation import UnitTensors, sweep
+from polyadic.decomposition.batch import Batch, Finished, choose, solutions, start_at
+from polyadic.decomposition.bounded_factor import Objective, least_sensitive
 from polyadic.decomposition.cp_bounded import BoundedOptions, cp_bounded
-from polyadic.decomposition.objective import Objective
-from polyadic.decomposition.solution import Solution, StopReason, checked_batch, relative_error
-from polyadic.decomposition.weighted_spectrum import WeightedSpectrum
+from polyadic.decomposition.solution import Solution, StopReason, check_batch, relative_error
 from polyadic.errors import DecompositionError
 
 
@@ -73,10 +74,9 @@ def cp_epc(K: Tensor, cp: CPTensor, options: EPCOptions | None = None) -> Soluti
         DecompositionError: NaN or Inf, factors that do not fit ``K``.
     """
     options = options or EPCOptions()
-    X = checked_batch([K], "cp_epc")
-    check_factors(cp, K, "cp_epc")
+    X = check_batch([K], "cp_epc")
     unit = UnitTensors.of(X)
-    start = unit.inside(CPTensor(tuple(U[None].double() for U in cp.factors)))
+    start = start_at(unit, cp, K, "cp_epc")
     error = 0.0 if float(unit.norms) == 0 else relative_error(X[0], cp)
     bound = (1.0 + options.error_slack) * error if options.delta is None else options.delta
     runs = correct(unit, start, torch.full_like(unit.norms, bound**2), options)
@@ -105,20 +105,33 @@ def cp_epc_rounds(K: Tensor, cp: CPTensor, rounds: int = 3, options: EPCOptions 
     return replace(solution, sweeps=len(history), history=history)
 
 
+def cp_epc_within(K: Tensor, cp: CPTensor, squared_bound: float, options: EPCOptions) -> CPTensor:
+    """``cp``, factors of ``K`` (I x J x L, float64), corrected until ``||K - K^||^2`` is at most ``squared_bound``.
+
+    Where it is above the bound already, or zero would do, the factors come back as they are; so they do under a bound
+    below 1e-6 ``||K||^2``, which callers know as a difference of squared norms no better than to 1e-16 ``||K||^2``.
+    """
+    used, energy = float((K - cp.full()).square().sum()), float(K.square().sum())
+    if not (used < squared_bound < energy and squared_bound > 1e-6 * energy):
+        return cp
+    delta = math.sqrt(squared_bound / energy) * (1.0 - 1e-9)
+    return cp_epc(K, cp, replace(options, error_slack=0.0, delta=delta)).factors
+
+
 def correct(unit: UnitTensors, cp: CPTensor, bound: Tensor, options: EPCOptions) -> list[Finished]:
     """Sweep each member until its objective stands still, keeping the best factors that obey ``bound`` (squared, b)."""
     batch, objective = Batch(unit), options.objective
     cp = objective.balanced(cp)
     best, lowest = cp, objective.of(cp)
-    met = _squared_error(unit, cp) <= bound * (1 + 1e-9) + 1e-13
+    met = (unit.X - cp.full()).flatten(1).square().sum(1) <= bound * (1 + 1e-9) + 1e-13
     previous, quiet, sweeps = lowest, torch.zeros_like(lowest), 0
     while batch.members:
-        cp, error = sweep(batch.unit, cp, _least(objective, bound))
+        cp, error = sweep(batch.unit, cp, partial(least_sensitive, bound=bound, objective=objective))
         cp, sweeps = objective.balanced(cp), sweeps + 1
         batch.record(error)
         value, obeys = objective.of(cp), error <= bound + 1e-13
         better = (obeys & (~met | (value < lowest))) | ~(obeys | met)  # below an unmet bound: the latest errs least
-        best = _chosen(better, cp, best)
+        best = choose(better, cp, best)
         lowest, met = torch.where(better, value, lowest), met | obeys
         quiet = torch.where((previous - value).abs() <= options.tolerance * previous, quiet + 1, 0.0)
         previous = value
@@ -129,33 +142,6 @@ def correct(unit: UnitTensors, cp: CPTensor, bound: Tensor, options: EPCOptions)
             cp, best = cp[staying], best[staying]
             bound, lowest, met, previous, quiet = (v[staying] for v in (bound, lowest, met, previous, quiet))
     return batch.finished()
-
-
-def least_sensitive(block: Block, bound: Tensor, objective: Objective = Objective.SENSITIVITY) -> Tensor:
-    """The factor of least weighted norm with squared error at most ``bound`` (b; the sub-problem above, ``||K|| = 1``).
-
-    Where no factor meets the bound, the least-squares one; where zero meets it, zero.
-    """
-    spectrum = WeightedSpectrum.of(block, objective.weight(block))
-    slack = bound - (1.0 - spectrum.energy.sum(-1))  # delta^2 - eps_min
-    reachable, zero_serves = slack > 0, bound >= 1.0
-    factor = spectrum.ridge(spectrum.ridge_of_error(torch.where(reachable & ~zero_serves, slack, 1.0)))
-    if not bool(reachable.all()):
-        factor = torch.where(reachable[:, None, None], factor, solve_gram(block.Gamma, block.G))
-    return torch.where(zero_serves[:, None, None], 0.0, factor)
-
-
-def _least(objective: Objective, bound: Tensor) -> Update:
-    return lambda block: least_sensitive(block, bound, objective)
-
-
-def _squared_error(unit: UnitTensors, cp: CPTensor) -> Tensor:
-    return (unit.X - cp.full()).flatten(1).square().sum(1)
-
-
-def _chosen(where: Tensor, cp: CPTensor, other: CPTensor) -> CPTensor:
-    pairs = zip(cp.factors, other.factors, strict=True)
-    return CPTensor(tuple(torch.where(where[:, None, None], U, V) for U, V in pairs))
 
 
 def _reason(met: bool, settled: bool) -> StopReason:

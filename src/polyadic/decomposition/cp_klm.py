@@ -19,10 +19,9 @@ from torch import Tensor
 
 from polyadic.algebra import CPTensor
 from polyadic.decomposition.alternation import UnitTensors
-from polyadic.decomposition.batch import check_factors
-from polyadic.decomposition.damping import Damping
-from polyadic.decomposition.gauss_newton import NormalEquations, dot
-from polyadic.decomposition.solution import Solution, StopReason, checked_batch, solution_of
+from polyadic.decomposition.batch import start_at
+from polyadic.decomposition.gauss_newton import Damping, NormalEquations, dot
+from polyadic.decomposition.solution import Solution, StopReason, check_batch, solution_of
 from polyadic.errors import DecompositionError
 
 
@@ -77,9 +76,8 @@ def cp_klm(K: Tensor, cp: CPTensor, options: KLMOptions | None = None) -> Soluti
         DecompositionError: NaN or Inf, factors that do not fit ``K``, a zero tensor or zero factors.
     """
     options = options or KLMOptions()
-    unit = UnitTensors.of(checked_batch([K], "cp_klm"))
-    check_factors(cp, K, "cp_klm")
-    point = unit.inside(CPTensor(tuple(U[None].double() for U in cp.factors))).rescaled()
+    unit = UnitTensors.of(check_batch([K], "cp_klm"))
+    point = start_at(unit, cp, K, "cp_klm").rescaled()
     if not float(point.sensitivity()) > 0:
         raise DecompositionError("cp_klm keeps a sensitivity above 0; got a zero tensor or zero factors")
     bound = float(point.sensitivity()) if options.bound is None else options.bound

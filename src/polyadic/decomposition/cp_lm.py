@@ -1,10 +1,9 @@
 """CP by the Levenberg-Marquardt method: damped Gauss-Newton steps, by preconditioned conjugate gradients.
 
-Every step solves ``(J'J + mu W + nu I) d = -gradient`` of ``(||K - K^||^2 + mu * sensitivity) / 2`` approximately,
-with structured products (:mod:`polyadic.decomposition.gauss_newton`), preconditioned by its diagonal blocks. Columns
-are balanced after each step, so that the identity means the same in every mode. The damping nu follows Nielsen's rule
-(:mod:`polyadic.decomposition.damping`). With ``mu = 0`` it is the plain fit, which degenerates as ALS does, only
-faster; with ``mu > 0`` the penalised one.
+Every step solves ``(J'J + mu W + nu I) d = -gradient`` of ``(||K - K^||^2 + mu * sensitivity) / 2`` approximately, with
+structured products (:mod:`polyadic.decomposition.gauss_newton`), preconditioned by its diagonal blocks. Columns are
+balanced after each step, so that the identity means the same in every mode. The damping nu follows Nielsen's rule. With
+``mu = 0`` it is the plain fit, which degenerates as ALS does, only faster; with ``mu > 0`` the penalised one.
 """
 
 from __future__ import annotations
@@ -17,11 +16,9 @@ from torch import Tensor
 
 from polyadic.algebra import CPTensor
 from polyadic.decomposition.alternation import UnitTensors
-from polyadic.decomposition.batch import Batch, Finished, check_factors, solutions
-from polyadic.decomposition.cp_init import initial_cp
-from polyadic.decomposition.damping import Damping
-from polyadic.decomposition.gauss_newton import NormalEquations, conjugate_gradients, dot
-from polyadic.decomposition.solution import Solution, StopReason, checked_batch
+from polyadic.decomposition.batch import Batch, Finished, choose, initial_cp, solutions, start_at
+from polyadic.decomposition.gauss_newton import Damping, NormalEquations, conjugate_gradients, dot
+from polyadic.decomposition.solution import Solution, StopReason, check_batch
 from polyadic.errors import DecompositionError
 
 
@@ -66,14 +63,13 @@ def cp_lm(
         DecompositionError: NaN or Inf, a tensor of order below 3, a rank below 1, a start that does not fit.
     """
     options = options or LMOptions()
-    unit = UnitTensors.of(checked_batch([K], "cp_lm"))
+    unit = UnitTensors.of(check_batch([K], "cp_lm"))
     if start is None:
         point = initial_cp(unit, rank, options.init, [seed])
     else:
-        check_factors(start, K, "cp_lm")
+        point = start_at(unit, start, K, "cp_lm")
         if start.rank != rank:
             raise DecompositionError(f"cp_lm: the start has rank {start.rank}, asked was {rank}")
-        point = unit.inside(CPTensor(tuple(U[None].double() for U in start.factors)))
     return solutions([K], unit, damped_steps(unit, point, options))[0]
 
 
@@ -128,7 +124,7 @@ def _chosen(where: Tensor, first: NormalEquations, second: NormalEquations) -> N
         return tuple(pick(x, y) for x, y in zip(a, b, strict=True))
 
     return NormalEquations(
-        CPTensor(each(first.cp.factors, second.cp.factors)),
+        choose(where, first.cp, second.cp),
         pick(first.gradient, second.gradient),
         pick(first.error, second.error),
         each(first.blocks, second.blocks),

@@ -26,18 +26,17 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from polyadic.algebra import CPTensor, gram_product, mode_product, mttkrp
+from polyadic.algebra import CPTensor, Factors, gram_product, mode_product, mttkrp
 from polyadic.decomposition.alternation import solve_gram, unit_tensor
-from polyadic.decomposition.cp_epc import EPCOptions, cp_epc
-from polyadic.decomposition.cp_epc_within import cp_epc_within
-from polyadic.decomposition.solution import Solution, Stability, StopReason, checked, relative_error
+from polyadic.decomposition.cp_epc import EPCOptions, cp_epc, cp_epc_within
+from polyadic.decomposition.solution import Solution, Stability, StopReason, check_rank, check_tensor, relative_error
 from polyadic.decomposition.stable_cp import StableOptions, stable_cp
 from polyadic.decomposition.tucker2 import tucker2
 from polyadic.errors import DecompositionError
 
 
 @dataclass(frozen=True)
-class LowRankCP:
+class LowRankCP(Factors):
     """``K = [[U_A A, U_B B, U_C C]]``.
 
     Attributes:
@@ -52,11 +51,6 @@ class LowRankCP:
     def ranks(self) -> tuple[int | None, ...]:
         """(r_A, r_B, r_C), None where the factor is not factorised."""
         return tuple(None if U is None else int(U.shape[1]) for U in self.bases)
-
-    @property
-    def parameters(self) -> int:
-        """``sum_n r_n (I_n + R)`` over the factorised modes and ``I_n R`` over the others."""
-        return self.core.parameters + sum(U.numel() for U in self.bases if U is not None)
 
     def merged(self) -> CPTensor:
         """The same tensor as a plain CP."""
@@ -73,10 +67,6 @@ class LowRankCP:
         if U_B is None:
             return LowRankCP(CPTensor((A, M @ B, *rest)), self.bases)
         return LowRankCP(self.core, (U_A, M @ U_B, *others))
-
-    def to(self, like: Tensor) -> LowRankCP:
-        """The same factors in the dtype and on the device of ``like``."""
-        return LowRankCP(self.core.to(like), tuple(None if U is None else U.to(like) for U in self.bases))
 
 
 @dataclass(frozen=True)
@@ -134,9 +124,8 @@ def cp_low_rank(
         DecompositionError: NaN or Inf, a tensor not of order 3, a rank below 1, a factor rank outside 1 ... I_n.
     """
     options = options or LowRankOptions()
-    X, norm = unit_tensor(checked(K, "cp_low_rank", order=3))
-    if rank < 1:
-        raise DecompositionError(f"a CP rank is a positive whole number; got {rank}: ask for at least 1")
+    X, norm = unit_tensor(check_tensor(K, "cp_low_rank", order=3))
+    check_rank(rank)
     for size, r in zip(X.shape, ranks, strict=True):
         if r is not None and not 1 <= r <= size:
             raise DecompositionError(f"ranks of factor matrices lie in 1 ... {tuple(X.shape)} or are None; got {ranks}")

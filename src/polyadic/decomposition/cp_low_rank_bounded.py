@@ -21,7 +21,7 @@ from torch import Tensor
 
 from polyadic.decomposition.alternation import unit_tensor
 from polyadic.decomposition.cp_low_rank import LowRankCP, LowRankOptions, LowRankSweeps
-from polyadic.decomposition.solution import Solution, StopReason, checked
+from polyadic.decomposition.solution import Solution, StopReason, check_rank, check_tensor
 from polyadic.decomposition.stable_cp import stable_cp
 from polyadic.errors import DecompositionError
 
@@ -45,9 +45,8 @@ def cp_low_rank_bounded(
             CP of this rank does not reach.
     """
     options = options or LowRankOptions()
-    X, norm = unit_tensor(checked(K, "cp_low_rank", order=3))
-    if rank < 1:
-        raise DecompositionError(f"a CP rank is a positive whole number; got {rank}: ask for at least 1")
+    X, norm = unit_tensor(check_tensor(K, "cp_low_rank", order=3))
+    check_rank(rank)
     if not 0.0 < error < 1.0:
         raise DecompositionError(f"a relative error bound lies in (0, 1); got {error}")
     start = stable_cp(X, rank, options.start, seed=seed)

@@ -18,10 +18,9 @@ from torch import Tensor
 
 from polyadic.algebra import CPTensor
 from polyadic.decomposition.alternation import UnitTensors
-from polyadic.decomposition.batch import Finished, solutions
-from polyadic.decomposition.cp_init import initial_cp
+from polyadic.decomposition.batch import Finished, initial_cp, solutions
 from polyadic.decomposition.cp_ridge import EXACT, RidgeOptions, follow
-from polyadic.decomposition.solution import Solution, checked_batch
+from polyadic.decomposition.solution import Solution, check_batch
 from polyadic.decomposition.stable_cp import exact_cp, full_rank
 from polyadic.errors import DecompositionError
 
@@ -100,7 +99,7 @@ def cp_rank_path(
         DecompositionError: NaN or Inf, a tensor of order below 3, no rank or a rank below 1.
     """
     options = options or RankPathOptions()
-    unit = UnitTensors.of(checked_batch([K], "cp_rank_path"))
+    unit = UnitTensors.of(check_batch([K], "cp_rank_path"))
     if not ranks or min(ranks) < 1:
         raise DecompositionError(f"a rank path takes one or more ranks, each at least 1; got {list(ranks)}")
     found: dict[int, Solution[CPTensor]] = {}
@@ -120,7 +119,7 @@ def _next(unit: UnitTensors, before: Finished | None, rank: int, options: RankPa
     """The homotopy at ``rank``, from the rank before if there is one."""
     if before is None:
         return follow(unit, initial_cp(unit, rank, options.ridge.init, [seed]), options.ridge)[0]
-    cp = CPTensor(tuple(U[None] for U in before.cp.factors))
+    cp = before.cp[None]
     start = _grown(unit, cp, rank, options, seed) if rank > cp.rank else _strongest(cp, rank)
     sensitivity = float(before.cp.sensitivity())
     ended = options.ridge.share * max(before.squared_errors[-1], EXACT) / max(sensitivity, EXACT)

@@ -8,8 +8,8 @@ and after every sweep the columns get their best norms (:meth:`polyadic.algebra.
 the objective. Begun at a strong penalty and weakened step by step, this ends at a lower error *and* a far lower
 sensitivity than long plain ALS: cancelling terms never form, because they are too dear from the start.
 
-Two things make it fast. Sweeps are extrapolated (:mod:`polyadic.decomposition.extrapolation`). And the path ends by
-itself: once the penalty term is a small share of the squared error, weakening it further buys little error for much
+Two things make it fast. Sweeps are extrapolated (:class:`polyadic.decomposition.batch.Extrapolated`). And the path ends
+by itself: once the penalty term is a small share of the squared error, weakening it further buys little error for much
 sensitivity. Every member of a batch follows a path of its own.
 """
 
@@ -25,10 +25,8 @@ from torch import Tensor
 
 from polyadic.algebra import CPTensor
 from polyadic.decomposition.alternation import Block, UnitTensors, solve_gram, sweep
-from polyadic.decomposition.batch import Batch, Finished, solutions
-from polyadic.decomposition.cp_init import initial_cp
-from polyadic.decomposition.extrapolation import Extrapolated, Sweep
-from polyadic.decomposition.solution import Solution, StopReason, checked_batch
+from polyadic.decomposition.batch import Batch, Extrapolated, Finished, Sweep, initial_cp, solutions
+from polyadic.decomposition.solution import Solution, StopReason, check_batch
 from polyadic.errors import DecompositionError
 
 EXACT = 1e-14  # squared relative error at which a tensor counts as met
@@ -99,7 +97,7 @@ def cp_ridge_batch(
 ) -> list[Solution[CPTensor]]:
     """:func:`cp_ridge` of tensors of one shape, worked on together; ``seeds`` one for each, 0 when absent."""
     options = options or RidgeOptions()
-    unit = UnitTensors.of(checked_batch(tensors, "cp_ridge"))
+    unit = UnitTensors.of(check_batch(tensors, "cp_ridge"))
     start = initial_cp(unit, rank, options.init, seeds or [0] * len(unit))
     return solutions(tensors, unit, follow(unit, start, options))
 
@@ -111,13 +109,12 @@ def cp_ridge_curve(K: Tensor, rank: int, options: RidgeOptions | None = None, *,
         DecompositionError: NaN or Inf, a tensor of order below 3, a rank below 1.
     """
     options = options or RidgeOptions()
-    unit = UnitTensors.of(checked_batch([K], "cp_ridge"))
+    unit = UnitTensors.of(check_batch([K], "cp_ridge"))
     points: list[PathPoint] = []
 
     def keep(_: int, point: PathPoint) -> None:
         one = UnitTensors(unit.X, torch.ones_like(unit.norms), unit.squares, unit.order)
-        cp = one.outside(CPTensor(tuple(U[None] for U in point.cp.factors)))[0]
-        points.append(PathPoint(point.mu, cp, point.squared_error))
+        points.append(PathPoint(point.mu, one.outside(point.cp[None])[0], point.squared_error))
 
     follow(unit, initial_cp(unit, rank, options.init, [seed]), options, visit=keep)
     return points

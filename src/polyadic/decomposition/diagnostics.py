@@ -26,7 +26,7 @@ from torch import Tensor
 
 from polyadic.algebra import CPTensor
 from polyadic.decomposition.batch import check_factors
-from polyadic.decomposition.solution import Stability, checked, relative_error
+from polyadic.decomposition.solution import Stability, check_tensor, relative_error
 from polyadic.errors import DecompositionError
 
 _CANCELLING = -0.9  # cosine of two terms
@@ -73,14 +73,14 @@ def diagnose(cp: CPTensor, K: Tensor | None = None) -> Diagnosis:
         raise DecompositionError("diagnose takes one decomposition; got a batch: index it first")
     error = None
     if K is not None:
-        norm = float(checked(K, "diagnose").norm())
+        norm = float(check_tensor(K, "diagnose").norm())
         check_factors(cp, K, "diagnose")
         error = relative_error(K, cp)
     else:
-        if not all(bool(torch.isfinite(U).all()) for U in cp.factors):
+        if not cp.is_finite():
             raise DecompositionError("diagnose takes finite factors; got NaN or Inf among them: decompose again")
-        norm = float(CPTensor(tuple(U.detach().double() for U in cp.factors)).squared_norm().clamp_min(0.0).sqrt())
-    cp = CPTensor(tuple(U.detach().double() for U in cp.factors))
+        norm = float(cp.double().squared_norm().clamp_min(0.0).sqrt())
+    cp = cp.double()
     stability = Stability.of(cp, norm)
     intensities = cp.scaled(1.0 / norm if norm > 0 else 1.0).intensities()
     cosines = _cosines(cp)

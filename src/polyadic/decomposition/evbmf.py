@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from polyadic.algebra import unfold
-from polyadic.decomposition.solution import checked
+from polyadic.decomposition.solution import check_tensor
 from polyadic.errors import DecompositionError
 
 _GRID, _ZOOMS = 400, 8
@@ -57,7 +57,7 @@ def evbmf_rank(Y: Tensor, noise_variance: float | None = None) -> EVBMF:
     Raises:
         DecompositionError: not a matrix, NaN or Inf, a variance that is not a positive number.
     """
-    X = checked(Y, "evbmf_rank", order=2)
+    X = check_tensor(Y, "evbmf_rank", order=2)
     if noise_variance is not None and not 0.0 < noise_variance < math.inf:
         raise DecompositionError(f"a variance of noise is a positive number; got {noise_variance}")
     L, M = sorted(X.shape)
@@ -82,7 +82,7 @@ def evbmf_tucker2_ranks(K: Tensor) -> tuple[int, int]:
     Raises:
         DecompositionError: a tensor not of order 3, NaN or Inf.
     """
-    X = checked(K, "evbmf_tucker2_ranks", order=3)
+    X = check_tensor(K, "evbmf_tucker2_ranks", order=3)
     R1, R2 = (max(1, evbmf_rank(unfold(X, mode)).rank) for mode in (1, 2))
     return R1, R2
 
@@ -98,7 +98,7 @@ def support_core(K: Tensor, tolerance: float = 1e-5) -> Tensor:
     Raises:
         DecompositionError: a tensor not of order 3, NaN or Inf.
     """
-    X = checked(K, "support_core", order=3)
+    X = check_tensor(K, "support_core", order=3)
     for mode in (1, 2):
         U, s, _ = torch.linalg.svd(unfold(X, mode), full_matrices=False)
         rank = max(1, int((s > tolerance * s[0]).sum()))

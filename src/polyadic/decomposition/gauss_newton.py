@@ -1,4 +1,4 @@
-"""The normal equations of a CP fit, never formed: gradient and ``J'J`` products (Phan, Tichavsky and Cichocki 2013).
+"""Damped Gauss-Newton steps of a CP fit: gradient and ``J'J`` products (Phan, Tichavsky and Cichocki 2013), damping.
 
 A direction is one matrix per factor; here all are stacked as rows of one array (b x (I_1 + ... + I_N) x R). With
 ``Gamma_n`` the elementwise product of all Grams but number n and ``Gamma_nm`` that of all but two,
@@ -7,7 +7,8 @@ A direction is one matrix per factor; here all are stacked as rows of one array 
     (J'J X)_n = X_n Gamma_n + U_n sum_(m != n) (X_m' U_m) * Gamma_nm
 
 A product costs ``6 R^2 (I_1 + ... + I_N)`` operations for order 3, where J alone would hold
-``I_1 ... I_N x R (I_1 + ... + I_N)`` numbers.
+``I_1 ... I_N x R (I_1 + ... + I_N)`` numbers. So the normal equations are never formed, and a step is found by
+conjugate gradients. Its damping follows Nielsen's rule (Madsen, Nielsen and Tingleff 2004).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 from polyadic.algebra import CPTensor, gram
-from polyadic.decomposition.alternation import UnitTensors, mttkrps, weight_of
+from polyadic.decomposition.alternation import UnitTensors, mttkrps, sensitivity_weight
 
 
 @dataclass(frozen=True)
@@ -48,20 +49,20 @@ class NormalEquations:
         """Two products with the tensor, everything else of the size of a Gram."""
         grams = [gram(U) for U in cp.factors]
         modes = range(len(grams))
-        blocks = tuple(reduce(torch.mul, [grams[k] for k in modes if k != n]) for n in modes)
+        others = [[k for k in modes if k != n] for n in modes]
+        blocks = tuple(reduce(torch.mul, (grams[k] for k in rest)) for rest in others)
         pairs = {}
         for n in modes:
             for m in range(n):
-                rest = [grams[k] for k in modes if k not in (n, m)]
-                pairs[n, m] = pairs[m, n] = reduce(torch.mul, rest)
+                pairs[n, m] = pairs[m, n] = reduce(torch.mul, [grams[k] for k in modes if k not in (n, m)])
         G = mttkrps(unit, cp)
         gradient = [U @ Gamma - G_n for U, Gamma, G_n in zip(cp.factors, blocks, G, strict=True)]
         inner = (G[-1] * cp.factors[-1]).sum((-2, -1))
         error = unit.squares - 2.0 * inner + (blocks[-1] * grams[-1]).sum((-2, -1))
         norms = [matrix.diagonal(dim1=-2, dim2=-1) for matrix in grams]
         weights = tuple(
-            weight_of(torch.stack([norms[k] for k in modes if k != n], -2), [cp.shape[k] for k in modes if k != n])
-            for n in modes
+            sensitivity_weight(torch.stack([norms[k] for k in rest], -2), [cp.shape[k] for k in rest])
+            for rest in others
         )
         return NormalEquations(cp, torch.cat(gradient, -2), error.clamp_min(0.0), blocks, pairs, weights)
 
@@ -140,3 +141,43 @@ def conjugate_gradients(
         rho, previous = dot(residual, z), rho
         direction = z + (rho / previous.clamp_min(1e-300))[:, None, None] * direction
     return x
+
+
+@dataclass
+class Damping:
+    """One damping per member of a batch.
+
+    Attributes:
+        value: nu (b).
+        growth: by what the next refusal multiplies it.
+        largest: beyond this no step is possible any more.
+    """
+
+    value: Tensor
+    growth: Tensor
+    largest: Tensor
+
+    @staticmethod
+    def at(scale: Tensor, share: float = 1e-3) -> Damping:
+        """Begin at a share of the largest curvature (b)."""
+        return Damping(share * scale.clamp_min(1e-300), torch.full_like(scale, 2.0), 1e12 * scale.clamp_min(1e-300))
+
+    @property
+    def exhausted(self) -> Tensor:
+        """Who refused so often that nothing moves any more (b)."""
+        return self.value > self.largest
+
+    def update(self, gain: Tensor, foretold: Tensor) -> Tensor:
+        """Accept a step where it gained anything, and adapt the damping to how well the gain was foretold."""
+        accepted = (gain > 0) & torch.isfinite(gain)
+        rho = gain / foretold.clamp_min(1e-300)
+        eased = self.value * (1.0 - (2.0 * rho - 1.0) ** 3).clamp(1.0 / 3.0, 2.0)
+        self.value, self.growth = (
+            torch.where(accepted, eased, self.value * self.growth),
+            torch.where(accepted, 2.0, 2.0 * self.growth),
+        )
+        return accepted
+
+    def keep(self, positions: Tensor) -> None:
+        """Only those at ``positions`` go on."""
+        self.value, self.growth, self.largest = (v[positions] for v in (self.value, self.growth, self.largest))

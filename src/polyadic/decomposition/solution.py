@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-from polyadic.algebra import CPTensor
+from polyadic.algebra import CPTensor, Factors
 from polyadic.errors import DecompositionError
 
 
@@ -29,27 +29,6 @@ class StopReason(Enum):
         "component norms grew while the error stalled (degenerate CPD): lower the rank or use cp-epc, "
         "which keeps the sensitivity small"
     )
-
-
-class Factors(Protocol):
-    """A tensor in some format."""
-
-    @property
-    def parameters(self) -> int:
-        """How many numbers the format stores."""
-        ...
-
-    def full(self) -> Tensor:
-        """The tensor itself."""
-        ...
-
-    def times_input(self, M: Tensor) -> Self:
-        """The factors of ``K x_S M`` (M is S x S)."""
-        ...
-
-    def to(self, like: Tensor) -> Self:
-        """The same factors in the dtype and on the device of ``like``."""
-        ...
 
 
 F = TypeVar("F", bound=Factors, covariant=True)
@@ -77,7 +56,7 @@ class Stability:
     @staticmethod
     def of(cp: CPTensor, norm: float) -> Stability:
         """The figures of ``cp``, a decomposition of a tensor with Frobenius norm ``norm``."""
-        unit = CPTensor(tuple(U.double() for U in cp.factors))
+        unit = cp.double()
         unit = (unit.scaled(1.0 / norm) if norm > 0 else unit).rescaled()
         intensities = unit.intensities()
         alive = intensities[intensities > 0]
@@ -108,7 +87,7 @@ class Solution(Generic[F]):
     stability: Stability | None = None
 
 
-def checked(K: Tensor, name: str, order: int | None = None) -> Tensor:
+def check_tensor(K: Tensor, name: str, order: int | None = None) -> Tensor:
     """``K`` in float64 after the checks that every decomposition makes; any order >= 3 where none is asked for.
 
     Raises:
@@ -137,22 +116,32 @@ def checked(K: Tensor, name: str, order: int | None = None) -> Tensor:
     return X
 
 
-def checked_batch(tensors: Sequence[Tensor], name: str) -> Tensor:
+def check_batch(tensors: Sequence[Tensor], name: str) -> Tensor:
     """Tensors of one shape, each checked, stacked in float64.
 
     Raises:
-        DecompositionError: as :func:`checked`, or no tensor, or tensors of different shapes.
+        DecompositionError: as :func:`check_tensor`, or no tensor, or tensors of different shapes.
     """
     if not tensors or any(K.shape != tensors[0].shape for K in tensors):
         shapes = sorted({tuple(K.shape) for K in tensors})
         raise DecompositionError(f"{name} takes one or more tensors of one shape; got shapes {shapes}")
-    return torch.stack([checked(K, name) for K in tensors])
+    return torch.stack([check_tensor(K, name) for K in tensors])
+
+
+def check_rank(rank: int) -> None:
+    """Refuse a CP rank below 1.
+
+    Raises:
+        DecompositionError: so it is.
+    """
+    if rank < 1:
+        raise DecompositionError(f"a CP rank is a positive whole number; got {rank}: ask for at least 1")
 
 
 def relative_error(K: Tensor, factors: Factors) -> float:
     """``||K - K^|| / ||K||`` in float64 (0 for a zero tensor that is met exactly)."""
     X = K.detach().double()
-    approximation = factors.to(torch.empty(0, dtype=torch.float64, device=X.device)).full()
+    approximation = factors.to(X).full()
     norm, residual = float(X.norm()), float((X - approximation).norm())
     return residual / norm if norm > 0 else residual
 

@@ -20,12 +20,11 @@ from torch import Tensor
 
 from polyadic.algebra import CPTensor
 from polyadic.decomposition.alternation import UnitTensors
-from polyadic.decomposition.batch import Finished, solutions
+from polyadic.decomposition.batch import Finished, initial_cp, solutions
 from polyadic.decomposition.cp_bounded import BoundedOptions, fit_bounded
 from polyadic.decomposition.cp_epc import EPCOptions, correct
-from polyadic.decomposition.cp_init import initial_cp
 from polyadic.decomposition.cp_ridge import EXACT, RidgeOptions, follow
-from polyadic.decomposition.solution import Solution, StopReason, checked, checked_batch, solution_of
+from polyadic.decomposition.solution import Solution, StopReason, check_batch, check_rank, check_tensor, solution_of
 from polyadic.errors import DecompositionError
 
 _AFFORDABLE = 2**24  # operations of one large product, over all starts
@@ -95,9 +94,8 @@ def stable_cp_batch(
         DecompositionError: as :func:`stable_cp`, or tensors of different shapes.
     """
     options = options or StableOptions()
-    X = checked_batch(tensors, "stable_cp")
-    if rank < 1:
-        raise DecompositionError(f"a CP rank is a positive whole number; got {rank}: ask for at least 1")
+    X = check_batch(tensors, "stable_cp")
+    check_rank(rank)
     if rank >= full_rank(tuple(X.shape[1:])):
         return [exact_cp(K, rank) for K in tensors]
     unit = UnitTensors.of(X)
@@ -182,7 +180,7 @@ def exact_cp(K: Tensor, rank: int) -> Solution[CPTensor]:
     Raises:
         DecompositionError: a rank below :func:`full_rank`.
     """
-    X = checked(K, "exact_cp")
+    X = check_tensor(K, "exact_cp")
     needed = full_rank(tuple(X.shape))
     if rank < needed:
         raise DecompositionError(f"an exact CP of a {tuple(X.shape)} tensor takes rank {needed}; got {rank}")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from polyadic.algebra import LowRank
-from polyadic.decomposition.solution import Solution, StopReason, checked, relative_error
+from polyadic.decomposition.solution import Solution, StopReason, check_tensor, relative_error
 from polyadic.errors import DecompositionError
 
 
@@ -16,7 +16,7 @@ def truncated_svd(M: Tensor, rank: int) -> Solution[LowRank]:
     Raises:
         DecompositionError: NaN or Inf, not a matrix, a rank outside 1 ... min(rows, columns).
     """
-    X = checked(M, "truncated_svd", order=2)
+    X = check_tensor(M, "truncated_svd", order=2)
     if not 1 <= rank <= min(X.shape):
         raise DecompositionError(
             f"an SVD rank lies in 1 ... {min(X.shape)} for a {X.shape[0]} x {X.shape[1]} matrix; got {rank}"

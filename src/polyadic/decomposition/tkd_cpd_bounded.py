@@ -2,7 +2,7 @@ r"""The cheapest TKD-CPD within an error bound: the bound divided between Tucker
 
 ``delta^2 = delta_T^2 + ||G - G^||^2`` (Phan et al., ECCV 2020, section 2.4). First the smallest CP rank that keeps the
 bound without any Tucker-2. It calibrates a forecast of all pairs (R1, R2)
-(:class:`polyadic.decomposition.tkd_split.SplitForecast`); if a pair is foretold to cost less, the smallest CP rank of
+(:class:`polyadic.decomposition.tkd_cpd.SplitForecast`); if a pair is foretold to cost less, the smallest CP rank of
 its core is searched, below the rank at which it would cost as much. The cheaper of the two is returned.
 
 The errors of CPs fall about exponentially with R, so a rank is searched by the secant of ``log error^2`` within a
@@ -20,11 +20,10 @@ import torch
 from torch import Tensor
 
 from polyadic.algebra import CPTensor, Tucker2Tensor
-from polyadic.decomposition.cp_epc_within import cp_epc_within
-from polyadic.decomposition.solution import Solution, Stability, checked, relative_error
+from polyadic.decomposition.cp_epc import cp_epc_within
+from polyadic.decomposition.solution import Solution, Stability, check_tensor, relative_error
 from polyadic.decomposition.stable_cp import StableOptions, full_rank, stable_cp
-from polyadic.decomposition.tkd_cpd import TuckerCP
-from polyadic.decomposition.tkd_split import SplitForecast, TKDCost, tkd_weights
+from polyadic.decomposition.tkd_cpd import SplitForecast, TKDCost, TuckerCP, tkd_weights
 from polyadic.decomposition.tucker2 import tucker2
 from polyadic.errors import DecompositionError
 
@@ -56,7 +55,7 @@ def tkd_cpd_bounded(
         DecompositionError: NaN or Inf, a tensor not of order 3, a bound outside [0, 1), a resolution outside (0, 1).
     """
     options = options or StableOptions()
-    X = checked(K, "tkd_cpd", order=3)
+    X = check_tensor(K, "tkd_cpd", order=3)
     if not 0.0 <= error < 1.0:
         raise DecompositionError(f"a relative error bound lies in [0, 1); got {error}: 1 would allow the zero kernel")
     if not 0.0 < resolution < 1.0:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from polyadic.algebra import TensorTrain
-from polyadic.decomposition.solution import Solution, StopReason, checked, relative_error
+from polyadic.decomposition.solution import Solution, StopReason, check_tensor, relative_error
 from polyadic.errors import DecompositionError
 
 
@@ -52,16 +52,16 @@ def tt_als(X: Tensor, start: TensorTrain, options: TTALSOptions | None = None) -
             f"tt_als starts from a train of the tensor's own shape, {tuple(X.shape)} of order 2 or more; "
             f"got {start.shape}"
         )
-    if not all(bool(torch.isfinite(G).all()) for G in start.cores):
+    if not start.is_finite():
         raise DecompositionError("tt_als starts from finite cores; got NaN or Inf")
-    tensor = checked(X, "tt_als", order=X.ndim)
+    tensor = check_tensor(X, "tt_als", order=X.ndim)
     norm = float(tensor.norm())
     unit = tensor / norm if norm > 0 else tensor
-    train = TensorTrain(tuple(G.detach().to(unit) for G in start.cores)).left_orthogonal()
+    train = start.double().to(unit).left_orthogonal()
     history: list[float] = []
     stop = StopReason.MAX_SWEEPS
     while len(history) < options.max_sweeps:
-        train = sweep(unit, train)
+        train = sweep_cores(unit, train)
         history.append(max(0.0, float(unit.square().sum()) - float(train.cores[-1].square().sum())) ** 0.5)
         if len(history) > 1 and history[-2] - history[-1] <= options.tolerance * history[-2]:
             stop = StopReason.CONVERGED
@@ -70,7 +70,7 @@ def tt_als(X: Tensor, start: TensorTrain, options: TTALSOptions | None = None) -
     return Solution(result, relative_error(X, result), stop, len(history), tuple(history))
 
 
-def sweep(X: Tensor, train: TensorTrain) -> TensorTrain:
+def sweep_cores(X: Tensor, train: TensorTrain) -> TensorTrain:
     """Best cores from the last to the first and back; left-orthogonal in and out, so the last core holds the norm."""
     flipped = X.permute(*reversed(range(X.ndim)))
     # the reverse of a right-orthogonal train is left-orthogonal

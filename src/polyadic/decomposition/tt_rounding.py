@@ -4,13 +4,23 @@ QR from the right makes all cores but the first orthonormal; then the SVD of eac
 unfolding at that cut, and truncating it is the best that can be done there. What the cuts lose adds up exactly:
 ``||X - X^||^2 = sum_k lost_k``, because each remainder is orthogonal to all that follow. ``O(d I r^3)``.
 
-Under an error bound the ranks are chosen by price (:mod:`polyadic.decomposition.tt_rank_plan`). The plan is made with
-the singular values before any truncation, which is cautious, so the budget is raised by what a trial leaves unused. The
-rule of equal shares, with what one cut leaves unused passed on to the next, competes; the cheaper train is returned.
+Under an error bound the ranks are chosen by price (:func:`cheapest_ranks`). The plan is made with the singular values
+before any truncation, which is cautious, so the budget is raised by what a trial leaves unused. The rule of equal
+shares, with what one cut leaves unused passed on to the next, competes; the cheaper train is returned.
+
+**Which ranks keep a bound at the least price.** Cutting the modes 1 ... k from the rest at rank r loses at least
+``tail_k(r) = sum_{i > r} s_i^2``, with s the singular values of that unfolding, and a TT-SVD loses at most the sum over
+all cuts (Oseledets 2011, theorem 2.2). Oseledets gives each cut the same share of the squared error. But ranks cost
+``sum_k w_k r_{k-1} r_k``, so a cut between wide modes deserves a larger share than one near the ends, whose rank is
+small anyway.
+
+Begun at equal shares, two cuts at a time are set to the cheapest pair that keeps the bound while the others stay, until
+no pair helps. For two cuts (order 3) that is all pairs.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -19,7 +29,6 @@ from torch import Tensor
 
 from polyadic.algebra import TensorTrain
 from polyadic.decomposition.solution import Solution, StopReason
-from polyadic.decomposition.tt_rank_plan import cheapest_ranks, discard, smallest_rank
 from polyadic.errors import DecompositionError
 
 ROUNDING = 1e-13
@@ -58,7 +67,7 @@ def tt_round(
         DecompositionError: both or neither of ``ranks`` and ``error``, ranks below 1 or not d - 1 of them, a bound
             outside [0, 1), weights that are not d positive numbers, cores that are not finite.
     """
-    exact = TensorTrain(tuple(G.detach().double() for G in train.cores))
+    exact = train.double()
     canonical = exact.right_orthogonal()
     norm = float(canonical.cores[0].norm())
     if not 1e-150 < norm < 1e150 and norm != 0.0:  # NaN, Inf, or a square that leaves the range of float64
@@ -71,7 +80,7 @@ def tt_round(
     else:
         raise DecompositionError(f"tt_round takes ranks or an error bound; got ranks = {ranks} and error = {error}")
     result = rounded.with_equal_norms().to(train.cores[0])
-    distance = exact.distance(TensorTrain(tuple(G.double() for G in result.cores)))
+    distance = exact.distance(result.double())
     return Solution(result, distance / norm if norm > 0 else distance, StopReason.CLOSED_FORM)
 
 
@@ -151,3 +160,53 @@ def _checked_weights(weights: Sequence[float] | None, train: TensorTrain) -> Seq
             f"the price of a train takes {len(train.shape)} positive weights, one for each mode; got {tuple(weights)}"
         )
     return weights
+
+
+def discard(s: Tensor) -> Tensor:
+    """``tail(r) = sum_{i > r} s_i^2`` for r = 0 ... n, from singular values ``s`` (n), largest first."""
+    tail = s.square().flip(0).cumsum(0).flip(0)
+    return torch.cat((tail, tail.new_zeros(1)))
+
+
+def smallest_rank(tail: Tensor, allowed: float) -> int:
+    """The smallest rank from 1 on that loses at most ``allowed``; ``tail`` from :func:`discard`."""
+    return max(1, min(int((tail > allowed).sum()), len(tail) - 1))
+
+
+def cheapest_ranks(tails: Sequence[Tensor], allowed: float, weights: Sequence[float]) -> tuple[int, ...]:
+    """Ranks ``r_1 ... r_{d-1}`` whose tails sum to at most ``allowed``, cheap by ``sum_k weights[k] r_{k-1} r_k``.
+
+    Args:
+        tails: for each of the d - 1 cuts, from :func:`discard`.
+        allowed: squared error, at least 0.
+        weights: d of them; the sizes of the modes where parameters are the price.
+    """
+    tails = [tail.cpu() for tail in tails]
+    ranks = [smallest_rank(tail, allowed / len(tails)) for tail in tails]
+    settled = False
+    while not settled:
+        settled = True
+        for i, j in itertools.combinations(range(len(ranks)), 2):
+            others = sum(float(tails[k][ranks[k]]) for k in range(len(ranks)) if k not in (i, j))
+            pair = _cheapest_pair(tails, allowed - others, weights, ranks, (i, j))
+            if pair != (ranks[i], ranks[j]):
+                (ranks[i], ranks[j]), settled = pair, False
+    return tuple(ranks)
+
+
+def _cheapest_pair(
+    tails: list[Tensor], allowed: float, weights: Sequence[float], ranks: list[int], cuts: tuple[int, int]
+) -> tuple[int, int]:
+    """The ranks at two cuts that lose at most ``allowed`` together and are cheaper than what is there."""
+    i, j = cuts
+    left = allowed - tails[i][1:]  # for r_i = 1, 2, ...
+    r_i = 1 + torch.nonzero(left >= 0).flatten()
+    # tails fall, so the smallest r_j with tail_j(r_j) <= left is found by bisection in their negatives
+    r_j = torch.searchsorted(-tails[j], -left[r_i - 1]).clamp_min(1)
+    bonds = torch.tensor([1, *ranks, 1]).repeat(1 + len(r_i), 1)  # a row for every pair, the first for what is there
+    bonds[1:, i + 1], bonds[1:, j + 1] = r_i, r_j
+    prices = (bonds[:, :-1] * bonds[:, 1:]).double() @ torch.tensor(weights, dtype=torch.float64)
+    best = int(prices.argmin())
+    if prices[best] >= prices[0]:
+        return ranks[i], ranks[j]
+    return int(bonds[best, i + 1]), int(bonds[best, j + 1])

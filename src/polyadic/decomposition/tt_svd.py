@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from polyadic.algebra import TensorTrain
-from polyadic.decomposition.solution import Solution, StopReason, checked, relative_error
-from polyadic.decomposition.tt_rank_plan import discard, smallest_rank
-from polyadic.decomposition.tt_rounding import ROUNDING, Rule, truncate_within
+from polyadic.decomposition.solution import Solution, StopReason, check_tensor, relative_error
+from polyadic.decomposition.tt_rounding import ROUNDING, Rule, discard, smallest_rank, truncate_within
 from polyadic.errors import DecompositionError
 
 
@@ -87,7 +86,7 @@ def _left_singular(C: Tensor) -> tuple[Tensor, Tensor]:
 def _checked(X: Tensor) -> Tensor:
     if X.ndim < 2:
         raise DecompositionError(f"a tensor train cuts between modes: an order of 2 or more; got {tuple(X.shape)}")
-    return checked(X, "tt_svd", order=X.ndim)
+    return check_tensor(X, "tt_svd", order=X.ndim)
 
 
 def _check_ranks(ranks: Sequence[int], shape: tuple[int, ...]) -> None:

@@ -6,8 +6,8 @@ the squared error is ``||K||^2 - ||G||^2``. With V fixed, the best U holds leadi
     Q1 = sum_d (K_d V)(K_d V)'      (S x S),
 
 and the sum of its R1 leading eigenvalues is ``||G||^2``. An update costs ``2 D^2 S T R2 + 2 D^2 S^2 R2`` operations and
-one S x S eigendecomposition. Ranks from an error bound are in :mod:`polyadic.decomposition.tucker2_bounded`, those of
-every budget in :mod:`polyadic.decomposition.tucker2_frontier`.
+one S x S eigendecomposition. Ranks from an error bound, and those of every budget, are in
+:mod:`polyadic.decomposition.tucker2_ranks`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from polyadic.algebra import Tucker2Tensor, gram, mode_product, unfold
-from polyadic.decomposition.solution import Solution, StopReason, checked, relative_error
+from polyadic.decomposition.solution import Solution, StopReason, check_tensor, relative_error
 from polyadic.errors import DecompositionError
 
 
@@ -60,7 +60,7 @@ def tucker2(K: Tensor, ranks: tuple[int, int], options: Tucker2Options | None = 
         DecompositionError: NaN or Inf, a tensor not of order 3, ranks outside 1 ... S and 1 ... T.
     """
     options = options or Tucker2Options()
-    X = checked(K, "tucker2", order=3)
+    X = check_tensor(K, "tucker2", order=3)
     _check_ranks(ranks, X)
     U, V = (spectrum(mode_gram(X, mode))[1][:, :rank] for mode, rank in zip((1, 2), ranks, strict=True))
     energy, stop, sweeps = -1.0, StopReason.MAX_SWEEPS, 0

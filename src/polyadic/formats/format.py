@@ -12,7 +12,7 @@ from torch import Tensor
 
 from polyadic.algebra import CPTensor
 from polyadic.decomposition import InputNorm, Solution, Stability, TuckerCP
-from polyadic.decomposition.solution import checked
+from polyadic.decomposition.solution import check_tensor
 from polyadic.errors import LayerError
 from polyadic.formats.factored_kernel import FactoredKernel, error_of
 from polyadic.schema import ConvSpec, Rank, Stage, plain_rank, stride_early
@@ -64,7 +64,7 @@ class Format(ABC):
         Raises:
             DecompositionError: NaN or Inf weights.
         """
-        checked(kernel, self.name, kernel.ndim)
+        check_tensor(kernel, self.name, kernel.ndim)
         groups = kernel.reshape(spec.groups, -1, *kernel.shape[1:])
         return self.rising_ranks(groups[int(groups.flatten(1).norm(dim=1).argmax())], spec.one_group)
 

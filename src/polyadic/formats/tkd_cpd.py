@@ -12,13 +12,13 @@ from polyadic.decomposition import (
     Solution,
     StableOptions,
     TuckerCP,
-    calibrate,
+    forecast_split,
     full_rank,
     likely_ranks,
     tkd_cpd,
     tucker2_bounded,
 )
-from polyadic.decomposition.solution import checked
+from polyadic.decomposition.solution import check_tensor
 from polyadic.formats.format import Format
 from polyadic.schema import ConvSpec, Rank, Stage
 
@@ -68,17 +68,17 @@ class TKDCPDFormat(Format):
             return [(R1, R2, R) for R in range(1, full_rank((spec.taps, R1, R2)) + 1)]
         D2, S, T = K.shape
         dense = max(1, K.numel() // (D2 + S + T))  # from here on a plain CP costs as much as the layer
-        forecast = calibrate(K.double(), max(1, round(0.3 * dense)))
+        forecast = forecast_split(K.double(), max(1, round(0.3 * dense)))
         rising = [(*likely_ranks(forecast, R), R) for R in range(1, dense + 1)]
         return [*rising, *((S, T, R) for R in range(dense + 1, full_rank((D2, S, T)) + 1))]
 
     def tucker_ranks(self, kernel: Tensor, rank: int, error: float | None = None) -> tuple[int, int]:
         """(R1, R2) for a CP rank: as ``error``, or else ``tucker_error``, or else the rule of the candidates asks."""
         K, bound = kernel_to_order3(kernel), self.tucker_error if error is None else error
-        checked(K, self.name)
+        check_tensor(K, self.name)
         if bound is not None:
             return tucker2_bounded(K, bound).factors.ranks
-        return likely_ranks(calibrate(K.double(), rank), rank)
+        return likely_ranks(forecast_split(K.double(), rank), rank)
 
     def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[TuckerCP]:
         """Tucker-2 and CP of the kernel as a D^2 x S x T tensor."""

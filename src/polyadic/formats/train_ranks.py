@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from polyadic.algebra import TensorTrain, largest_tt_ranks
-from polyadic.decomposition.tt_rank_plan import cheapest_ranks, discard
+from polyadic.decomposition.tt_rounding import cheapest_ranks, discard
 from polyadic.schema import Rank
 
 _LEVELS = 60  # candidates at most: relative errors from 0.98 down

@@ -1,4 +1,4 @@
-r"""The sub-problem of one factor in coordinates where every quadratic bound is a scalar equation.
+r"""One factor of a CP under a quadratic bound: of least size at a bounded error, or of least error at a bounded size.
 
 With ``w^2`` the weights of an objective ``sum_r w_r^2 ||a_r||^2``, put ``A~ = A diag(w)``, ``G~ = G diag(1/w)``,
 ``Gamma~ = diag(1/w) Gamma diag(1/w) = Q diag(e) Q'`` and ``F = G~ Q``. Then
@@ -9,19 +9,83 @@ and ridge regression is ``A~(mu) = F diag(1 / (e + mu)) Q'`` with error
 ``eps_min + sum_r (f_r^2 / e_r) (mu / (e_r + mu))^2`` and size ``||A~||^2 = sum_r (f_r / (e_r + mu))^2``, where
 ``f_r = ||F(:, r)||`` and ``eps_min = ||K||^2 - sum_r f_r^2 / e_r``. Both "least size at a bounded error" and "least
 error at a bounded size" are met by one mu, the root of one monotone function: a sum of ``c_r^2 / (d_r + t)^2``, with
-``t = 1 / mu`` in the first case and ``t = mu`` in the second.
+``t = 1 / mu`` in the first case and ``t = mu`` in the second. :class:`Objective` says what the weights may be.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 import torch
 from torch import Tensor
 
-from polyadic.decomposition.alternation import Block
+from polyadic.algebra import CPTensor
+from polyadic.decomposition.alternation import Block, sensitivity_weight, solve_gram
 
 _NEGLIGIBLE = 1e-13  # of the largest eigenvalue: below it Z has no column left, and F is rounding
+
+
+class Objective(Enum):
+    """The three measures of how a CP decomposition stands small changes, any of which a correction may lower.
+
+    With A the factor in question and B, C the others, each is ``sum_r w_r^2 ||a_r||^2`` plus what A does not touch:
+
+        SENSITIVITY   sum_r (I b^2 c^2 + J a^2 c^2 + L a^2 b^2)    w_r^2 = J c_r^2 + L b_r^2     Tichavsky et al. 2019
+        LEMMA         sum_r (b^2 c^2 + a^2 c^2 + a^2 b^2)          w_r^2 = c_r^2 + b_r^2         Phan et al. 2020, eq. 5
+        INTENSITY     sum_r a^2 b^2 c^2                            w_r^2 = b_r^2 c_r^2           Phan et al. 2019
+
+    Once columns are rescaled, the first two differ by a constant factor and have the same iterates.
+    """
+
+    SENSITIVITY = "sensitivity"
+    LEMMA = "lemma"
+    INTENSITY = "intensity"
+
+    def of(self, cp: CPTensor) -> Tensor:
+        """Its value, one for each of the batch."""
+        if self is Objective.INTENSITY:
+            return cp.sum_squared_intensity()
+        return cp.sensitivity_lemma() if self is Objective.LEMMA else cp.sensitivity()
+
+    def weight(self, block: Block) -> Tensor:
+        """``w^2`` (b x R)."""
+        if self is Objective.INTENSITY:
+            return block.norms.prod(-2)
+        sizes = [1] * len(block.sizes) if self is Objective.LEMMA else block.sizes
+        return sensitivity_weight(block.norms, sizes)
+
+    def untouched(self, block: Block) -> Tensor:
+        """The part that the factor of ``block`` does not move (b)."""
+        if self is Objective.INTENSITY:
+            return torch.zeros_like(block.norms[:, 0, 0])
+        size = 1 if self is Objective.LEMMA else int(block.factor.shape[-2])
+        return size * block.norms.prod(-2).sum(-1)
+
+    def balanced(self, cp: CPTensor) -> CPTensor:
+        """The same tensor with the column norms at which this objective is least."""
+        return cp.rescaled(equal=self is Objective.LEMMA)
+
+
+def least_sensitive(block: Block, bound: Tensor, objective: Objective = Objective.SENSITIVITY) -> Tensor:
+    """The factor of least weighted norm with squared error at most ``bound`` (b; the sub-problem above, ``||K|| = 1``).
+
+    Where no factor meets the bound, the least-squares one; where zero meets it, zero.
+    """
+    spectrum = WeightedSpectrum.of(block, objective.weight(block))
+    slack = bound - (1.0 - spectrum.energy.sum(-1))  # delta^2 - eps_min
+    reachable, zero_serves = slack > 0, bound >= 1.0
+    factor = spectrum.ridge(spectrum.ridge_of_error(torch.where(reachable & ~zero_serves, slack, 1.0)))
+    if not bool(reachable.all()):
+        factor = torch.where(reachable[:, None, None], factor, solve_gram(block.Gamma, block.G))
+    return torch.where(zero_serves[:, None, None], 0.0, factor)
+
+
+def best_within(block: Block, bound: Tensor, objective: Objective) -> Tensor:
+    """The factor of least error whose objective, with the other factors, is at most ``bound`` (b)."""
+    spectrum = WeightedSpectrum.of(block, objective.weight(block))
+    size = (bound - objective.untouched(block)).clamp_min(0.0)
+    return spectrum.ridge(spectrum.ridge_of_size(size))
 
 
 @dataclass(frozen=True)
