@@ -1,4 +1,4 @@
-"""Every test runs on one core and draws the same examples every time; trained kernels are skipped where absent.
+"""Every test runs on one core and draws the same examples every time; a few trained kernels are at hand.
 
 ``pytest --hypothesis-profile random`` draws other examples every time, and prints how to bring a failing one back.
 """
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from polyadic.algebra import kernel_to_order3
 
-_DATA = Path(os.environ.get("POLYADIC_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
+_KERNELS = Path(__file__).parent / "fixtures" / "trained_kernels" / "resnet56_cifar10.safetensors"
 
 settings.register_profile("fixed", deadline=None, derandomize=True, database=None, max_examples=25)
 settings.register_profile("random", deadline=None, derandomize=False, database=None, max_examples=25, print_blob=True)
@@ -35,9 +35,6 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def resnet56_kernel() -> Callable[[str], Tensor]:
-    """Return a function from a layer's name to its trained kernel (D^2 x S x T, float32)."""
-    path = _DATA / "resnet56_cifar10.safetensors"
-    if not path.is_file():
-        pytest.skip(f"no trained kernels: '{path}' does not exist (set POLYADIC_DATA)")
-    weights = load_file(path)
+    """Return a function from the name of one of three layers to its trained kernel (D^2 x S x T, float32)."""
+    weights = load_file(_KERNELS)
     return lambda layer: kernel_to_order3(weights[f"{layer}.weight"])
