@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from torch import Tensor
@@ -89,3 +91,13 @@ SOLVERS: dict[str, Solver] = {
     "tucker2": lambda K, R, seed: tucker2(K, within(K, R)),
     "tucker2_bounded": lambda K, R, seed: tucker2_bounded(K, 0.3),
 }
+
+
+def is_monotone(history: Sequence[float], slack: float = 1e-13) -> bool:
+    """Whether a history of relative errors never rises; squares may, by ``slack``, which is their rounding.
+
+    NaN is a rise.
+    """
+    return all(later**2 <= earlier**2 + slack for earlier, later in itertools.pairwise(history)) and not any(
+        math.isnan(error) for error in history
+    )

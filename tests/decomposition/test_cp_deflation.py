@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from solvers import is_monotone
 from torch import Tensor
 
 from cases import CASES, exact_rank, gaussian, gaussian_cp, unit
@@ -19,7 +20,6 @@ from polyadic.decomposition import (
     cp_als,
     cp_deflation,
     cp_lm,
-    is_monotone,
 )
 from polyadic.errors import DecompositionError
 

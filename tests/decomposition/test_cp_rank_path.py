@@ -111,7 +111,7 @@ def test_no_rank_and_ranks_below_1_are_refused(ranks: list[int]) -> None:
         cp_rank_path(gaussian(3, 4, 5), ranks)
 
 
-@pytest.mark.parametrize("wrong", [{"direction": "sideways"}, {"reheat": 0.5}, {"new_terms": 0.0}])
+@pytest.mark.parametrize("wrong", [{"direction": "sideways"}, {"reheat": 0.5}])
 def test_options_that_lead_nowhere_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(DecompositionError, match="rank path"):
         RankPathOptions(**wrong)

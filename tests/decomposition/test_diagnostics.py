@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cases import batch_of, border_rank, gaussian, gaussian_cp
 from polyadic.algebra import CPTensor
-from polyadic.decomposition import ALSOptions, Stability, cp_als, diagnose, is_monotone, stable_cp
+from polyadic.decomposition import ALSOptions, Stability, cp_als, diagnose, stable_cp
 from polyadic.errors import DecompositionError
 
 SHAPES = st.lists(st.integers(1, 4), min_size=3, max_size=4).map(tuple)
@@ -135,13 +135,3 @@ def test_short_types_are_examined_in_float64(dtype: torch.dtype) -> None:
 def test_what_cannot_be_examined_is_refused(request_: object, message: str) -> None:
     with pytest.raises(DecompositionError, match=message):
         request_()  # type: ignore[operator]
-
-
-def test_a_history_is_monotone_up_to_the_rounding_of_squares() -> None:
-    assert is_monotone([])
-    assert is_monotone([1.0, 0.5, 0.5, 0.1])
-    assert not is_monotone([1.0, 0.5, 0.5001])
-    assert is_monotone([1e-3, 1e-8, 1.1e-8])  # squares of errors are computed to 1e-16
-    assert not is_monotone([1e-3, 1e-8, 1.1e-8], slack=0.0)
-    assert not is_monotone([1.0, math.nan, 0.5])
-    assert not is_monotone([math.nan])

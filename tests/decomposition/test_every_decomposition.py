@@ -199,7 +199,7 @@ WRONG = {
     "bound of 1": (lambda: tucker2_bounded(K, 1.0), r"\[0, 1\)"),
     "negative bound": (lambda: tucker2_bounded(K, -0.1), r"\[0, 1\)"),
     "NaN bound": (lambda: tucker2_bounded(K, math.nan), r"\[0, 1\)"),
-    "no bound sweep": (lambda: tucker2_bounded(K, 0.1, options=Tucker2Options(bound_sweeps=0)), "at least one sweep"),
+    "no point": (lambda: tucker2_bounded(K, 0.1, options=Tucker2Options(frontier_points=0)), "frontier_points = 0"),
     "no grid": (lambda: Tucker2Options(grid=0), "grid = 0"),
     "frontier of NaN": (lambda: tucker2_rank_frontier(K * math.nan, max), "NaN"),
     "tkd with two bounds": (lambda: tkd_cpd(K, 1, ranks=(1, 1), tucker_error=0.1), "got both"),

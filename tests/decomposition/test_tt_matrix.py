@@ -200,7 +200,7 @@ WRONG = {
     "start of another shape": (lambda: tt_matrix_als(gaussian(8, 6), START), "multiply to M and N"),
     "root of another size": (lambda: tt_matrix_als(W, START, decaying_root(6)), r"root 8 x 8; got \(6, 6\)"),
     "NaN root": (lambda: tt_matrix_als(W, START, decaying_root(8) * math.nan), "finite root 8 x 8"),
-    "NaN start": (lambda: tt_matrix_als(W, START.scaled(math.nan), decaying_root(8)), "finite cores"),
+    "NaN start": (lambda: tt_matrix_als(W, START.map(lambda G: math.nan * G), decaying_root(8)), "finite cores"),
     "NaN matrix": (lambda: tt_matrix_als(W * math.nan, START, decaying_root(8)), "NaN"),
 }
 

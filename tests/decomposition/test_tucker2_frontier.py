@@ -165,7 +165,7 @@ def test_the_frontier_of_a_zero_kernel_is_its_cheapest_pair() -> None:
         (lambda K: tucker2_frontier(K * math.nan), "NaN"),
         (lambda K: tucker2_frontier(K, multiple=0), "whole number >= 1; got 0"),
         (lambda K: tucker2_bounded(K, 0.1, multiple=-8), "got -8"),
-        (lambda K: tucker2_frontier(K, options=Tucker2Options(frontier_points=0)), "at least one point"),
+        (lambda K: tucker2_frontier(K, options=Tucker2Options(frontier_points=0)), "frontier_points = 0"),
         (lambda K: tucker2_frontier(K[0]), "order 3"),
     ],
     ids=["NaN", "multiple 0", "multiple below 0", "no point", "order 2"],

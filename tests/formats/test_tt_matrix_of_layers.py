@@ -15,7 +15,7 @@ from cases import gaussian
 from polyadic.algebra import TensorTrain, covering_modes, largest_tt_ranks
 from polyadic.errors import LayerError
 from polyadic.formats import FactoredKernel, TTMatrixFormat, contract_train, format_named, split_cores
-from polyadic.formats.train_ranks import tt_candidate_ranks, usable_ranks, widen_ranks
+from polyadic.formats.tt_ranks import tt_candidate_ranks, usable_ranks, widen_ranks
 from polyadic.schema import ConvSpec, TTSpec
 
 

@@ -20,7 +20,6 @@ class Scratch:
     """Memory that is used again and again, by name; what was taken is overwritten when the name is taken next."""
 
     def __init__(self) -> None:
-        """Nothing is reserved yet."""
         self._kept: dict[tuple[str, torch.dtype, torch.device], Tensor] = {}
 
     def take(self, name: str, shape: tuple[int, ...], like: Tensor) -> Tensor:

@@ -26,7 +26,6 @@ class TensorTrain(Factors):
     cores: tuple[Tensor, ...]
 
     def __post_init__(self) -> None:
-        """Refuse cores that do not couple."""
         shapes = [tuple(G.shape) for G in self.cores]
         coupled = bool(shapes) and all(len(shape) == 3 and 0 not in shape for shape in shapes)
         if coupled:

@@ -33,7 +33,6 @@ class TTMatrixTensor(Factors):
     cores: tuple[Tensor, ...]
 
     def __post_init__(self) -> None:
-        """Refuse cores that do not couple."""
         shapes = [tuple(G.shape) for G in self.cores]
         if any(len(shape) != 4 for shape in shapes):
             raise DecompositionError(f"cores of a matrix tensor train are r_{{k-1}} x m_k x n_k x r_k; got {shapes}")
@@ -102,26 +101,14 @@ class TTMatrixTensor(Factors):
             Z = torch.einsum("brnz,rmns->bmsz", Z, G).flatten(0, 1)
         return Z.reshape(*lead, M)
 
-    def transposed(self) -> TTMatrixTensor:
-        """``W'``."""
-        return TTMatrixTensor(tuple(G.transpose(1, 2) for G in self.cores))
-
     def __add__(self, other: TTMatrixTensor) -> TTMatrixTensor:
-        """The sum of two matrices with equal modes; ranks add."""
+        """The sum of two matrices with equal modes; ranks add. For what else is linear, see :meth:`train`."""
         if (self.row_modes, self.column_modes) != (other.row_modes, other.column_modes):
             raise DecompositionError(
                 f"two matrix tensor trains need equal modes; got {self.row_modes} x {self.column_modes} and "
                 f"{other.row_modes} x {other.column_modes}"
             )
         return TTMatrixTensor.of(self.train() + other.train(), self.row_modes, self.column_modes)
-
-    def scaled(self, factor: float) -> TTMatrixTensor:
-        """``factor W``, each core taking the same share."""
-        return TTMatrixTensor.of(self.train().scaled(factor), self.row_modes, self.column_modes)
-
-    def squared_norm(self) -> Tensor:
-        """``||W||^2`` from the cores alone."""
-        return self.train().squared_norm()
 
     def times_input(self, M: Tensor) -> TTMatrixTensor:
         """``W M'`` has no train of these ranks: a matrix over all columns couples the digits that the cores keep apart.

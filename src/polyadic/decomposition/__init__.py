@@ -11,7 +11,7 @@ from polyadic.decomposition.cp_low_rank import LowRankCP, LowRankOptions, cp_low
 from polyadic.decomposition.cp_low_rank_bounded import cp_low_rank_bounded
 from polyadic.decomposition.cp_rank_path import RankPath, RankPathOptions, cp_rank_path
 from polyadic.decomposition.cp_ridge import PathPoint, RidgeOptions, cp_ridge, cp_ridge_batch, cp_ridge_curve
-from polyadic.decomposition.diagnostics import Diagnosis, diagnose, is_monotone
+from polyadic.decomposition.diagnostics import Diagnosis, diagnose
 from polyadic.decomposition.evbmf import EVBMF, evbmf_rank, evbmf_tucker2_ranks, support_core
 from polyadic.decomposition.input_norm import InputNorm, ModeWeight
 from polyadic.decomposition.patch_moments import PatchMoments, fitted_bias, fitted_kernel
@@ -84,7 +84,6 @@ __all__ = [
     "fitted_kernel",
     "forecast_split",
     "full_rank",
-    "is_monotone",
     "likely_ranks",
     "stable_cp",
     "stable_cp_batch",

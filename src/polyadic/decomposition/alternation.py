@@ -89,7 +89,6 @@ class KnownGrams:
     """The Grams of the factors that the last sweep returned, for a next one that starts from just these."""
 
     def __init__(self) -> None:
-        """None is known yet."""
         self._cp: CPTensor | None = None
         self._grams: tuple[Tensor, ...] = ()
 

@@ -108,7 +108,6 @@ class Batch:
     """
 
     def __init__(self, unit: UnitTensors) -> None:
-        """All are at work."""
         self.unit = unit
         self.members = list(range(len(unit)))
         self._errors: list[list[float]] = [[] for _ in self.members]

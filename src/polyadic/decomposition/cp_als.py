@@ -45,7 +45,6 @@ class ALSOptions:
     precision: Literal["float64", "float32"] = "float64"
 
     def __post_init__(self) -> None:
-        """Refuse a run without a start."""
         if self.starts < 1:
             raise DecompositionError(f"alternating least squares takes at least one start; got {self.starts}")
         if self.max_sweeps < 1:

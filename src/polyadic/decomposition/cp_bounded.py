@@ -41,7 +41,6 @@ class BoundedOptions:
     tolerance: float = 1e-6
 
     def __post_init__(self) -> None:
-        """Refuse a bound that nothing obeys."""
         if self.bound is not None and not self.bound > 0:
             raise DecompositionError(f"a bound on the {self.objective.value} is above 0; got {self.bound}")
         if self.max_sweeps < 1:

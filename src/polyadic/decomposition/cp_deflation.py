@@ -43,7 +43,6 @@ class DeflationOptions:
     tolerance: float = 1e-9
 
     def __post_init__(self) -> None:
-        """Refuse a term without a start or a sweep."""
         if self.starts < 1 or self.max_sweeps < 1:
             raise DecompositionError(
                 f"deflation takes at least one start and one sweep per term; got {self.starts} and {self.max_sweeps}"

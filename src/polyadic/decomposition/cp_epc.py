@@ -55,7 +55,6 @@ class EPCOptions:
     patience: int = 10
 
     def __post_init__(self) -> None:
-        """Refuse bounds that are none."""
         if not self.error_slack >= 0:
             raise DecompositionError(f"an error slack is a fraction >= 0; got {self.error_slack}")
         if self.delta is not None and not 0 <= self.delta:

@@ -44,7 +44,6 @@ class KLMOptions:
     krylov: int = 20
 
     def __post_init__(self) -> None:
-        """Refuse a bound that nothing obeys."""
         if self.bound is not None and not self.bound > 0:
             raise DecompositionError(f"a bound on the sensitivity is above 0; got {self.bound}")
         if self.max_steps < 1 or self.krylov < 1:

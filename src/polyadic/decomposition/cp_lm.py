@@ -45,7 +45,6 @@ class LMOptions:
     init: str = "random"
 
     def __post_init__(self) -> None:
-        """Refuse a negative penalty, and no step."""
         if not self.mu >= 0:
             raise DecompositionError(f"a penalty mu is >= 0; got {self.mu}")
         if self.max_steps < 1 or self.inner_steps < 1:

@@ -95,7 +95,6 @@ class LowRankOptions:
     epc: EPCOptions | None = field(default_factory=lambda: EPCOptions(max_sweeps=100, tolerance=1e-5))
 
     def __post_init__(self) -> None:
-        """Refuse what would not end or not start."""
         if not (self.penalty >= 0 and 0 < self.share <= 1 and min(self.max_sweeps, self.rounds, self.recovery) >= 1):
             raise DecompositionError(
                 "a penalty is >= 0, a share above 0 and at most 1, and there is at least one sweep, round and sweep of "

@@ -24,6 +24,8 @@ from polyadic.decomposition.solution import Solution, check_batch
 from polyadic.decomposition.stable_cp import exact_cp, full_rank
 from polyadic.errors import DecompositionError
 
+NEW_TERMS = 0.1  # intensity of an added term over the mean intensity of those there
+
 
 @dataclass(frozen=True)
 class RankPathOptions:
@@ -33,22 +35,19 @@ class RankPathOptions:
         direction: "grow" (from the smallest rank up) or "deflate" (from the largest down).
         reheat: each rank begins at this many times the last penalty of the rank before it. 4 takes about half the
             sweeps of cold starts and loses about half a percent of error.
-        new_terms: intensity of an added term over the mean intensity of those there.
         ridge: of the homotopy.
     """
 
     direction: Literal["grow", "deflate"] = "grow"
     reheat: float = 16.0
-    new_terms: float = 0.1
     ridge: RidgeOptions = field(default_factory=RidgeOptions)
 
     def __post_init__(self) -> None:
-        """Refuse what leads nowhere."""
         if self.direction not in ("grow", "deflate"):
             raise DecompositionError(f"a rank path goes by 'grow' or 'deflate'; got {self.direction!r}")
-        if not (self.reheat >= 1 and self.new_terms > 0):
+        if not self.reheat >= 1:
             raise DecompositionError(
-                f"a rank path needs reheat >= 1 and new_terms > 0; got {self.reheat} and {self.new_terms}"
+                f"a rank path begins at the last penalty or above it: reheat >= 1; got {self.reheat}"
             )
 
 
@@ -120,18 +119,18 @@ def _next(unit: UnitTensors, before: Finished | None, rank: int, options: RankPa
     if before is None:
         return follow(unit, initial_cp(unit, rank, options.ridge.init, [seed]), options.ridge)[0]
     cp = before.cp[None]
-    start = _grown(unit, cp, rank, options, seed) if rank > cp.rank else _strongest(cp, rank)
+    start = _grown(unit, cp, rank, seed) if rank > cp.rank else _strongest(cp, rank)
     sensitivity = float(before.cp.sensitivity())
     ended = options.ridge.share * max(before.squared_errors[-1], EXACT) / max(sensitivity, EXACT)
     mu = min(max(options.reheat * ended, options.ridge.weakest), options.ridge.strongest)
     return follow(unit, start, options.ridge, mu=torch.full_like(unit.norms, mu))[0]
 
 
-def _grown(unit: UnitTensors, cp: CPTensor, rank: int, options: RankPathOptions, seed: int) -> CPTensor:
+def _grown(unit: UnitTensors, cp: CPTensor, rank: int, seed: int) -> CPTensor:
     """Weak random terms added up to ``rank``."""
     new = initial_cp(unit, rank - cp.rank, "random", [seed + rank])
     ratio = cp.intensities().mean(-1) / new.intensities().mean(-1).clamp_min(1e-300)
-    new = new.scaled(options.new_terms * ratio)
+    new = new.scaled(NEW_TERMS * ratio)
     return CPTensor(tuple(torch.cat(pair, dim=-1) for pair in zip(cp.factors, new.factors, strict=True)))
 
 

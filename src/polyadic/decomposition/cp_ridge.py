@@ -61,7 +61,6 @@ class RidgeOptions:
     init: str = "random"
 
     def __post_init__(self) -> None:
-        """Refuse a path that does not go down."""
         if not (self.strongest >= self.weakest > 0 and self.weakening > 1):
             raise DecompositionError(
                 "a path of penalties goes down from strongest to weakest > 0 by a factor above 1; got "

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -97,16 +96,6 @@ def diagnose(cp: CPTensor, K: Tensor | None = None) -> Diagnosis:
         relative_error=error,
         degenerate=degenerate,
         verdict=_verdict(degenerate, opposition, stability.sum_squared_intensity),
-    )
-
-
-def is_monotone(history: Sequence[float], slack: float = 1e-13) -> bool:
-    """Whether a history of relative errors never rises; squares may, by ``slack``, which is their rounding.
-
-    NaN is a rise.
-    """
-    return all(later**2 <= earlier**2 + slack for earlier, later in itertools.pairwise(history)) and not any(
-        math.isnan(error) for error in history
     )
 
 

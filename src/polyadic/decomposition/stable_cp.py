@@ -55,7 +55,6 @@ class StableOptions:
     seconds: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a run without a start, and bounds that are none."""
         if self.starts is not None and self.starts < 1:
             raise DecompositionError(f"stable_cp takes at least one start; got {self.starts}")
         if self.error is not None and self.sensitivity is not None:

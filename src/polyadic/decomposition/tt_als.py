@@ -30,7 +30,6 @@ class TTALSOptions:
     tolerance: float = 1e-5
 
     def __post_init__(self) -> None:
-        """Refuse a refinement that does nothing."""
         if self.max_sweeps < 1:
             raise DecompositionError(f"ALS takes at least one sweep; got max_sweeps = {self.max_sweeps}")
 

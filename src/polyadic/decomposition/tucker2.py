@@ -29,27 +29,20 @@ class Tucker2Options:
     Attributes:
         max_sweeps: most updates of the pair (U, V) at given ranks.
         tolerance: stop when ``||G||^2`` grows by less than this fraction.
-        bound_sweeps: most updates of the pair for every R1 under an error bound.
         grid: R1 is first tried at about this many values, then around the cheapest.
-        frontier_points: how many points of a frontier are refined ...
-        frontier_sweeps: ... by how many updates of the pair.
+        frontier_points: how many points of a frontier are refined.
     """
 
     max_sweeps: int = 50
     tolerance: float = 1e-8
-    bound_sweeps: int = 4
     grid: int = 24
     frontier_points: int = 48
-    frontier_sweeps: int = 2
 
     def __post_init__(self) -> None:
-        """Refuse a search that looks nowhere."""
-        if self.grid < 1:
-            raise DecompositionError(f"R1 is tried at one value at least; got grid = {self.grid}")
-        if self.bound_sweeps < 1 or self.frontier_sweeps < 1 or self.frontier_points < 1:
+        if self.grid < 1 or self.frontier_points < 1:
             raise DecompositionError(
-                "an error bound takes at least one sweep, and a frontier one of at least one point; got "
-                f"{self.bound_sweeps}, {self.frontier_sweeps} and {self.frontier_points}"
+                f"R1 is tried at one value at least, and a frontier refined at one point; got grid = {self.grid} and "
+                f"frontier_points = {self.frontier_points}"
             )
 
 

@@ -35,6 +35,8 @@ from polyadic.decomposition.tucker2 import Tucker2Options, from_bases, mode_gram
 from polyadic.errors import DecompositionError
 
 PROMISING = 1.25  # a rank whose truncation costs this many times the cheapest truncation is not looked at
+BOUND_SWEEPS = 4  # updates of the pair (U, V) for every R1 under an error bound
+FRONTIER_SWEEPS = 2  # updates of the pair for every refined point of a frontier
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def tucker2_frontier(
     kept = _truncated_energy(X)
     V = torch.eye(X.shape[2], dtype=X.dtype, device=X.device)
     for ranks in _spread(_frontier(price, kept, allowed), options.frontier_points):
-        V = _refine(X, V, ranks, options.frontier_sweeps, kept)
+        V = _refine(X, V, ranks, kept)
     kept = kept.cummax(0).values.cummax(1).values  # larger ranks hold smaller ones
     return [
         FrontierPoint(ranks, paid, max(0.0, 1.0 - energy / total) ** 0.5 if total > 0 else 0.0)
@@ -143,10 +145,10 @@ def tucker2_bounded(
     price = cost or tucker2_weights(tuple(X.shape))
     # rounding of the eigenvalues must not push the ranks up when the bound is 0
     search = _Search(X, (1.0 - max(error**2, 1e-13)) * float(X.square().sum()), price, multiple)
-    search.sequential(options.bound_sweeps)
-    search.around_the_cheapest(options)
+    search.sequential()
+    search.around_the_cheapest(options.grid)
     U, V = search.best
-    return from_bases(K, X, U, V, StopReason.CONVERGED, options.bound_sweeps)
+    return from_bases(K, X, U, V, StopReason.CONVERGED, BOUND_SWEEPS)
 
 
 def truncation_table(X: Tensor) -> Tensor:
@@ -192,10 +194,10 @@ def _spread(frontier: list[tuple[tuple[int, int], float, float]], count: int) ->
     return picked
 
 
-def _refine(X: Tensor, V: Tensor, ranks: tuple[int, int], sweeps: int, kept: Tensor) -> Tensor:
+def _refine(X: Tensor, V: Tensor, ranks: tuple[int, int], kept: Tensor) -> Tensor:
     """Orthogonal iteration at ``ranks`` from the leading columns of ``V`` (T x T); lowers the errors in ``kept``."""
     R1, R2 = ranks
-    for _ in range(sweeps):
+    for _ in range(FRONTIER_SWEEPS):
         values, vectors = spectrum(mode_gram(mode_product(X, V[:, :R2].mT, 2), 1))
         kept[:, R2 - 1] = torch.maximum(kept[:, R2 - 1], values.cumsum(0).cpu())
         values, V = spectrum(mode_gram(mode_product(X, vectors[:, :R1].mT, 1), 2))
@@ -227,28 +229,28 @@ class _Search:
         self.best = (self.spectra[0][1], self.spectra[1][1])  # full ranks: exact
         self.least = price(int(X.shape[1]), int(X.shape[2]))
 
-    def sequential(self, sweeps: int) -> None:
+    def sequential(self) -> None:
         """The paper's rule from U and from V: in turn, each with the smallest rank that keeps the bound."""
         for first in (1, 2):
             bases = [vectors for _, vectors in self.spectra]
-            for step in range(2 * sweeps):
+            for step in range(2 * BOUND_SWEEPS):
                 mode = first if step % 2 == 0 else 3 - first
                 bases[mode - 1] = self._smallest(mode, bases[2 - mode])
                 if step:
                     self._offer(bases[0], bases[1])
 
-    def around_the_cheapest(self, options: Tucker2Options) -> None:
-        """Try a grid of the promising R1, then the neighbours of the cheapest by ever smaller steps."""
+    def around_the_cheapest(self, grid: int) -> None:
+        """Try about ``grid`` of the promising R1, then the neighbours of the cheapest by ever smaller steps."""
         promising = self._promising()
-        step = max(1, len(promising) // options.grid)
+        step = max(1, len(promising) // grid)
         for at in range(0, len(promising), step):
-            self._try(promising[at], options.bound_sweeps)
+            self._try(promising[at])
         while promising and step >= 1:
             at = min(bisect_left(promising, int(self.best[0].shape[1])), len(promising) - 1)
             before = len(self.tried)
             for near in (at - step, at + step):
                 if 0 <= near < len(promising):
-                    self._try(promising[near], options.bound_sweeps)
+                    self._try(promising[near])
             if len(self.tried) == before:
                 step = step // 2
 
@@ -266,13 +268,13 @@ class _Search:
         ceiling = PROMISING * min(prices.values(), default=0.0)
         return [R1 for R1, paid in prices.items() if paid <= ceiling]
 
-    def _try(self, R1: int, sweeps: int) -> None:
+    def _try(self, R1: int) -> None:
         """From the R1 leading vectors of HOSVD: V of the smallest rank that keeps the bound, refined with R1 fixed."""
         if R1 in self.tried:
             return
         self.tried.add(R1)
         U, previous = self.spectra[0][1][:, :R1], int(self.X.shape[2]) + 1
-        for _ in range(sweeps):
+        for _ in range(BOUND_SWEEPS):
             V = self._smallest(2, U)
             if V.shape[1] >= previous:
                 return

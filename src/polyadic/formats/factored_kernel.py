@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from polyadic.formats.tt_kernel import contract_train, split_cores
-from polyadic.schema import ConvSpec, Rank, Stage
+from polyadic.algebra import TTMatrixTensor
+from polyadic.schema import ConvSpec, Rank, Stage, TTSpec
 
 _CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
@@ -77,6 +80,21 @@ def error_of(kernel: Tensor, factored: FactoredKernel) -> float:
     """``||K - K^|| / ||K||`` in float64, from the chain's weights as they are stored."""
     K = kernel.detach().double()
     weights = tuple(weight.detach().double() for weight in factored.weights)
-    rebuilt = FactoredKernel(factored.format, factored.rank, factored.stages, weights, 0.0, "").dense_kernel()
+    rebuilt = replace(factored, weights=weights).dense_kernel()
     norm, residual = K.norm(), (K - rebuilt.reshape(K.shape)).norm()
     return float(residual / norm) if float(norm) > 0 else float(torch.as_tensor(residual))
+
+
+def contract_train(spec: TTSpec, cores: Sequence[Tensor]) -> Tensor:
+    """The kernel T x S x window (T x S for a Linear) that ``cores`` are a matrix tensor train of."""
+    W = TTMatrixTensor(tuple(cores)).full()  # (D^2 rows) x columns
+    T, S = spec.out_channels, spec.in_channels
+    kernel = W.reshape(spec.dense.taps, -1, W.shape[1])[:, :T, :S].permute(1, 2, 0)
+    return kernel.reshape(T, S, *spec.dense.kernel)
+
+
+def split_cores(spec: TTSpec, row: Tensor) -> tuple[Tensor, ...]:
+    """The cores from one row of numbers (:attr:`TTSpec.weight_shape`)."""
+    shapes = spec.core_shapes
+    ends = itertools.accumulate(math.prod(shape) for shape in shapes)
+    return tuple(row[end - math.prod(shape) : end].reshape(shape) for end, shape in zip(ends, shapes, strict=True))

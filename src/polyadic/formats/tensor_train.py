@@ -12,7 +12,7 @@ from polyadic.algebra import TensorTrain, largest_tt_ranks
 from polyadic.decomposition import InputNorm, Solution, tt_als, tt_svd
 from polyadic.formats.format import Format
 from polyadic.formats.separable import along_axes, axes_apart, window_axes
-from polyadic.formats.train_ranks import tt_candidate_ranks, usable_ranks, widen_ranks
+from polyadic.formats.tt_ranks import tt_candidate_ranks, usable_ranks, widen_ranks
 from polyadic.schema import ConvSpec, Rank, Stage
 
 

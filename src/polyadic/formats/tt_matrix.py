@@ -14,7 +14,7 @@ from polyadic.decomposition import InputNorm, Solution, tt_matrix, tt_matrix_als
 from polyadic.decomposition.tt_matrix import rearrange
 from polyadic.errors import LayerError
 from polyadic.formats.format import Format
-from polyadic.formats.train_ranks import tt_candidate_ranks, usable_ranks, widen_ranks
+from polyadic.formats.tt_ranks import tt_candidate_ranks, usable_ranks, widen_ranks
 from polyadic.schema import ConvSpec, Rank, TTSpec
 
 
