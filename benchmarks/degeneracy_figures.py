@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from polyadic.reporting import svg_file
-from polyadic.reporting.chart import Chart, Line, PanelChart, PointChart, Table, panels_of, place_points
+from polyadic.reporting.chart import Chart, Line, Mark, PanelChart, PointChart, Table, panels_of, series_of
 from polyadic.studies.degeneracy import METHODS
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "studies" / "figures"
@@ -48,25 +48,12 @@ def table(network: dict[str, Any]) -> list[dict[str, str]]:
 def sensitivities(medians: dict[str, dict[str, Any]]) -> PanelChart:
     """Medians by stage and share."""
     found = [(*key.split(), float(entry["sensitivity"].split()[0])) for key, entry in medians.items()]
-    panels = (
-        (
-            stage,
-            (
-                place_points(
-                    METHODS[method],
-                    at,
-                    [
-                        (float(share), value, f"{METHODS[method]}, share {share}: {value:g}")
-                        for group, of, share, value in found
-                        if (group, of) == (stage, method)
-                    ],
-                    positive=True,
-                )
-                for at, method in enumerate(METHODS)
-            ),
-        )
+    marks = [
+        Mark(METHODS[method], float(share), value, f"{METHODS[method]}, share {share}: {value:g}", group)
         for stage in STAGES
-    )
+        for group, method, share, value in found
+        if group == stage
+    ]
     return PanelChart(
         "sensitivity",
         "Sensitivity against the rank, medians over the kernels of ResNet-56",
@@ -74,7 +61,7 @@ def sensitivities(medians: dict[str, dict[str, Any]]) -> PanelChart:
         NO_TABLE,
         "rank, as a share of the rank at which factors hold as many numbers as the kernel (logarithmic)",
         "sensitivity of K / ||K|| (logarithmic)",
-        panels_of(panels),
+        panels_of(marks, list(METHODS.values()), positive=True),
         y_log=True,
         own_x=True,
     )
@@ -82,25 +69,13 @@ def sensitivities(medians: dict[str, dict[str, Any]]) -> PanelChart:
 
 def kernels(rows: Sequence[dict[str, str]], share: str = "0.25") -> PointChart:
     """Sum of squared intensities of every kernel at one share of the rank."""
+    column = "sum_squared_intensity"
     order = {name: at for at, name in enumerate(dict.fromkeys(row["layer"] for row in rows), 1)}
-    drawn = (
-        place_points(
-            METHODS[method],
-            at,
-            [
-                (
-                    order[row["layer"]],
-                    float(row["sum_squared_intensity"]),
-                    f"{row['layer']}: {row['sum_squared_intensity']}",
-                )
-                for row in rows
-                if (row["method"], row["share"]) == (method, share)
-            ],
-            kind="points",
-            positive=True,
-        )
-        for at, method in enumerate(METHODS)
-    )
+    marks = [
+        Mark(METHODS[row["method"]], order[row["layer"]], float(row[column]), f"{row['layer']}: {row[column]}")
+        for row in rows
+        if row["share"] == share
+    ]
     return PointChart(
         "kernels",
         "Sum of squared intensities of every kernel of ResNet-56, a quarter of the even rank",
@@ -108,7 +83,7 @@ def kernels(rows: Sequence[dict[str, str]], share: str = "0.25") -> PointChart:
         NO_TABLE,
         "kernel, from the input to the output",
         "sum of squared intensities of K / ||K|| (logarithmic)",
-        tuple(one for one in drawn if one.x),
+        series_of(marks, list(METHODS.values()), ["points"] * len(METHODS), positive=True),
         lines=(Line("above: long terms", 10.0),),
         y_log=True,
     )
@@ -121,17 +96,12 @@ def intensities(networks: dict[str, Any]) -> PanelChart:
         for key, values in network["intensities"].items():
             layer, method, rank = key.split()
             shown.setdefault(f"{layer}, rank {rank}", {})[method] = [float(value) for value in values.split()]
-    panels = (
-        (
-            title,
-            (
-                place_points(METHODS[method], at, [(n, v, f"{v:g}") for n, v in thinned(found[method])], positive=True)
-                for at, method in enumerate(METHODS)
-                if method in found
-            ),
-        )
+    marks = [
+        Mark(METHODS[method], n, value, f"{value:g}", title)
         for title, found in shown.items()
-    )
+        for method, values in found.items()
+        for n, value in thinned(values)
+    ]
     return PanelChart(
         "intensities",
         "Intensities of the rank-one terms",
@@ -139,7 +109,7 @@ def intensities(networks: dict[str, Any]) -> PanelChart:
         NO_TABLE,
         "term, the longest first (logarithmic)",
         "intensity of the terms of K / ||K|| (logarithmic)",
-        panels_of(panels),
+        panels_of(marks, list(METHODS.values()), positive=True),
         y_log=True,
         own_x=True,
     )
@@ -154,24 +124,15 @@ def thinned(values: Sequence[float], most: int = 24) -> list[tuple[int, float]]:
 def rates(rows: Sequence[dict[str, Any]]) -> PointChart:
     """The largest learning rate that one factorised layer stands, against its sensitivity."""
     methods = list(dict.fromkeys(row["method"] for row in rows))
-    drawn = (
-        place_points(
-            method,
-            at,
-            [
-                (
-                    row["sensitivity"],
-                    row["surviving_rate"] or NO_RATE,
-                    f"{row['layer']}, rank {row['rank']}, {method}: {row['surviving_rate'] or 'none'}",
-                )
-                for row in rows
-                if row["method"] == method
-            ],
-            kind="points",
-            positive=True,
+    marks = [
+        Mark(
+            row["method"],
+            row["sensitivity"],
+            row["surviving_rate"] or NO_RATE,
+            f"{row['layer']}, rank {row['rank']}, {row['method']}: {row['surviving_rate'] or 'none'}",
         )
-        for at, method in enumerate(methods)
-    )
+        for row in rows
+    ]
     return PointChart(
         "rates",
         "The largest learning rate that a factorised layer of ResNet-20 stands",
@@ -179,7 +140,7 @@ def rates(rows: Sequence[dict[str, Any]]) -> PointChart:
         NO_TABLE,
         "sensitivity of K / ||K|| (logarithmic)",
         "largest rate that survives (logarithmic); lowest place: none of those tried",
-        tuple(drawn),
+        series_of(marks, methods, ["points"] * len(methods), positive=True),
         x_log=True,
         y_log=True,
     )

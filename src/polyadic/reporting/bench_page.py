@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from polyadic.benchmarking import BENCH, BenchResult, BenchRow
 from polyadic.errors import StorageError
-from polyadic.reporting.chart import BarChart, Bars, Chart, Line, Table, distinct, number_text, series_colour, table_of
+from polyadic.reporting.chart import (
+    BarChart,
+    Bars,
+    Chart,
+    Colour,
+    Line,
+    Table,
+    distinct,
+    number_text,
+    series_colour,
+    table_of,
+)
 from polyadic.reporting.page import plain_text, rendered
 from polyadic.reporting.svg import svg_file
 from polyadic.reporting.svg_parts import xml_safe
@@ -108,13 +119,7 @@ def bench_notes(result: BenchResult) -> list[str]:
 def _speed_ups(result: BenchResult) -> BarChart | None:
     others = result.networks[1:]
     shown = [row for row in result.rows if row.speed_up is not None and row.network != result.reference]
-    if not shown:
-        return None
-    places = distinct(map(_place, shown))
-    known = {(row.network, _place(row)): row.speed_up for row in shown}
     columns: dict[str, _Column] = {
-        "network": lambda row: row.network,
-        "engine and conditions": _place,
         "speed-up": lambda row: number_text(row.speed_up, "{:.2f}"),
         "quartiles": lambda row: _span(row.speed_up_low, row.speed_up_high, "{:.2f}"),
         "share of the reduction of MACs": lambda row: number_text(row.realised_share, "{:.2f}"),
@@ -123,52 +128,62 @@ def _speed_ups(result: BenchResult) -> BarChart | None:
         Line(f"{network.name}: {network.mac_reduction:.2f}x fewer MACs", network.mac_reduction, "x")
         for network in others
     ]
-    return BarChart(
+    return _bars(
+        shown,
+        lambda row: row.speed_up,
+        {network.name: series_colour(at) for at, network in enumerate(others)},
+        columns,
         "speed-up",
         "Speed-up on each engine",
         f"How many times faster than {result.reference}, in the same rounds. The dashed line is by how many times the "
         "multiply-accumulates are fewer; bars that end before it realise a part of that.",
-        table_of(shown, columns),
         "times faster",
-        tuple(places),
-        tuple(
-            Bars(network.name, series_colour(at), tuple(known.get((network.name, place)) for place in places))
-            for at, network in enumerate(others)
-        ),
         lines=(*reductions, Line("as fast", 1.0, "x")),
     )
 
 
 def _times(result: BenchResult) -> BarChart | None:
     shown = [row for row in result.rows if row.median_ms is not None]
-    if not shown:
-        return None
-    places = distinct(map(_place, shown))
-    known = {(row.network, _place(row)): row.median_ms / row.conditions.batch for row in shown if row.median_ms}
     columns: dict[str, _Column] = {
-        "network": lambda row: row.network,
-        "engine and conditions": _place,
         "ms of a pass": lambda row: number_text(row.median_ms, "{:.3f}"),
         "quartiles": lambda row: _span(row.low_ms, row.high_ms, "{:.3f}"),
-        "ms for one sample": lambda row: number_text(known.get((row.network, _place(row))), "{:.3f}"),
+        "ms for one sample": lambda row: number_text(_per_sample(row), "{:.3f}"),
     }
-    return BarChart(
+    colours: dict[str, Colour] = {network.name: series_colour(at - 1) for at, network in enumerate(result.networks)}
+    return _bars(
+        shown,
+        _per_sample,
+        {**colours, result.reference: "dense"},
+        columns,
         "milliseconds",
         "Milliseconds for one sample",
         "Median time of a pass divided by its batch.",
-        table_of(shown, columns),
         "milliseconds for one sample",
-        tuple(places),
-        tuple(
-            Bars(
-                network.name,
-                "dense" if at == 0 else series_colour(at - 1),
-                tuple(known.get((network.name, place)) for place in places),
-            )
-            for at, network in enumerate(result.networks)
-        ),
         log=True,
     )
+
+
+def _bars(
+    rows: Sequence[BenchRow],
+    value: Callable[[BenchRow], float | None],
+    colours: Mapping[str, Colour],
+    columns: Mapping[str, _Column],
+    *words: str,
+    log: bool = False,
+    lines: tuple[Line, ...] = (),
+) -> BarChart | None:
+    """A bar for each network on each engine; ``words`` are name, title, caption and label. None without rows."""
+    if not rows:
+        return None
+    name, title, caption, label = words
+    places, known = distinct(map(_place, rows)), {(row.network, _place(row)): value(row) for row in rows}
+    table = table_of(rows, {"network": lambda row: row.network, "engine and conditions": _place, **columns})
+    bars = tuple(Bars(of, colour, tuple(known.get((of, place)) for place in places)) for of, colour in colours.items())
+    return BarChart(name, title, caption, table, label, tuple(places), bars, log, lines)
+
+
+def _per_sample(row: BenchRow) -> float | None:
+    return row.median_ms / row.conditions.batch if row.median_ms else None
 
 
 def _where(row: BenchRow) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 Row = TypeVar("Row")
 
@@ -13,6 +13,10 @@ Colour = Literal["c0", "c1", "c2", "c3", "c4", "c5", "c6", "dense", "refused", "
 """Colours by role; style sheets say what they look like."""
 
 SERIES: tuple[Colour, ...] = ("c0", "c1", "c2", "c3", "c4", "c5", "c6")
+
+
+Kind = Literal["points", "line", "step"]
+"""How the points of a series are joined."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Points:
     x: tuple[float, ...]
     y: tuple[float, ...]
     texts: tuple[str, ...]
-    kind: Literal["points", "line", "step"] = "points"
+    kind: Kind = "points"
     symbol: int = 0
 
 
@@ -70,13 +74,19 @@ class StripPart:
 
 
 @dataclass(frozen=True)
-class BarChart:
-    """Horizontal bars, a group per category; ``lines`` stand across them."""
+class Drawing:
+    """What every chart has: a file is called after its ``name``, and the ``table`` says the same in words."""
 
     name: str
     title: str
     caption: str
     table: Table
+
+
+@dataclass(frozen=True)
+class BarChart(Drawing):
+    """Horizontal bars, a group per category; ``lines`` stand across them."""
+
     label: str
     categories: tuple[str, ...]
     series: tuple[Bars, ...]
@@ -85,13 +95,9 @@ class BarChart:
 
 
 @dataclass(frozen=True)
-class PointChart:
+class PointChart(Drawing):
     """Points and curves over two axes; without ``y_label`` the vertical axis means nothing and is not drawn."""
 
-    name: str
-    title: str
-    caption: str
-    table: Table
     x_label: str
     y_label: str | None
     series: tuple[Points, ...]
@@ -110,17 +116,13 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class PanelChart:
+class PanelChart(Drawing):
     """Small plots side by side with one vertical axis.
 
     With ``own_x`` each has a logarithmic horizontal axis over its own values, which are positive. Series of one label
     are the same thing in all of them.
     """
 
-    name: str
-    title: str
-    caption: str
-    table: Table
     x_label: str
     y_label: str
     panels: tuple[Panel, ...]
@@ -130,13 +132,9 @@ class PanelChart:
 
 
 @dataclass(frozen=True)
-class StripChart:
+class StripChart(Drawing):
     """Parts side by side whose filled areas add up to what is left of the whole."""
 
-    name: str
-    title: str
-    caption: str
-    table: Table
     x_label: str
     y_label: str
     parts: tuple[StripPart, ...]
@@ -145,17 +143,53 @@ class StripChart:
 
 Chart = BarChart | PanelChart | PointChart | StripChart
 
-Place = tuple[float | None, float | None, str]
-"""A value across, a value up and the text of the mark; None for what cannot be drawn."""
-
 
 @dataclass(frozen=True)
-class Curve(Generic[Row]):
-    """What makes a series of rows: its label, where a row stands in it (None: in another series), how it is joined."""
+class Mark:
+    """One value to be drawn: of which series, where (None: nowhere), with which text, and in which small plot."""
 
-    label: str
-    place: Callable[[Row], Place | None]
-    kind: Literal["points", "line", "step"] = "line"
+    series: str
+    x: float | None
+    y: float | None
+    text: str
+    panel: str = ""
+
+
+def series_of(
+    marks: Iterable[Mark], labels: Sequence[str], kinds: Sequence[Kind] = (), *, positive: bool = False
+) -> tuple[Points, ...]:
+    """Marks as series, each from left to right, those that have a mark.
+
+    Args:
+        marks: in any order; those that have no place are left out.
+        labels: of all series; the position of a label decides colour and symbol.
+        kinds: how the marks of each series are joined; lines where absent.
+        positive: whether the vertical axis is logarithmic, so that nothing below or at zero has a place.
+    """
+    known = [
+        (mark.series, x, y, mark.text)
+        for mark in marks
+        if (x := finite(mark.x)) is not None and (y := finite(mark.y)) is not None and (y > 0 or not positive)
+    ]
+    made = []
+    for index, label in enumerate(labels):
+        places = sorted((place for place in known if place[0] == label), key=lambda place: place[1])
+        if places:
+            _, xs, ys, texts = zip(*places, strict=True)
+            kind = kinds[index] if kinds else "line"
+            made.append(Points(label, series_colour(index), xs, ys, texts, kind, index))
+    return tuple(made)
+
+
+def panels_of(
+    marks: Sequence[Mark], labels: Sequence[str], kinds: Sequence[Kind] = (), *, positive: bool = False
+) -> tuple[Panel, ...]:
+    """Marks as small plots, in the order in which their titles come up, those in which there is a mark."""
+    made = (
+        Panel(title, series_of((mark for mark in marks if mark.panel == title), labels, kinds, positive=positive))
+        for title in distinct(mark.panel for mark in marks)
+    )
+    return tuple(panel for panel in made if panel.series)
 
 
 def table_of(
@@ -166,57 +200,6 @@ def table_of(
     cells = tuple(tuple(cell(row) for cell in columns.values()) for row in rows)
     marked = tuple(at for at, row in enumerate(rows) if highlighted is not None and highlighted(row))
     return Table(tuple(columns), cells, marked)
-
-
-def place_points(
-    label: str,
-    index: int,
-    places: Iterable[Place],
-    kind: Literal["points", "line", "step"] = "line",
-    *,
-    positive: bool = False,
-) -> Points:
-    """The series number ``index``, from left to right, of those places that can be drawn.
-
-    Args:
-        label: the same in all panels.
-        index: decides colour and mark.
-        places: in any order.
-        kind: how they are joined.
-        positive: whether the vertical axis is logarithmic, so that nothing below or at zero has a place.
-    """
-    known = [
-        (x, y, said)
-        for across, up, said in places
-        if (x := finite(across)) is not None and (y := finite(up)) is not None and (y > 0 or not positive)
-    ]
-    known.sort(key=lambda place: place[0])
-    xs, ys, texts = zip(*known, strict=True) if known else ((), (), ())
-    return Points(label, series_colour(index), xs, ys, texts, kind, index)
-
-
-def series_of(rows: Iterable[Row], curve: Curve[Row], index: int, *, positive: bool = False) -> Points:
-    """The same of those ``rows`` that have a place in the ``curve``."""
-    places = (place for row in rows if (place := curve.place(row)) is not None)
-    return place_points(curve.label, index, places, curve.kind, positive=positive)
-
-
-def panels_of(drawn: Iterable[tuple[str, Iterable[Points]]]) -> tuple[Panel, ...]:
-    """Small plots by their titles, without series that have no point, and without those in which none has."""
-    shown = ((title, tuple(one for one in series if one.x)) for title, series in drawn)
-    return tuple(Panel(title, series) for title, series in shown if series)
-
-
-def small_plots(
-    rows: Sequence[Row], title: Callable[[Row], str], curves: Sequence[Curve[Row]], *, positive: bool = False
-) -> tuple[Panel, ...]:
-    """A small plot of the rows of each title, in the order in which titles come up."""
-
-    def drawn(name: str) -> Iterator[Points]:
-        within = [row for row in rows if title(row) == name]
-        return (series_of(within, curve, at, positive=positive) for at, curve in enumerate(curves))
-
-    return panels_of((name, drawn(name)) for name in distinct(map(title, rows)))
 
 
 def series_colour(index: int) -> Colour:

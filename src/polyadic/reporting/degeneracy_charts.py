@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from polyadic.reporting.chart import Chart, Curve, PanelChart, Place, Table, distinct, number_text, small_plots
-from polyadic.schema import DegeneracyRow, DegeneracyStudy
+from polyadic.reporting.chart import Chart, Mark, PanelChart, Table, distinct, number_text, panels_of
+from polyadic.schema import DegeneracyStudy
 
 _FIGURES = (
     (
@@ -50,19 +50,16 @@ def degeneracy_charts(study: DegeneracyStudy) -> list[Chart]:
 def _chart(study: DegeneracyStudy, name: str, column: str, title: str, label: str, caption: str) -> PanelChart | None:
     methods = {method: study.methods.get(method, method) for method in distinct(row.method for row in study.rows)}
     log = column != "relative_error"
-
-    def curve(method: str) -> Curve[DegeneracyRow]:
-        def place(row: DegeneracyRow) -> Place | None:
-            value = getattr(row, column)
-            said = f"{row.layer}, {methods[row.method]}, rank {row.rank}: {_text(value)}"
-            return (row.rank, value, said) if row.method == method else None
-
-        return Curve(methods[method], place)
-
-    panels = small_plots(study.rows, lambda row: row.layer, [curve(method) for method in methods], positive=log)
+    values = [getattr(row, column) for row in study.rows]
+    marks = [
+        Mark(method, row.rank, value, f"{row.layer}, {method}, rank {row.rank}: {_text(value)}", row.layer)
+        for row, value in zip(study.rows, values, strict=True)
+        for method in (methods[row.method],)
+    ]
+    panels = panels_of(marks, list(methods.values()), positive=log)
     if not panels:
         return None
-    infinite = sum(getattr(row, column) is None for row in study.rows)
+    infinite = values.count(None)
     caption += f" Infinite, and so not drawn: {infinite} of {len(study.rows)}." if infinite else ""
     table = _table(study, methods, column)
     return PanelChart(name, title, caption, table, "rank (logarithmic)", label, panels, y_log=log, own_x=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -10,7 +9,6 @@ from typing import Generic, TypeVar
 from polyadic.errors import LayerError, PolyadicError, StorageError
 from polyadic.schema import (
     VERSION,
-    Budget,
     DegeneracyStudy,
     LayerStudy,
     Plan,
@@ -116,45 +114,6 @@ def read_study(directory: Path | str) -> Folder[StudyResult]:
     path = directory / found[0]
     study = STUDIES[path.name].from_json(read_document(path, VERSION), path)
     return Folder(directory, study, study.model)
-
-
-@dataclass(frozen=True)
-class SearchHistory:
-    """What the charts of a search are made of, whether its plan was carried out since or not.
-
-    Attributes:
-        trials: in the order of the log; none where there is no log.
-        plan: what the search ended with.
-        dense_macs: of the dense network.
-        macs: of the network with the plan.
-        macs_before: of each dense layer.
-        macs_limit: of the budget; None where it limits other costs.
-        fate: what became of the plan, to be put after "the plan that was".
-    """
-
-    trials: tuple[TrialRecord, ...]
-    plan: Plan
-    dense_macs: int
-    macs: int
-    macs_before: Mapping[str, int]
-    macs_limit: int | None
-    fate: str
-
-    @staticmethod
-    def of(folder: Folder[Summary] | Folder[SearchResult]) -> SearchHistory:
-        """That of a result or of a search."""
-        result = folder.result
-        carried_out = isinstance(result, Summary)
-        small = result.compressed if isinstance(result, Summary) else result.tried.cost
-        return SearchHistory(
-            folder.trials,
-            result.plan,
-            result.dense.macs,
-            small.macs,
-            {layer.name: layer.macs_before for layer in result.layers},
-            Budget.from_text(str(result.provenance.get("budget") or "")).macs,
-            "carried out" if carried_out else "found",
-        )
 
 
 def _read_trials(path: Path) -> tuple[tuple[TrialRecord, ...], int]:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from polyadic.reporting.chart import (
     Chart,
-    Curve,
     Line,
+    Mark,
     PanelChart,
-    Place,
     PointChart,
     distinct,
     in_percent,
+    panels_of,
     percent,
     series_of,
-    small_plots,
     table_of,
 )
 from polyadic.schema import LayerRow, LayerStudy
@@ -65,8 +63,7 @@ def layer_study_charts(study: LayerStudy) -> list[Chart]:
 
 
 def _chart(study: LayerStudy, name: str, title: str, caption: str, across: _Axis, up: _Axis) -> PanelChart | None:
-    curves = [_curve(fmt, across, up) for fmt in distinct(row.format for row in study.rows)]
-    panels = small_plots(study.rows, lambda row: row.layer, curves)
+    panels = panels_of(_marks(study.rows, across, up), distinct(row.format for row in study.rows))
     if not panels:
         return None
     columns: dict[str, Callable[[LayerRow], str]] = {"layer": _layer, "format": _format, "rank": _rank}
@@ -91,17 +88,14 @@ def _over_sensitivity(study: LayerStudy) -> PointChart | None:
         table_of(known, {**columns, _ACCURACY.label: _ACCURACY.text}),
         _SENSITIVITY.label,
         _ACCURACY.label,
-        tuple(series_of(known, _curve(fmt, _SENSITIVITY, _ACCURACY, "points"), at) for at, fmt in enumerate(formats)),
+        series_of(_marks(known, _SENSITIVITY, _ACCURACY), formats, ["points"] * len(formats)),
         _dense(study),
         x_log=True,
     )
 
 
-def _curve(fmt: str, across: _Axis, up: _Axis, kind: Literal["points", "line"] = "line") -> Curve[LayerRow]:
-    def place(row: LayerRow) -> Place | None:
-        return (across.value(row), up.value(row), _in_words(row)) if row.format == fmt else None
-
-    return Curve(fmt, place, kind)
+def _marks(rows: Sequence[LayerRow], across: _Axis, up: _Axis) -> list[Mark]:
+    return [Mark(row.format, across.value(row), up.value(row), _in_words(row), row.layer) for row in rows]
 
 
 def _dense(study: LayerStudy) -> tuple[Line, ...]:

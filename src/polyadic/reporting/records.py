@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from polyadic.reporting.chart import finite
-from polyadic.reporting.folder import Folder, SearchHistory
+from polyadic.reporting.folder import Folder
 from polyadic.schema import Cost, Plan, Rows, SearchResult, Summary, TrialRecord, plain_rank
 
 Record = dict[str, Any]
@@ -57,13 +57,8 @@ def trial_records(folder: Folder[Summary] | Folder[SearchResult]) -> Rows:
     not tell. ``front`` says whether no other whole plan is both cheaper and better (by ``loss`` where every one has it,
     else by ``drop``).
     """
-    return history_records(SearchHistory.of(folder))
-
-
-def history_records(history: SearchHistory) -> Rows:
-    """The same, of what the charts of a search are made of."""
-    several = any(len(record.trial.plan.choices) > 1 for record in history.trials)
-    rows = [_trial(record, history, several) for record in history.trials]
+    several = any(len(record.trial.plan.choices) > 1 for record in folder.trials)
+    rows = [_trial(record, folder.result, several) for record in folder.trials]
     best = _front(rows)
     return Rows({**row, "front": row["trial"] in best} for row in rows)
 
@@ -90,7 +85,7 @@ def _network(name: str, score: float, cost: Cost) -> Record:
     return {"network": name, "score": score, "macs": cost.macs, "params": cost.params, "bytes": cost.bytes}
 
 
-def _trial(record: TrialRecord, history: SearchHistory, several: bool) -> Record:
+def _trial(record: TrialRecord, result: Summary | SearchResult, several: bool) -> Record:
     plan, trial = record.trial.plan, record.trial
     whole = trial.joint and (len(plan.choices) > 1 or not several)
     return {
@@ -100,21 +95,22 @@ def _trial(record: TrialRecord, history: SearchHistory, several: bool) -> Record
         "plan": plan_in_words(plan),
         "drop": finite(trial.drop),
         "loss": finite(trial.divergence),
-        "macs": _network_macs(record, history),
+        "macs": _network_macs(record, result),
         "threshold": finite(record.threshold),
         "seconds": finite(record.seconds),
-        "chosen": whole and set(plan.choices) == set(history.plan.choices),
+        "chosen": whole and set(plan.choices) == set(result.plan.choices),
     }
 
 
-def _network_macs(record: TrialRecord, history: SearchHistory) -> int | None:
+def _network_macs(record: TrialRecord, result: Summary | SearchResult) -> int | None:
     """MACs of the whole network with the plan of a trial, None if the log tells too little."""
     if record.cost is not None:
         return record.cost.macs
-    before, layers = history.macs_before, [choice.layer for choice in record.trial.plan.choices]
+    before = {layer.name: layer.macs_before for layer in result.layers}
+    layers = [choice.layer for choice in record.trial.plan.choices]
     if record.macs is None or any(layer not in before for layer in layers):
         return None
-    return history.dense_macs - sum(before[layer] for layer in layers) + record.macs
+    return result.dense.macs - sum(before[layer] for layer in layers) + record.macs
 
 
 def _front(rows: list[Record]) -> set[int]:

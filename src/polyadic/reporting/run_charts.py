@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 from polyadic.reporting.chart import (
     Chart,
-    Curve,
     Line,
-    Place,
+    Mark,
     PointChart,
     Points,
     Table,
@@ -19,9 +17,9 @@ from polyadic.reporting.chart import (
     series_of,
     table_of,
 )
-from polyadic.reporting.folder import Folder, SearchHistory
-from polyadic.reporting.records import Record, epoch_records, history_records, loss_measure
-from polyadic.schema import SearchResult, Summary
+from polyadic.reporting.folder import Folder
+from polyadic.reporting.records import Record, epoch_records, loss_measure, trial_records
+from polyadic.schema import Budget, SearchResult, Summary
 
 _LOW = 220  # height of a curve
 _MEASURES = {
@@ -72,9 +70,8 @@ def drop_chart(summaries: Sequence[tuple[str, Summary]]) -> PointChart | None:
 
 def search_charts(folder: Folder[Summary] | Folder[SearchResult]) -> list[Chart]:
     """The history of the search and the front of the whole plans, as far as the log tells."""
-    history = SearchHistory.of(folder)
-    rows = history_records(history)
-    made = (_history(rows, history.fate), _front(rows, history))
+    rows = trial_records(folder)
+    made = (_history(rows, _fate(folder)), _front(rows, folder))
     return [chart for chart in made if chart is not None]
 
 
@@ -91,10 +88,14 @@ def finetuning_charts(summary: Summary) -> list[Chart]:
     )
     made: list[Chart] = []
     for name, key, label, scale, caption, lines in figures:
-        curve = _epochs(rows, key, label, scale)
-        if curve.x:
-            title, said = f"Fine-tuning: {key}", caption + _without(rows, key)
-            made.append(PointChart(name, title, said, table, "epoch", label, (curve,), lines, _LOW))
+        marks = [
+            Mark(label, at, scale * value, f"epoch {at}: {scale * value:.4g}")
+            for at, row in enumerate(rows, 1)  # in the order in which they were run, repeated ones included
+            if (value := finite(row[key])) is not None
+        ]
+        if marks:
+            title, said, curve = f"Fine-tuning: {key}", caption + _without(rows, key), series_of(marks, [label])
+            made.append(PointChart(name, title, said, table, "epoch", label, curve, lines, _LOW))
     return made
 
 
@@ -102,11 +103,8 @@ def _history(rows: list[Record], fate: str) -> PointChart | None:
     shown = [row for row in rows if row["drop"] is not None]
     if not shown:
         return None
-    scopes = (("one layer", "layer"), ("whole network", "network"))
-    series = [
-        _trials(label, index, [row for row in shown if row["scope"] == scope], "trial", "drop")
-        for index, (label, scope) in enumerate(scopes)
-    ]
+    scopes = {"layer": "one layer", "network": "whole network"}
+    marks = [Mark(scopes[row["scope"]], row["trial"], row["drop"], _in_words(row)) for row in shown]
     thresholds = {row["threshold"] for row in shown if row["threshold"] is not None}
     return PointChart(
         "search",
@@ -116,29 +114,26 @@ def _history(rows: list[Record], fate: str) -> PointChart | None:
         _trial_table(rows, fate),
         "trial",
         "drop, points",
-        tuple(points for points in series if points.x),
+        series_of(marks, list(scopes.values()), ("points", "points")),
         tuple(Line(f"one layer may lose {value:.2g}", value) for value in sorted(thresholds)),
     )
 
 
-def _front(rows: list[Record], history: SearchHistory) -> PointChart | None:
-    measure = loss_measure(rows)
+def _front(rows: list[Record], folder: Folder[Summary] | Folder[SearchResult]) -> PointChart | None:
+    measure, result, fate = loss_measure(rows), folder.result, _fate(folder)
     wholes = [row for row in rows if row["scope"] == "network" and row["macs"] is not None]
     shown = [row for row in wholes if row[measure] is not None]
     if len({row["plan"] for row in shown}) < 2:
         return None
-    chosen, fate = [row for row in shown if row["chosen"]], history.fate
+    chosen = [row for row in shown if row["chosen"]][-1:]
+    labels = ("plans", "front: no other is cheaper and better", f"the plan that was {fate}")
+    marks = [Mark(labels[row["front"]], row["macs"], row[measure], _in_words(row)) for row in shown]
+    marks += [Mark(labels[2], row["macs"], row[measure], _in_words(row)) for row in chosen]
+    cost = result.compressed if isinstance(result, Summary) else result.tried.cost
     across = (
-        ("budget", history.macs_limit),
-        ("dense", history.dense_macs),
-        (fate, None if chosen else history.macs),
-    )
-    series = (
-        _trials("plans", 0, [row for row in shown if not row["front"]], "macs", measure),
-        _trials(
-            "front: no other is cheaper and better", 1, [row for row in shown if row["front"]], "macs", measure, "step"
-        ),
-        _trials(f"the plan that was {fate}", 2, chosen[-1:], "macs", measure),
+        ("budget", Budget.from_text(str(result.provenance.get("budget") or "")).macs),
+        ("dense", result.dense.macs),
+        (fate, None if chosen else cost.macs),
     )
     return PointChart(
         "front",
@@ -149,31 +144,20 @@ def _front(rows: list[Record], history: SearchHistory) -> PointChart | None:
         _trial_table(wholes, fate),
         "MACs of the whole network",
         _MEASURES[measure],
-        tuple(points for points in series if points.x),
+        series_of(marks, labels, ("points", "step", "points")),
         tuple(Line(label, float(at), "x") for label, at in across if at is not None),
         y_log=measure == "loss" and all(row[measure] > 0 for row in shown),
     )
 
 
-def _trials(
-    label: str, index: int, rows: list[Record], x: str, y: str, kind: Literal["points", "step"] = "points"
-) -> Points:
-    def place(row: Record) -> Place:
-        text = f"trial {row['trial']}: {row['plan']}"
-        return row[x], row[y], text if len(text) <= 240 else text[:237] + "..."
-
-    return series_of(rows, Curve(label, place, kind), index)
+def _fate(folder: Folder[Summary] | Folder[SearchResult]) -> str:
+    """What became of the plan, to be put after "the plan that was"."""
+    return "carried out" if isinstance(folder.result, Summary) else "found"
 
 
-def _epochs(rows: list[Record], key: str, label: str, scale: float) -> Points:
-    """The epochs that have a number under ``key``, in the order in which they were run, repeated ones included."""
-
-    def place(numbered: tuple[int, Record]) -> Place | None:
-        at, row = numbered
-        value = finite(row[key])
-        return None if value is None else (at, scale * value, f"epoch {at}: {scale * value:.4g}")
-
-    return series_of(list(enumerate(rows, 1)), Curve(label, place), 0)
+def _in_words(row: Record) -> str:
+    text = f"trial {row['trial']}: {row['plan']}"
+    return text if len(text) <= 240 else text[:237] + "..."
 
 
 def _without(rows: list[Record], key: str) -> str:

@@ -54,7 +54,11 @@ def study_piece(study: StudyResult) -> str:
 
 
 def study_charts(study: StudyResult) -> list[Chart]:
-    """Every chart that there is something to show in, in the order of the page."""
+    """Every chart that there is something to show in, in the order of the page.
+
+    Raises:
+        TypeError: it is no study that pages know.
+    """
     match study:
         case TruncationStudy():
             return truncation_charts(study)
@@ -69,7 +73,7 @@ def describe(study: StudyResult) -> Told:
     """What is said of a study.
 
     Raises:
-        TypeError: it is none that pages know.
+        TypeError: as :func:`study_charts`.
     """
     match study:
         case TruncationStudy():

@@ -9,14 +9,13 @@ from polyadic.reporting.chart import (
     Bars,
     Chart,
     Colour,
-    Curve,
     Line,
+    Mark,
     PanelChart,
-    Place,
     in_percent,
     number_text,
+    panels_of,
     percent,
-    small_plots,
     table_of,
 )
 from polyadic.schema import RetrainedRow, TruncationRow, TruncationStudy
@@ -51,19 +50,18 @@ def truncation_charts(study: TruncationStudy) -> list[Chart]:
 
 
 def _norm(single: _Rows, together: _Rows) -> PanelChart | None:
-    def curve(label: str, kind: str, column: str, *, joined: bool) -> Curve[TruncationRow]:
-        def place(row: TruncationRow) -> Place | None:
-            return (row.kept_fraction, getattr(row, column), _in_words(row)) if row.kind == kind else None
-
-        return Curve(label, place, "line" if joined else "points")
-
-    rows = [*single, *together]
-    curves = (
-        curve("one layer", "single", "norm_loss", joined=False),
-        curve("random kernel of that norm", "single", "gaussian_norm_loss", joined=False),
-        curve("all layers together", "joint", "norm_loss", joined=True),
+    rows, labels = [*single, *together], ("one layer", "random kernel of that norm", "all layers together")
+    series = (
+        (single, labels[0], "norm_loss"),
+        (single, labels[1], "gaussian_norm_loss"),
+        (together, labels[2], "norm_loss"),
     )
-    panels = small_plots(rows, _cuts, curves)
+    marks = [
+        Mark(label, row.kept_fraction, getattr(row, column), _in_words(row), _cuts(row))
+        for of, label, column in series
+        for row in of
+    ]
+    panels = panels_of(marks, labels, ("points", "points", "line"))
     if not panels:
         return None
     columns: dict[str, _Cell] = {
@@ -86,13 +84,12 @@ def _norm(single: _Rows, together: _Rows) -> PanelChart | None:
 
 
 def _accuracy(study: TruncationStudy, rows: _Rows, name: str, title: str, *, joined: bool = True) -> PanelChart | None:
-    def curve(label: str, column: str) -> Curve[TruncationRow]:
-        def place(row: TruncationRow) -> Place:
-            return row.norm_loss, in_percent(getattr(row, column)), f"{_in_words(row)}; {label}"
-
-        return Curve(label, place, "line" if joined else "points")
-
-    panels = small_plots(rows, _cuts, [curve(*mark) for mark in _MARKS.items()])
+    marks = [
+        Mark(label, row.norm_loss, in_percent(getattr(row, column)), f"{_in_words(row)}; {label}", _cuts(row))
+        for row in rows
+        for label, column in _MARKS.items()
+    ]
+    panels = panels_of(marks, list(_MARKS), ["line" if joined else "points"] * len(_MARKS))
     if not panels:
         return None
     caption = "On held-out training images. The random error is as long as the truncation error, and has no structure."
@@ -107,14 +104,13 @@ def _accuracy(study: TruncationStudy, rows: _Rows, name: str, title: str, *, joi
 
 
 def _depth(study: TruncationStudy, single: _Rows) -> PanelChart | None:
-    def curve(share: float) -> Curve[TruncationRow]:
-        def place(row: TruncationRow) -> Place | None:
-            return (row.position, in_percent(_best_known(row)), _in_words(row)) if row.share == share else None
-
-        return Curve(f"{share:g} of the rank", place)
-
+    of_rank = "{:g} of the rank".format
     placed = [row for row in single if row.position is not None]
-    panels = small_plots(placed, _cuts, [curve(share) for share in sorted({row.share for row in placed})])
+    marks = [
+        Mark(of_rank(row.share), row.position, in_percent(_best_known(row)), _in_words(row), _cuts(row))
+        for row in placed
+    ]
+    panels = panels_of(marks, [of_rank(share) for share in sorted({row.share for row in placed})])
     if not panels or len({row.position for row in placed}) < 2:
         return None
     columns: dict[str, _Cell] = {
@@ -137,15 +133,13 @@ def _depth(study: TruncationStudy, single: _Rows) -> PanelChart | None:
 
 
 def _halves(study: TruncationStudy, joint: _Rows) -> PanelChart | None:
-    def curve(group: str) -> Curve[TruncationRow]:
-        def place(row: TruncationRow) -> Place | None:
-            return (row.norm_loss, in_percent(_best_known(row)), _in_words(row)) if row.group == group else None
-
-        return Curve(_GROUPS[group], place)
-
     rows = [row for row in joint if row.group in _GROUPS]
-    groups = [group for group in _GROUPS if any(row.group == group for row in rows)]
-    panels = small_plots(rows, _cuts, [curve(group) for group in groups])
+    groups = [name for group, name in _GROUPS.items() if any(row.group == group for row in rows)]
+    marks = [
+        Mark(_GROUPS[row.group], row.norm_loss, in_percent(_best_known(row)), _in_words(row), _cuts(row))
+        for row in rows
+    ]
+    panels = panels_of(marks, groups)
     if not panels or len(groups) < 2:
         return None
     columns: dict[str, _Cell] = {
