@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from summaries import LAYERS, summary
 
 from polyadic.reporting import plotly_figure, plotly_figures, read_result, svg_file
-from polyadic.reporting.axis import linear_axis, log_axis, written
 from polyadic.reporting.chart import BarChart, Bars, Table
 from polyadic.reporting.layer_charts import costs, layer_charts, strip
 from polyadic.reporting.report import charts
 from polyadic.reporting.run_charts import drop_chart, finetuning_charts, search_charts
+from polyadic.reporting.svg_parts import linear_axis, log_axis, written
 
 SVG = "{http://www.w3.org/2000/svg}"
 

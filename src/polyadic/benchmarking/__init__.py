@@ -1,8 +1,8 @@
 """Measured speed, memory and file size of networks on the engines that are installed."""
 
-from polyadic.benchmarking.benchmark import benchmark
+from polyadic.benchmarking.benchmark import benchmark, write_bench
 from polyadic.benchmarking.options import BenchOptions, BenchProgress
-from polyadic.benchmarking.result import BENCH, BenchNetwork, BenchResult, BenchRow, write_bench
+from polyadic.schema import BENCH, BenchNetwork, BenchResult, BenchRow
 
 __all__ = [
     "BENCH",

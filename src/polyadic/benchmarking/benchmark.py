@@ -5,20 +5,19 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from polyadic.benchmarking.folding import folded
 from polyadic.benchmarking.footprint import HOW, Footprints
-from polyadic.benchmarking.graphs import Graphs
+from polyadic.benchmarking.graphs import Graphs, folded
 from polyadic.benchmarking.options import BenchOptions, BenchProgress, OnProgress
-from polyadic.benchmarking.result import BenchNetwork, BenchResult, BenchRow, timed
 from polyadic.engines import (
     Conditions,
     Engine,
@@ -33,6 +32,8 @@ from polyadic.engines import (
 )
 from polyadic.errors import EngineError
 from polyadic.layers import evaluation_mode
+from polyadic.schema import BENCH, BenchNetwork, BenchResult, BenchRow
+from polyadic.storage import json_bytes, write_together
 from polyadic.surgery import MACS_CONVENTION, network_cost
 
 
@@ -61,6 +62,17 @@ def benchmark(
         raise EngineError("a benchmark takes at least one network; got none")
     with _threads_kept(), Footprints() as footprints:
         return _Bench(networks, example, options or BenchOptions(), on_progress, footprints).run()
+
+
+def write_bench(result: BenchResult, folder: Path, beside: Sequence[tuple[str, bytes]] = ()) -> list[Path]:
+    """Write ``bench.json`` to ``folder``, and other files beside it: all of them or none; say where they are.
+
+    Raises:
+        StorageError: the file system refused; what stood there is as it was.
+    """
+    contents = {folder / BENCH: json_bytes(result.to_json()), **{folder / name: content for name, content in beside}}
+    write_together(contents)
+    return list(contents)
 
 
 class _Bench:
@@ -160,7 +172,7 @@ class _Bench:
             if name not in timings:
                 rows.append(BenchRow(**known[name]))
                 continue
-            row = timed(known[name], timings[name], timings.get(self.reference), self._reduction(name))
+            row = _timed(known[name], timings[name], timings.get(self.reference), self._reduction(name))
             rows.append(replace(row, **self._weight(engine, name, batch, conditions)))
         return rows
 
@@ -215,6 +227,23 @@ class _Bench:
     def _step(self, message: str) -> None:
         self.show(BenchProgress(self.done, self.total, message))
         self.done += 1
+
+
+def _timed(row: dict[str, Any], timing: Timing, reference: Timing | None, mac_reduction: float) -> BenchRow:
+    """A row with its times; ``reference`` is the first network's timing of the same rounds, if it has one."""
+    low, high = timing.quartiles
+    times: dict[str, Any] = {
+        "median_ms": timing.median,
+        "low_ms": low,
+        "high_ms": high,
+        "samples_ms": timing.samples,
+    }
+    if reference is not None:
+        ratio = timing.times_faster_than(reference)
+        times |= {"speed_up": ratio.median, "speed_up_low": ratio.low, "speed_up_high": ratio.high}
+        if mac_reduction != 1.0:
+            times["realised_share"] = ratio.median / mac_reduction
+    return BenchRow(**row, **times)
 
 
 def _repeated(example: Tensor, batch: int) -> Tensor:

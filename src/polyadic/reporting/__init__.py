@@ -14,10 +14,18 @@ from polyadic.reporting.folder import Folder, read_folder, read_result, read_sea
 from polyadic.reporting.headline import HEADLINE_COLUMNS, fewer, headline_rows
 from polyadic.reporting.model_card import markdown, model_card
 from polyadic.reporting.plotly_figures import plotly_figure, plotly_figures
-from polyadic.reporting.records import epoch_records, layer_records, network_records, trial_records
+from polyadic.reporting.records import (
+    LAYER_COLUMNS,
+    SITE_COLUMNS,
+    epoch_records,
+    layer_records,
+    layer_rows,
+    network_records,
+    site_rows,
+    trial_records,
+)
 from polyadic.reporting.report import REPORT, charts, figures, piece, records, report, report_html, write_figures
 from polyadic.reporting.svg import svg_file
-from polyadic.reporting.tables import LAYER_COLUMNS, SITE_COLUMNS, layer_rows, site_rows
 
 __all__ = [
     "BENCH_COLUMNS",

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from polyadic.benchmarking import BENCH, BenchResult, BenchRow
 from polyadic.errors import StorageError
 from polyadic.reporting.chart import (
     BarChart,
@@ -23,7 +22,7 @@ from polyadic.reporting.chart import (
 from polyadic.reporting.page import plain_text, rendered
 from polyadic.reporting.svg import svg_file
 from polyadic.reporting.svg_parts import xml_safe
-from polyadic.schema import VERSION
+from polyadic.schema import BENCH, VERSION, BenchResult, BenchRow
 from polyadic.storage import read_document
 
 _Column = Callable[[BenchRow], str]

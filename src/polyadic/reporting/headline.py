@@ -10,7 +10,7 @@ from typing import Any, Literal
 from polyadic.reporting.chart import Table, finite
 from polyadic.schema import Budget, Cost, CostEstimate, SearchResult, Summary
 
-Rows = list[tuple[str, ...]]
+TextRows = list[tuple[str, ...]]
 Card = tuple[str, str, str]
 """What it is called, the figure that counts, and more of it."""
 
@@ -78,7 +78,7 @@ def estimate_headline(estimate: CostEstimate) -> Headline:
     return Headline(cards, [open_], Table(_PLAN_COLUMNS, tuple(cost_rows(estimate.dense, estimate.cost))))
 
 
-def headline_rows(summary: Summary) -> Rows:
+def headline_rows(summary: Summary) -> TextRows:
     """Score and costs of both networks, under :data:`HEADLINE_COLUMNS`."""
     interval = ""
     if summary.drop_interval is not None:
@@ -93,9 +93,9 @@ def headline_rows(summary: Summary) -> Rows:
     return [score, untuned, *cost_rows(summary.dense, summary.compressed)]
 
 
-def cost_rows(dense: Cost, small: Cost) -> Rows:
+def cost_rows(dense: Cost, small: Cost) -> TextRows:
     """MACs, parameters, bytes and, where both are known, latency: of the one, of the other, and how many times less."""
-    rows: Rows = [
+    rows: TextRows = [
         (label, f"{before:,}", f"{after:,}", fewer(before, after))
         for label, before, after in (
             ("MACs", dense.macs, small.macs),

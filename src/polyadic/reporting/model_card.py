@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from polyadic.reporting.headline import HEADLINE_COLUMNS, Rows, headline_rows
-from polyadic.reporting.tables import LAYER_COLUMNS, layer_rows
+from polyadic.reporting.headline import HEADLINE_COLUMNS, TextRows, headline_rows
+from polyadic.reporting.records import LAYER_COLUMNS, layer_rows
 from polyadic.schema import Summary
 
 _IMPORTS = """import json
@@ -111,7 +111,7 @@ def _without(tensor_trains: bool) -> str:
     return _IMPORTS.format(torch="") + _LOAD.replace("{contract}", "")
 
 
-def markdown(columns: tuple[str, ...], rows: Rows) -> str:
+def markdown(columns: tuple[str, ...], rows: TextRows) -> str:
     """A table in Markdown."""
     body = [columns, tuple("---" for _ in columns), *rows]
     return "\n".join("| " + " | ".join(_cell(text) for text in row) + " |" for row in body)

@@ -1,4 +1,6 @@
-"""A result as tidy rows: one dictionary per observation, the same keys in each, numbers as numbers.
+"""A result as rows: tidy ones with numbers for data frames, and rows of text for the terminal and the model card.
+
+Tidy rows are one dictionary per observation, with the same keys in each.
 
 ``layer_records(summary).to_frame()`` is a data frame, where pandas is installed.
 """
@@ -9,11 +11,16 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from polyadic.reporting.chart import finite
+from polyadic.reporting.chart import finite, number_text
 from polyadic.reporting.folder import Folder
-from polyadic.schema import Cost, Plan, Rows, SearchResult, Summary, TrialRecord, plain_rank
+from polyadic.reporting.headline import TextRows
+from polyadic.reporting.layer_charts import rank_text
+from polyadic.schema import Cost, LayerOutcome, LayerSite, Plan, Rows, SearchResult, Summary, TrialRecord, plain_rank
 
 Record = dict[str, Any]
+
+LAYER_COLUMNS = ("layer", "what happened", "rank", "error", "sensitivity", "MACs before", "after")
+SITE_COLUMNS = ("layer", "kind", "weight", "params", "MACs", "can be factorised as", "if not, why")
 
 _EPOCH_KEYS = ("epoch", "loss", "score", "score_loss", "learning_rate", "seconds", "diverged")
 
@@ -124,3 +131,32 @@ def _front(rows: list[Record]) -> set[int]:
             least = row[measure]
             best.add(row["trial"])
     return best
+
+
+def layer_rows(summary: Summary) -> TextRows:
+    """One row per layer, under :data:`LAYER_COLUMNS`."""
+    return [_layer_row(layer) for layer in summary.layers]
+
+
+def site_rows(sites: tuple[LayerSite, ...], formats: dict[str, list[str]], reasons: dict[str, str | None]) -> TextRows:
+    """One row per layer that ``inspect`` found, with the formats that serve it or the reason why none does."""
+    return [
+        (
+            site.name,
+            site.kind,
+            " x ".join(str(n) for n in site.spec.weight_shape) if site.spec else "",
+            f"{site.params:,}",
+            f"{site.macs:,}",
+            ", ".join(formats.get(site.name, [])),
+            reasons.get(site.name) or "",
+        )
+        for site in sites
+    ]
+
+
+def _layer_row(layer: LayerOutcome) -> tuple[str, ...]:
+    macs = f"{layer.macs_before:,}", f"{layer.macs_after:,}"
+    if layer.status != "factorised":
+        return layer.name, layer.status + (f": {layer.reason}" if layer.reason else ""), "", "", "", *macs
+    error, sensitivity = number_text(layer.relative_error, "{:.3f}"), number_text(layer.sensitivity, "{:.0f}")
+    return layer.name, str(layer.format), rank_text(layer.rank), error, sensitivity, *macs

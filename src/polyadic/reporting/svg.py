@@ -7,15 +7,17 @@ from importlib.resources import files
 
 from markupsafe import Markup
 
-from polyadic.reporting.axis import Axis, linear_axis, log_axis, value_axis, written
 from polyadic.reporting.chart import BarChart, Chart, PanelChart, PointChart, Points, StripChart
 from polyadic.reporting.svg_parts import (
     CHARACTER,
     WIDTH,
+    Axis,
     element,
     horizontal_axis,
     legend,
     line,
+    linear_axis,
+    log_axis,
     mark,
     rectangle,
     shortened,
@@ -23,7 +25,9 @@ from polyadic.reporting.svg_parts import (
     text,
     ticks_across,
     ticks_up,
+    value_axis,
     vertical_axis,
+    written,
     xml_safe,
 )
 

@@ -2,18 +2,50 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
-from polyadic.engines import Conditions, Timing
-from polyadic.errors import StorageError
-from polyadic.schema import VERSION, JsonObject
-from polyadic.storage import write_together
+from polyadic.errors import EngineError, StorageError
+from polyadic.schema.json_object import VERSION, JsonObject
 
 BENCH = "bench.json"
+
+NumberFormat = Literal["float32", "bfloat16", "float16", "int8"]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a time is a time of; two times are compared under the same conditions only.
+
+    Attributes:
+        batch: samples of a pass.
+        threads: of the processor, within one pass.
+        precision: number format of convolutions and products; "int8" is a network that was quantized.
+        device: "cpu" or "cuda".
+
+    Raises:
+        EngineError: a number below 1, or an unknown format or device.
+    """
+
+    batch: int = 1
+    threads: int = 1
+    precision: NumberFormat = "float32"
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or self.threads < 1:
+            raise EngineError(f"batch and threads are at least 1; got batch={self.batch}, threads={self.threads}")
+        if self.precision not in get_args(NumberFormat):
+            raise EngineError(f"precision is one of {', '.join(get_args(NumberFormat))}; got {self.precision!r}")
+        if self.device not in ("cpu", "cuda"):
+            raise EngineError(f"an engine runs on cpu or cuda; got {self.device!r}")
+
+    def __str__(self) -> str:
+        """As people read it."""
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        where = threads if self.device == "cpu" else self.device
+        return f"batch {self.batch}, {where}, {self.precision}"
 
 
 @dataclass(frozen=True)
@@ -127,32 +159,3 @@ class BenchResult:
     def reference(self) -> str:
         """The network over which speed-ups are told."""
         return self.networks[0].name
-
-
-def timed(row: dict[str, Any], timing: Timing, reference: Timing | None, mac_reduction: float) -> BenchRow:
-    """A row with its times; ``reference`` is the first network's timing of the same rounds, if it has one."""
-    low, high = timing.quartiles
-    times: dict[str, Any] = {
-        "median_ms": timing.median,
-        "low_ms": low,
-        "high_ms": high,
-        "samples_ms": timing.samples,
-    }
-    if reference is not None:
-        ratio = timing.times_faster_than(reference)
-        times |= {"speed_up": ratio.median, "speed_up_low": ratio.low, "speed_up_high": ratio.high}
-        if mac_reduction != 1.0:
-            times["realised_share"] = ratio.median / mac_reduction
-    return BenchRow(**row, **times)
-
-
-def write_bench(result: BenchResult, folder: Path, beside: Sequence[tuple[str, bytes]] = ()) -> list[Path]:
-    """Write ``bench.json`` to ``folder``, and other files beside it: all of them or none; say where they are.
-
-    Raises:
-        StorageError: the file system refused; what stood there is as it was.
-    """
-    document = (json.dumps(result.to_json(), indent=1) + "\n").encode()
-    contents = {folder / BENCH: document, **{folder / name: content for name, content in beside}}
-    write_together(contents)
-    return list(contents)
