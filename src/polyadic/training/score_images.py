@@ -175,10 +175,9 @@ class ImageProxy:
             DataError: the answers are no logits of these classes.
         """
         answers = self._answers(model, best, share)
-        seen = len(answers)
         if not bool(answers.isfinite().all()):
             return ProxyScore(100.0, math.inf)
-        dense, other = (self._score(logits[:seen]) for logits in (self.dense, answers))
+        dense, other = (self._score(logits[: len(answers)]) for logits in (self.dense, answers))
         return ProxyScore(100.0 * (dense.value - other.value), self._divergence(answers), drop_interval(dense, other))
 
     def _answers(self, model: nn.Module, best: float, share: float = 1.0) -> Tensor:
@@ -187,10 +186,9 @@ class ImageProxy:
         rows: list[Tensor] = []
         with _classifier(model, self.execution) as logits_of:
             for number, batch in enumerate(self.batches[: max(1, math.ceil(share * len(self.batches)))], start=1):
-                labels = self.labels[len(torch.cat(rows)) if rows else 0 :][: len(batch)]
-                rows.append(logits_of(batch, labels))
-                hopeless = number == enough and math.isfinite(best)
-                if hopeless and not self._divergence(torch.cat(rows)) <= HOPELESS * best:
+                rows.append(logits_of(batch, self.labels[sum(map(len, rows)) :][: len(batch)]))
+                judged = number == enough and math.isfinite(best)
+                if judged and not self._divergence(torch.cat(rows)) <= HOPELESS * best:
                     break
         return torch.cat(rows)
 
