@@ -98,23 +98,16 @@ def network_cost(model: nn.Module, example_input: Tensor) -> Cost:
 
 def _named_layers(model: nn.Module) -> Names:
     """Modules that hold a weight of two or more axes, each with all its names."""
-    within = _within_parametrisations(model)
     names: dict[nn.Module, list[str]] = defaultdict(list)
     for name, module in model.named_modules(remove_duplicate=False):
-        if name not in within and _bears_weight(module):
+        if not _is_behind_a_weight(name) and _bears_weight(module):
             names[module].append(name)
     return {module: tuple(paths) for module, paths in names.items()}
 
 
-def _within_parametrisations(model: nn.Module) -> set[str]:
-    """Paths of what computes the weights of other layers: parts of those layers, not layers by themselves."""
-    within = set()
-    for name, module in model.named_modules(remove_duplicate=False):
-        if parametrize.is_parametrized(module):
-            top = f"{name}.parametrizations" if name else "parametrizations"
-            part = module.get_submodule("parametrizations")
-            within |= {f"{top}.{leaf}".rstrip(".") for leaf, _ in part.named_modules(remove_duplicate=False)}
-    return within
+def _is_behind_a_weight(name: str) -> bool:
+    """Whether a module computes the weight of another layer: a part of that layer, not a layer by itself."""
+    return "parametrizations" in name.split(".")  # torch's name for them
 
 
 def _bears_weight(module: nn.Module) -> bool:
@@ -146,13 +139,10 @@ def _stored_weight(module: nn.Module) -> Tensor | None:
 
 def _owners(model: nn.Module) -> dict[int, list[str]]:
     """Names of the modules that each parameter tensor belongs to; what is behind a parametrisation, to its layer."""
-    within = _within_parametrisations(model)
     owners: dict[int, list[str]] = defaultdict(list)
     for name, module in model.named_modules():
-        if name in within:
-            continue
-        for parameter in (*module._parameters.values(), *_within(module)):
-            if parameter is not None:
+        if not _is_behind_a_weight(name):
+            for parameter in (*module._parameters.values(), *_within(module)):
                 owners[id(parameter)].append(name)
     return owners
 
@@ -201,11 +191,9 @@ def _reason(
         return f"its weight is also used outside the layer's own forward pass (by {elsewhere})"
     if names[0] not in record.runs:
         return "it did not run in the traced forward pass"
-    surplus = [run.arguments for run in record.runs[names[0]] if len(run.arguments) != 1]
-    if surplus:
-        found = ", ".join(name for name in surplus[-1] if name not in ("", "input"))
-        found = found or f"{surplus[-1].count('')} arguments"
-        return f"the model calls it with more than one tensor ({found}), and a chain takes one"
+    for given in (run.arguments for run in reversed(record.runs[names[0]]) if len(run.arguments) != 1):
+        words = ", ".join(name for name in given if name not in ("", "input")) or f"{given.count('')} arguments"
+        return f"the model calls it with more than one tensor ({words}), and a chain takes one"
     if foreign_hooks(layer):
         return "it carries hooks that a replacement would lose"
     if "forward" in vars(layer):
