@@ -235,8 +235,8 @@ def decompose_(
     cache = cache or FactorCache(None)
     chains: list[tuple[LayerSite, nn.Sequential]] = []
     choices = []
-    for site, key, request in wanted:
-        fmt = format_named(request.format)
+    for site, key, config in wanted:
+        fmt = format_named(config.format)
         reason = site.reason or (fmt.refuses(site.spec) if site.spec is not None else None)
         if reason is not None:
             if key == site.name:
@@ -244,7 +244,7 @@ def decompose_(
             continue
         layer, weight, spec = layer_at(model, site.name)
         try:
-            rank = request.rank_for(weight.detach(), spec, seed)
+            rank = config.rank_for(weight.detach(), spec, seed)
             factored = cache.factorise(weight.detach(), spec, fmt, rank, seed)
         except (LayerError, DecompositionError) as error:
             raise type(error)(f"layer {site.name!r}: {error}") from error
@@ -261,9 +261,9 @@ def _matches(sites: tuple[LayerSite, ...], layers: LayerMap) -> list[tuple[Layer
     for site in sites:
         hits = [key for key in layers if _matches_name(key, site.name)]
         used.update(hits)
-        request = layers[hits[-1]] if hits else None
-        if request is not None:
-            wanted.append((site, hits[-1], request))
+        config = layers[hits[-1]] if hits else None
+        if config is not None:
+            wanted.append((site, hits[-1], config))
     unused = [key for key in layers if key not in used]
     if unused:
         known = ", ".join(site.name for site in sites[:5])
