@@ -33,25 +33,25 @@ CHAINS = [format_named("tucker2").stages(WINDOW, (rank, rank)) for rank in (1, 2
 def test_blocks_are_timed_against_their_layer_in_one_go_and_once_only(tmp_path: Path) -> None:
     engine = FakeEngine()
     model = fake_model(engine, LatencyCache(tmp_path), batch=2)
-    rows = model.blocks(WINDOW, CHAINS, (5, 4))
+    rows = model.time_blocks(WINDOW, CHAINS, (5, 4))
     dense = CALL + 2 * WINDOW.macs((5, 4)) / 10_000
     assert [row.dense for row in rows] == pytest.approx([dense] * 3)
     assert [row.chain for row in rows] == pytest.approx([CALL + 2 * chain_macs(c, (5, 4)) / 10_000 for c in CHAINS])
     assert engine.prepared == [(2, 6, 5, 4)] * 4
-    assert fake_model(engine, LatencyCache(tmp_path), batch=2).blocks(WINDOW, CHAINS[::-1], (5, 4)) == rows[::-1]
+    assert fake_model(engine, LatencyCache(tmp_path), batch=2).time_blocks(WINDOW, CHAINS[::-1], (5, 4)) == rows[::-1]
     assert len(engine.prepared) == 4
-    fake_model(engine, LatencyCache(tmp_path), batch=2).blocks(WINDOW, CHAINS[:1], (5, 5))
-    fake_model(engine, LatencyCache(tmp_path), batch=1).blocks(WINDOW, CHAINS[:1], (5, 4))
+    fake_model(engine, LatencyCache(tmp_path), batch=2).time_blocks(WINDOW, CHAINS[:1], (5, 5))
+    fake_model(engine, LatencyCache(tmp_path), batch=1).time_blocks(WINDOW, CHAINS[:1], (5, 4))
     assert len(engine.prepared) == 8, "another size and another batch are measured for themselves"
 
 
 def test_a_chain_is_timed_against_the_chain_that_stands_in_its_place() -> None:
     model = fake_model()
     now, lower = CHAINS[2], CHAINS[:2]
-    rows = model.blocks(now, lower, (5, 4))
+    rows = model.time_blocks(now, lower, (5, 4))
     assert [row.dense for row in rows] == pytest.approx([CALL + chain_macs(now, (5, 4)) / 10_000] * 2)
     assert [row.chain for row in rows] == pytest.approx([CALL + chain_macs(c, (5, 4)) / 10_000 for c in lower])
-    assert model.blocks((WINDOW,), lower, (5, 4)) == model.blocks(WINDOW, lower, (5, 4)) != rows
+    assert model.time_blocks((WINDOW,), lower, (5, 4)) == model.time_blocks(WINDOW, lower, (5, 4)) != rows
 
 
 def test_blocks_stand_as_in_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +64,7 @@ def test_blocks_stand_as_in_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
         return prepare(self, model, *more)
 
     monkeypatch.setattr(FakeEngine, "_prepare", watched)
-    fake_model().blocks(WINDOW, CHAINS[:1], (5, 4))
+    fake_model().time_blocks(WINDOW, CHAINS[:1], (5, 4))
     assert seen == [[nn.ReLU, nn.Conv2d, nn.ReLU], [nn.ReLU, nn.Sequential, nn.ReLU]]
 
 
@@ -72,13 +72,13 @@ def test_networks_are_known_by_their_structure_and_input(tmp_path: Path) -> None
     engine = FakeEngine()
     model = fake_model(engine, LatencyCache(tmp_path))
     network, image = nn.Sequential(plain_layer(WINDOW)), torch.zeros(3, 6, 5, 5)
-    time = model.network(network, image)
+    time = model.time_network(network, image)
     assert time == pytest.approx(CALL + WINDOW.macs((5, 5)) / 10_000)
     draw_weights(network)
     assert fake_model(engine, LatencyCache(tmp_path)).network(network, image) == time
     assert len(engine.prepared) == 1
-    assert model.network(network, torch.zeros(1, 6, 7, 7)) > time
-    assert model.network(nn.Sequential(plain_layer(replace(WINDOW, out_channels=16))), image) > time
+    assert model.time_network(network, torch.zeros(1, 6, 7, 7)) > time
+    assert model.time_network(nn.Sequential(plain_layer(replace(WINDOW, out_channels=16))), image) > time
 
 
 def test_the_noise_is_that_of_the_difference_in_a_round() -> None:
@@ -98,7 +98,7 @@ def test_blocks_are_timed_anew_while_something_else_runs() -> None:
         taken.append(given[len(taken)])
         return {name: Timing(taken[-1] if name != "dense" else (4.0,) * 5) for name in prepared}
 
-    rows = LatencyModel(FakeEngine(), Conditions(), timer=timer).blocks(WINDOW, CHAINS[:2], (5, 4))
+    rows = LatencyModel(FakeEngine(), Conditions(), timer=timer).time_blocks(WINDOW, CHAINS[:2], (5, 4))
     assert rows == (Measured(4.0, 1.0, 0.0),) * 2
     assert taken == [disturbed, disturbed, steady]
 
@@ -109,7 +109,7 @@ def test_on_a_machine_that_is_never_quiet_the_least_noise_counts() -> None:
     def timer(prepared: Mapping[str, Prepared], conditions: Conditions) -> dict[str, Timing]:
         return {"dense": Timing((4.0,) * 4), "0": Timing(next(samples))}
 
-    (row,) = LatencyModel(FakeEngine(), Conditions(), timer=timer).blocks(WINDOW, CHAINS[:1], (5, 4))
+    (row,) = LatencyModel(FakeEngine(), Conditions(), timer=timer).time_blocks(WINDOW, CHAINS[:1], (5, 4))
     assert row == compare_times(Timing((4.0,) * 4), Timing((1.0, 2.0, 3.0, 4.0)))
     assert next(samples, None) is None, "four attempts at most"
 
@@ -130,7 +130,7 @@ def test_on_a_real_engine_a_much_smaller_block_is_faster(name: str) -> None:
     spec = ConvSpec(64, 64, (3, 3), (1, 1), (1, 1), (1, 1))
     chain = format_named("tucker2").stages(spec, (8, 8))
     model = LatencyModel(engine, Conditions(batch=1, threads=1))
-    (row,) = model.blocks(spec, [chain], (16, 16))
+    (row,) = model.time_blocks(spec, [chain], (16, 16))
     assert 0 < row.chain < row.dense
     assert row.noise < row.dense
 
@@ -139,7 +139,7 @@ def test_tensor_trains_are_timed_as_the_modules_that_they_are() -> None:
     engine = FakeEngine(lambda layer, outputs: 1.0)
     spec = ConvSpec(16, 16)
     chain = format_named("tt-matrix").stages(spec, format_named("tt-matrix").largest_rank(spec))
-    (row,) = LatencyModel(engine, Conditions(), timer=known_times).blocks(spec, [chain], ())
+    (row,) = LatencyModel(engine, Conditions(), timer=known_times).time_blocks(spec, [chain], ())
     assert row == Measured(CALL + 1.0, CALL, 0.0), "the fake engine counts plain layers alone"
 
 

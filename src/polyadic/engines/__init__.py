@@ -8,8 +8,8 @@ from polyadic.engines.machine import environment
 from polyadic.engines.onnx_graph import input_names, onnx_bytes
 from polyadic.engines.onnx_runtime import OnnxRuntime
 from polyadic.engines.open_vino import OpenVino
-from polyadic.engines.registry import ENGINES, engine_named
 from polyadic.engines.timing import Ratio, Timing, time_interleaved
+from polyadic.errors import EngineError
 
 __all__ = [
     "ENGINES",
@@ -39,3 +39,27 @@ __all__ = [
     "time_in_turns",
     "time_interleaved",
 ]
+
+ENGINES: dict[str, Engine] = {
+    engine.name: engine
+    for engine in (
+        PyTorch(),
+        PyTorch(channels_last=False),
+        PyTorch(compiled=True),
+        OnnxRuntime(),
+        OpenVino(),
+        OnnxRuntime(tensorrt=True),
+    )
+}
+"""What networks can be run on, in the order in which tables show them."""
+
+
+def engine_named(name: str) -> Engine:
+    """The engine of that name.
+
+    Raises:
+        EngineError: there is none.
+    """
+    if name not in ENGINES:
+        raise EngineError(f"an engine is one of {', '.join(ENGINES)}; got {name!r}")
+    return ENGINES[name]

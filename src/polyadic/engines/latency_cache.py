@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from polyadic.engines.machine import processor_fields
 from polyadic.storage import append_record, cache_directory, content_key, read_records
 
 FILE = "times.jsonl"
@@ -73,13 +74,9 @@ def default_latency_directory() -> Path:
 @cache
 def processor() -> str:
     """The processor's name and how many there are: times of one machine say nothing of another."""
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        lines = (line.partition(":") for line in cpuinfo.read_text(errors="replace").splitlines())
-        named = {key.strip(): value.strip() for key, _, value in lines}
-        parts = (named.get(key, "") for key in ("model name", "cpu family", "model", "stepping"))
-        name = " ".join(part for part in parts if part) or name
+    fields = processor_fields()
+    parts = (fields.get(key, "") for key in ("model name", "cpu family", "model", "stepping"))
+    name = " ".join(part for part in parts if part) or platform.processor() or platform.machine()
     return f"{name}, {os.cpu_count()} cores"
 
 

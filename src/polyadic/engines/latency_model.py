@@ -87,7 +87,7 @@ class LatencyModel:
             )
         self.engine.check(self.conditions)
 
-    def blocks(
+    def time_blocks(
         self, dense: ConvSpec | tuple[Stage, ...], chains: Sequence[tuple[Stage, ...]], input_size: tuple[int, ...]
     ) -> tuple[Measured, ...]:
         """Times of ``chains``, each against what it would replace.
@@ -102,13 +102,13 @@ class LatencyModel:
             StorageError: the cache cannot be written.
         """
         dense = dense[0] if isinstance(dense, tuple) and len(dense) == 1 and isinstance(dense[0], ConvSpec) else dense
-        missing = [c for c in dict.fromkeys(chains) if self.cache.get(self._block(dense, c, input_size)) is None]
+        missing = [c for c in dict.fromkeys(chains) if self.cache.get(self._key(dense, c, input_size)) is None]
         for at in range(0, len(missing), _AT_ONCE):
             self._measure(dense, missing[at : at + _AT_ONCE], input_size)
-        found = [self.cache.get(self._block(dense, chain, input_size)) for chain in chains]
+        found = [self.cache.get(self._key(dense, chain, input_size)) for chain in chains]
         return tuple(measured for measured in found if measured is not None)
 
-    def network(self, model: nn.Module, example: Tensor) -> float:
+    def time_network(self, model: nn.Module, example: Tensor) -> float:
         """Milliseconds of one pass of a whole network over a batch of samples like the first of ``example``.
 
         Raises:
@@ -118,11 +118,11 @@ class LatencyModel:
         what = (self._place, "network", _structure(model), tuple(example.shape[1:]))
         known = self.cache.get(what)
         if known is None:
-            time = _least(self._timed({"dense": self.prepared(model, example)})["dense"])
+            time = _least(self._time({"dense": self.prepare(model, example)})["dense"])
             known = self.cache.add(what, Measured(time, time, 0.0))
         return known.dense
 
-    def prepared(self, model: nn.Module, example: Tensor) -> Prepared:
+    def prepare(self, model: nn.Module, example: Tensor) -> Prepared:
         """A whole network made ready for a batch of samples like the first of ``example``.
 
         Raises:
@@ -131,7 +131,7 @@ class LatencyModel:
         batch = example[:1].cpu().float().expand(self.conditions.batch, *example.shape[1:]).contiguous()
         return self.engine.prepare(model, batch, self.conditions)
 
-    def against(self, dense: Prepared, network: Prepared) -> Measured:
+    def compare(self, dense: Prepared, network: Prepared) -> Measured:
         """A whole network against the dense one, in turns; measured anew each time.
 
         Three times over, and the middle one counts: a busy moment of the machine may last as long as one measurement.
@@ -141,7 +141,7 @@ class LatencyModel:
             EngineError: the engine fails on one of them.
         """
         pair = {"dense": dense, "chain": network}
-        timings = (self._timed(pair) for _ in range(_MEASUREMENTS))
+        timings = (self._time(pair) for _ in range(_MEASUREMENTS))
         found = sorted((compare_times(t["dense"], t["chain"]) for t in timings), key=lambda m: m.chain / m.dense)
         middle = found[len(found) // 2]
         spread = middle.dense * (found[-1].chain / found[-1].dense - found[0].chain / found[0].dense) / 2.0
@@ -150,27 +150,23 @@ class LatencyModel:
     def _measure(
         self, dense: ConvSpec | tuple[Stage, ...], chains: Sequence[tuple[Stage, ...]], input_size: tuple[int, ...]
     ) -> None:
-        prepared = {"dense": self._block_of(dense if isinstance(dense, tuple) else (dense,), input_size)}
-        prepared |= {str(at): self._block_of(chain, input_size) for at, chain in enumerate(chains)}
-        found = self._in_turns(prepared)
-        for _ in range(_ATTEMPTS - 1):
+        prepared = {"dense": self._prepare_block(dense if isinstance(dense, tuple) else (dense,), input_size)}
+        prepared |= {str(at): self._prepare_block(chain, input_size) for at, chain in enumerate(chains)}
+        found: list[Measured] = []
+        for _ in range(_ATTEMPTS):  # something else may run on this machine, and may have ended by the next one
+            times = self._time(prepared)
+            again = [compare_times(times["dense"], times[str(at)]) for at in range(len(chains))]
+            found = [min(pair, key=lambda one: one.noise) for pair in zip(found or again, again, strict=True)]
             if all(one.noise <= _UNSTEADY * one.dense for one in found):
                 break
-            again = self._in_turns(prepared)  # something else ran on this machine, and may have ended by now
-            found = [min(pair, key=lambda one: one.noise) for pair in zip(found, again, strict=True)]
         for chain, measured in zip(chains, found, strict=True):
-            self.cache.add(self._block(dense, chain, input_size), measured)
+            self.cache.add(self._key(dense, chain, input_size), measured)
 
-    def _in_turns(self, prepared: Mapping[str, Prepared]) -> list[Measured]:
-        """The chains among ``prepared``, each against the dense layer."""
-        times = self._timed(prepared)
-        return [compare_times(times["dense"], timing) for name, timing in times.items() if name != "dense"]
-
-    def _timed(self, prepared: Mapping[str, Prepared]) -> Mapping[str, Timing]:
+    def _time(self, prepared: Mapping[str, Prepared]) -> Mapping[str, Timing]:
         with self.engine.at_work():
             return self.timer(prepared, self.conditions)
 
-    def _block_of(self, stages: tuple[Stage, ...], input_size: tuple[int, ...]) -> Prepared:
+    def _prepare_block(self, stages: tuple[Stage, ...], input_size: tuple[int, ...]) -> Prepared:
         """A chain between two ReLUs with random weights."""
         engine, conditions = self.engine, self.conditions
         example = torch.randn(input_shape(stages, conditions.batch, input_size), generator=_generator())
@@ -182,7 +178,7 @@ class LatencyModel:
         block = chain if len(chain) > 1 else chain[0]  # as it stands in a network
         return engine.prepare(nn.Sequential(nn.ReLU(), block, nn.ReLU()), example, conditions)
 
-    def _block(
+    def _key(
         self, dense: ConvSpec | tuple[Stage, ...], chain: tuple[Stage, ...], input_size: tuple[int, ...]
     ) -> tuple[Any, ...]:
         """Everything that decides the time of a block."""

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from polyadic.engines.engine import Engine
+from polyadic.engines.engine import Engine, installed_version
 
 
 def environment(engines: Iterable[Engine] = ()) -> dict[str, Any]:
     """Versions of Polyadic, torch, Python and of ``engines``; processor, accelerator, system, threads."""
-    try:
-        own = version("polyadic")
-    except PackageNotFoundError:
-        own = "not installed"
     known = {
-        "polyadic": own,
+        "polyadic": installed_version("polyadic"),
         "torch": torch.__version__,
         "python": platform.python_version(),
         "machine": platform.machine(),
         "system": platform.system(),
         "release": platform.release(),
-        "processor": _processor(),
+        "processor": processor_fields().get("model name") or platform.processor() or "unknown",
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "cores": torch.multiprocessing.cpu_count(),
@@ -36,11 +31,11 @@ def environment(engines: Iterable[Engine] = ()) -> dict[str, Any]:
     return {**known, "engines": versions} if versions else known
 
 
-def _processor() -> str:
-    """Its name as the system knows it."""
+def processor_fields() -> dict[str, str]:
+    """What Linux says of the processor: "model name", "stepping" and so on; nothing on other systems."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return platform.processor() or "unknown"
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or "unknown")
+        return {}
+    parts = (line.partition(":") for line in lines)
+    return {key.strip(): value.strip() for key, _, value in parts}

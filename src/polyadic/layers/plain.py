@@ -16,16 +16,8 @@ from polyadic.schema import ConvSpec
 Sizes = int | Sequence[int]
 """One number for every axis, or one for each."""
 
-_CONVOLUTIONS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {
-    1: nn.Conv1d,
-    2: nn.Conv2d,
-    3: nn.Conv3d,
-}
-_TRANSPOSED: dict[int, type[nn.ConvTranspose1d] | type[nn.ConvTranspose2d] | type[nn.ConvTranspose3d]] = {
-    1: nn.ConvTranspose1d,
-    2: nn.ConvTranspose2d,
-    3: nn.ConvTranspose3d,
-}
+_CONVOLUTIONS: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+_TRANSPOSED: dict[int, type[nn.Module]] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 
 
 def spec_of(module: nn.Module) -> ConvSpec | None:
@@ -124,9 +116,15 @@ def per_axis(name: str, value: Sizes, axes: int) -> tuple[int, ...]:
 
 def plain_layer(spec: ConvSpec, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> nn.Module:
     """The torch layer that ``spec`` describes, with uninitialised weights on ``device``."""
-    with torch.device("meta"):  # no time for an initialisation that is thrown away
-        layer = _linear(spec, dtype) if spec.axes == 0 else _convolution(spec, dtype)
-    return layer.to_empty(device=device)
+    kind: type[nn.Module] = nn.Linear
+    arguments: dict[str, Any] = {"bias": spec.bias, "dtype": dtype, "device": "meta"}  # draws no numbers
+    if spec.axes:
+        kind = (_TRANSPOSED if spec.transposed else _CONVOLUTIONS)[spec.axes]
+        arguments |= {"kernel_size": spec.kernel, "stride": spec.stride, "padding": spec.padding}
+        arguments |= {"dilation": spec.dilation, "groups": spec.groups, "padding_mode": spec.padding_mode}
+    if spec.transposed:
+        arguments["output_padding"] = spec.output_padding
+    return kind(spec.in_channels, spec.out_channels, **arguments).to_empty(device=device)
 
 
 def kernel_of(weight: Tensor, spec: ConvSpec) -> Tensor:
@@ -171,27 +169,6 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
-
-
-def _linear(spec: ConvSpec, dtype: torch.dtype | None) -> nn.Module:
-    return nn.Linear(spec.in_channels, spec.out_channels, bias=spec.bias, dtype=dtype)
-
-
-def _convolution(spec: ConvSpec, dtype: torch.dtype | None) -> nn.Module:
-    geometry: dict[str, Any] = {
-        "kernel_size": spec.kernel,
-        "stride": spec.stride,
-        "padding": spec.padding,
-        "dilation": spec.dilation,
-        "groups": spec.groups,
-        "bias": spec.bias,
-        "padding_mode": spec.padding_mode,
-        "dtype": dtype,
-    }
-    if spec.transposed:
-        geometry["output_padding"] = spec.output_padding
-        return _TRANSPOSED[spec.axes](spec.in_channels, spec.out_channels, **geometry)
-    return _CONVOLUTIONS[spec.axes](spec.in_channels, spec.out_channels, **geometry)
 
 
 class Counterpart:

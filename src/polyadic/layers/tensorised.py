@@ -173,15 +173,6 @@ class _TTConv(_Tensorised):
         super().__init__(dense, ranks, (row_modes, column_modes), way, device, dtype)
 
 
-class TTConv1d(_TTConv, axes=1): ...
-
-
-class TTConv2d(_TTConv, axes=2): ...
-
-
-class TTConv3d(_TTConv, axes=3): ...
-
-
 class _TTConvTranspose(_Tensorised):
     """A transposed convolution as a tensor train.
 
@@ -216,13 +207,14 @@ class _TTConvTranspose(_Tensorised):
         super().__init__(dense, ranks, (row_modes, column_modes), way, device, dtype)
 
 
+# fmt: off
+class TTConv1d(_TTConv, axes=1): ...
+class TTConv2d(_TTConv, axes=2): ...
+class TTConv3d(_TTConv, axes=3): ...
 class TTConvTranspose1d(_TTConvTranspose, axes=1): ...
-
-
 class TTConvTranspose2d(_TTConvTranspose, axes=2): ...
-
-
 class TTConvTranspose3d(_TTConvTranspose, axes=3): ...
+# fmt: on
 
 
 def _format(rows: Modes, columns: Modes) -> TTMatrixFormat:

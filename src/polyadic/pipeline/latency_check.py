@@ -91,12 +91,12 @@ class LatencyCheck:
         return _warned(self, timed, require_speedup)
 
     def _against_dense(self, network: nn.Module) -> Measured:
-        return self.model.against(self._prepared, self.model.prepared(network, self.example))
+        return self.model.compare(self._prepared, self.model.prepare(network, self.example))
 
     @cached_property
     def _prepared(self) -> Prepared:
         """The dense network; making it ready can take longer than all its passes."""
-        return self.model.prepared(self.dense, self.example)
+        return self.model.prepare(self.dense, self.example)
 
 
 def check_latency(

@@ -98,7 +98,7 @@ def measure_cost(network: nn.Module, example: Tensor, options: CompressOptions) 
     if options.latency is None:
         return cost
     options.latency.check()
-    return replace(cost, latency=options.latency.network(network, example))
+    return replace(cost, latency=options.latency.time_network(network, example))
 
 
 def _measure(
@@ -111,7 +111,7 @@ def _measure(
     positions = [candidates.ranks.index(rank) for rank in ranks]
     chains = [fmt.stages(site.spec, rank) for rank in ranks]
     now = standing or (site.spec,)
-    calls = [(count, model.blocks(now, chains, size)) for size, count in Counter(site.input_sizes).items()]
+    calls = [(count, model.time_blocks(now, chains, size)) for size, count in Counter(site.input_sizes).items()]
     return {
         at: Measured(
             sum(count * rows[number].dense for count, rows in calls),
