@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from polyadic.storage import atomic_path, storage_error
+from polyadic.storage import atomic_path, storage_errors
 from polyadic.training.options import EpochRecord, FinetuneOptions, FinetuneReport, FinetuneStop
 from polyadic.training.score_images import Score
 
@@ -178,7 +178,5 @@ class Checkpoint:
         Raises:
             StorageError: the file system refused.
         """
-        try:
+        with storage_errors(self.path):
             self.path.unlink(missing_ok=True)
-        except OSError as error:
-            raise storage_error(self.path, error) from error

@@ -205,12 +205,7 @@ class Trainer:
         train, device = self.job.data.train, self.job.execution.torch_device
         images, labels = train.images(index[rows]), self.labels[index[rows]].to(device)
         if not self.job.options.mixing:
-
-            def plain(logits: Tensor) -> tuple[Tensor, Tensor]:
-                loss = F.cross_entropy(logits, labels)
-                return loss, loss
-
-            return images, plain
+            return images, lambda logits: (F.cross_entropy(logits, labels),) * 2
         weights = mixing_weights(len(index), self.generator)[rows]
         partners = index.roll(1)[rows]
         images = mix_images(images, train.images(partners), weights)
