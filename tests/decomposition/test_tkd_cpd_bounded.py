@@ -51,7 +51,7 @@ def test_weights_are_those_of_the_cheapest_way_of_merging(D2: int, S: int, T: in
     assert tkd_weights((D2, S, T))(R1, R2, R) == min(ways)
 
 
-@pytest.mark.parametrize("error", [0.05, 0.2, 0.5, 0.8])
+@pytest.mark.parametrize("error", [*(pytest.param(error, marks=pytest.mark.slow) for error in (0.05, 0.2, 0.5)), 0.8])
 def test_the_bound_is_kept_and_the_two_squared_errors_add_to_it(error: float) -> None:
     K = low_multilinear_rank(4, 5)
     solution = tkd_cpd_bounded(K, error, options=SHORT)
@@ -62,6 +62,7 @@ def test_the_bound_is_kept_and_the_two_squared_errors_add_to_it(error: float) ->
     assert float(parts / K.square().sum()) == pytest.approx(solution.relative_error**2, abs=1e-10)
 
 
+@pytest.mark.slow
 @given(st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5)), st.floats(0.0, 0.95))
 @settings(max_examples=12)
 def test_any_small_kernel_keeps_any_bound(shape: tuple[int, ...], error: float) -> None:

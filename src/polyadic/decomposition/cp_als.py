@@ -52,13 +52,19 @@ class ALSOptions:
 
 
 def cp_als(K: Tensor, rank: int, options: ALSOptions | None = None, *, seed: int = 0) -> Solution[CPTensor]:
-    """Fit ``K`` (any order >= 3) by ``rank`` rank-one terms with alternating least squares.
+    """Fit ``K`` (any order >= 3) by ``rank`` rank-one terms with alternating least squares (Harshman 1970).
 
     Returns:
         The factors with balanced columns, in the dtype and on the device of ``K``.
 
     Raises:
         DecompositionError: NaN or Inf, a tensor of order below 3, a rank below 1.
+
+    Example:
+        >>> K = torch.randn(9, 8, 12, generator=torch.Generator().manual_seed(0))  # D^2 x S x T
+        >>> solution = cp_als(K, 10, ALSOptions(max_sweeps=200))
+        >>> round(solution.relative_error, 2), solution.factors.parameters
+        (0.65, 290)
     """
     return cp_als_batch([K], rank, options, seeds=[seed])[0]
 

@@ -62,7 +62,7 @@ class EPCOptions:
 
 
 def cp_epc(K: Tensor, cp: CPTensor, options: EPCOptions | None = None) -> Solution[CPTensor]:
-    """Lower the sensitivity of ``cp`` (factors of ``K``, any order >= 3) while its error stays within the bound.
+    """Lower the sensitivity of ``cp``, factors of ``K`` (any order >= 3), within an error bound (Phan et al. 2020).
 
     Returns:
         Factors whose error is at most ``1 + error_slack`` times the given one or at most ``delta`` (up to rounding),
@@ -71,6 +71,16 @@ def cp_epc(K: Tensor, cp: CPTensor, options: EPCOptions | None = None) -> Soluti
 
     Raises:
         DecompositionError: NaN or Inf, factors that do not fit ``K``.
+
+    Example:
+        >>> from polyadic.decomposition import cp_als
+        >>> K = torch.randn(9, 8, 12, generator=torch.Generator().manual_seed(0))  # D^2 x S x T
+        >>> plain = cp_als(K, 10)
+        >>> corrected = cp_epc(K, plain.factors, EPCOptions(error_slack=0.01))
+        >>> corrected.relative_error <= 1.01 * plain.relative_error * (1 + 1e-6)
+        True
+        >>> corrected.stability.sensitivity < 0.1 * plain.stability.sensitivity
+        True
     """
     options = options or EPCOptions()
     X = check_batch([K], "cp_epc")

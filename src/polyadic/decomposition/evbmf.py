@@ -50,12 +50,23 @@ class EVBMF:
 
 
 def evbmf_rank(Y: Tensor, noise_variance: float | None = None) -> EVBMF:
-    """The rank of ``Y`` (rows x columns, in either order of size) under noise of that variance, or of the likeliest.
+    """The rank of ``Y`` under noise of that variance, or of the likeliest (Nakajima et al., JMLR 14, 2013).
 
     Cost: the singular values of ``Y``.
 
+    Args:
+        Y: rows x columns, in either order of size.
+        noise_variance: of one entry; estimated when absent.
+
     Raises:
         DecompositionError: not a matrix, NaN or Inf, a variance that is not a positive number.
+
+    Example:
+        >>> random = torch.Generator().manual_seed(0)
+        >>> signal = torch.randn(60, 5, generator=random) @ torch.randn(5, 80, generator=random)
+        >>> found = evbmf_rank(signal + 0.5 * torch.randn(60, 80, generator=random))
+        >>> found.rank, round(found.noise_variance, 2)
+        (5, 0.25)
     """
     X = check_tensor(Y, "evbmf_rank", order=2)
     if noise_variance is not None and not 0.0 < noise_variance < math.inf:

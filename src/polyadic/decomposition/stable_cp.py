@@ -80,6 +80,15 @@ def stable_cp(K: Tensor, rank: int, options: StableOptions | None = None, *, see
 
     Raises:
         DecompositionError: NaN or Inf, a tensor of order below 3, a rank below 1.
+
+    Example:
+        >>> K = torch.randn(9, 8, 12, generator=torch.Generator().manual_seed(0))  # D^2 x S x T
+        >>> solution = stable_cp(K, 10)
+        >>> A, B, C = solution.factors.factors
+        >>> tuple(A.shape), tuple(B.shape), tuple(C.shape)
+        ((9, 10), (8, 10), (12, 10))
+        >>> round(solution.relative_error, 2), solution.stop.name
+        (0.64, 'CONVERGED')
     """
     return stable_cp_batch([K], rank, options, seed=seed)[0]
 

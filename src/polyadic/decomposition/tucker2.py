@@ -47,10 +47,26 @@ class Tucker2Options:
 
 
 def tucker2(K: Tensor, ranks: tuple[int, int], options: Tucker2Options | None = None) -> Solution[Tucker2Tensor]:
-    """``K`` (D^2 x S x T) by a core D^2 x R1 x R2, ``ranks = (R1, R2)``, from HOSVD by orthogonal iteration (HOOI).
+    """Tucker-2 of ``K`` (D^2 x S x T) with a core D^2 x R1 x R2, by orthogonal iteration (HOOI) from its HOSVD.
+
+    Source: De Lathauwer, De Moor and Vandewalle 2000; Phan et al. 2020, eq. 14.
+
+    Args:
+        K: the kernel.
+        ranks: (R1, R2), of the input and of the output side.
+        options: when to stop.
 
     Raises:
         DecompositionError: NaN or Inf, a tensor not of order 3, ranks outside 1 ... S and 1 ... T.
+
+    Example:
+        >>> K = torch.randn(9, 8, 12, generator=torch.Generator().manual_seed(0))  # D^2 x S x T
+        >>> solution = tucker2(K, (4, 6))
+        >>> G, U, V = solution.factors.tensors()
+        >>> tuple(G.shape), tuple(U.shape), tuple(V.shape)
+        ((9, 4, 6), (8, 4), (12, 6))
+        >>> round(solution.relative_error, 2), solution.factors.parameters
+        (0.71, 320)
     """
     options = options or Tucker2Options()
     X = check_tensor(K, "tucker2", order=3)
