@@ -75,7 +75,7 @@ def test_networks_are_known_by_their_structure_and_input(tmp_path: Path) -> None
     time = model.time_network(network, image)
     assert time == pytest.approx(CALL + WINDOW.macs((5, 5)) / 10_000)
     draw_weights(network)
-    assert fake_model(engine, LatencyCache(tmp_path)).network(network, image) == time
+    assert fake_model(engine, LatencyCache(tmp_path)).time_network(network, image) == time
     assert len(engine.prepared) == 1
     assert model.time_network(network, torch.zeros(1, 6, 7, 7)) > time
     assert model.time_network(nn.Sequential(plain_layer(replace(WINDOW, out_channels=16))), image) > time
