@@ -31,14 +31,5 @@ class EngineError(PolyadicError):
     """An engine that is missing, or that cannot run a network as asked."""
 
 
-class ConcludedElsewhereError(PolyadicError):
-    """Another worker of the same study carries out the plan; not a failure."""
-
-    def __init__(self, message: str, worker: str) -> None:
-        """Say it; ``worker`` is the other one, "host:pid"."""
-        super().__init__(message)
-        self.worker = worker
-
-
 class QuantizationError(PolyadicError):
     """A network that cannot be brought to 8 bits as asked, or a quantizer that is missing."""

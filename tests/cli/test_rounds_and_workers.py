@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from stage import World, assert_refused, last_json
+from stage import World, assert_refused, last_json, run
 
 from disks import files_in
 
@@ -43,16 +43,18 @@ def test_rounds_on_an_engine_say_how_fast_each_has_become(world: World, tmp_path
     assert any("'block', (ConvSpec(" in line for line in lines), "chains of the first round were timed as chains"
 
 
-def test_a_second_worker_says_who_concludes_and_ends_well(world: World, tmp_path: Path) -> None:
-    storage = f"sqlite:///{tmp_path / 'study'}"
-    known = {**QUICK, "storage": storage, "finetune_epochs": 0}
-    assert world.compress(tmp_path / "one", **known).exit_code == 0
-    told = world.compress(tmp_path / "two", **known)
-    assert told.exit_code == 0
-    assert f"has concluded the run at {storage} in {tmp_path / 'one'}" in told.stderr.replace("\n", "")
-    assert not (tmp_path / "two" / "result.json").exists()
-    said = last_json(world.compress(tmp_path / "three", "--json", **known))
-    assert said["out"] is None
-    assert said["concluded_by"].rpartition(":")[2].isdigit()
-    again = world.compress(tmp_path / "two", "--resume", "--json", **known)
-    assert last_json(again)["out"] == str(tmp_path / "two")
+def test_workers_of_one_storage_end_with_the_same_plan_and_one_of_them_carries_it_out(
+    world: World, tmp_path: Path
+) -> None:
+    words = ["--data", world.data, "--weights", world.weights, "--formats", "tucker2,svd", "--search", "uniform"]
+    words += ["--budget", "macs=40%", "--storage", tmp_path / "study.db"]
+    for name in ("one", "two"):
+        result = run("search", world.model, *words, "--out", tmp_path / name)
+        assert result.exit_code == 0, result.stderr
+    first, second = ((tmp_path / name / "plan.json").read_bytes() for name in ("one", "two"))
+    assert first == second
+    carried = {"formats": "tucker2,svd", "max_drop": None, "finetune_epochs": 0}
+    assert world.compress(tmp_path / "out", plan=tmp_path / "one" / "plan.json", **carried).exit_code == 0
+    again = json.loads((tmp_path / "out" / "plan.json").read_text())["layers"]
+    plan = [{key: one[key] for key in ("layer", "format", "rank")} for one in again]
+    assert plan == [{key: one[key] for key in ("layer", "format", "rank")} for one in json.loads(first)["layers"]]

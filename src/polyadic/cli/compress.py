@@ -20,8 +20,8 @@ from polyadic.cli.arguments import (
 from polyadic.cli.deliver import deliver, with_provenance
 from polyadic.cli.option_groups import command
 from polyadic.cli.progress import display
-from polyadic.cli.screen import command_line, console, emit
-from polyadic.errors import ConcludedElsewhereError, PolyadicError
+from polyadic.cli.screen import command_line
+from polyadic.errors import PolyadicError
 from polyadic.export import read_plan
 from polyadic.pipeline import compress
 from polyadic.schema import Plan
@@ -46,40 +46,27 @@ def compress_command(
         typer.Option(help="factorise and fine-tune so many times on the way to the budget", rich_help_panel="Goal"),
     ] = 1,
     held_out: HeldOut = None,
-    storage: Annotated[
-        str | None,
-        typer.Option(
-            help="study that several workers share: sqlite:///FILE, postgresql://..., journal:///FILE",
-            rich_help_panel="Search",
-        ),
-    ] = None,
 ) -> None:
     """Make a trained network smaller, at a bounded loss of accuracy or within a budget, and write it to a folder."""
     _prepare(run.out, run.resume)
     given = None
     if plan is not None:
-        _refuse_beside_plan(search, storage)
+        _refuse_beside_plan(search)
         given = Plan.from_json(read_plan(plan)["layers"])
     images = data.load(run.seed, held_out)
     loaded, origin = model.load(images)
-    try:
-        with display(live=run.live) as shown:
-            result = compress(
-                loaded.model,
-                tuning.task(images, run.seed),
-                max_drop=goal.max_drop,
-                budget=goal.budget or (),
-                plan=given,
-                formats=search.names,
-                rounds=rounds,
-                options=search.options(engine, run, storage),
-                on_progress=shown.show,
-            )
-    except ConcludedElsewhereError as other:
-        console.print(str(other), markup=False, highlight=False, soft_wrap=True)
-        if run.json:
-            emit({"out": None, "concluded_by": other.worker})
-        raise typer.Exit from other
+    with display(live=run.live) as shown:
+        result = compress(
+            loaded.model,
+            tuning.task(images, run.seed),
+            max_drop=goal.max_drop,
+            budget=goal.budget or (),
+            plan=given,
+            formats=search.names,
+            rounds=rounds,
+            options=search.options(engine, run),
+            on_progress=shown.show,
+        )
     result = with_provenance(result, {"command": command_line(), "model": model.model})
     deliver(result, run.out, origin, images, json=run.json)
 
@@ -98,14 +85,13 @@ def _prepare(out: Path, resume: bool) -> None:
         remove_partial(out)
 
 
-def _refuse_beside_plan(search: SearchArguments, storage: str | None) -> None:
+def _refuse_beside_plan(search: SearchArguments) -> None:
     """Refuse what a search would need where none is made.
 
     Raises:
         PolyadicError: one of the options was given.
     """
     names = ("search", "trials", "timeout", "max_drop_per_layer", "exclude")
-    options: dict[str, object] = {**{name: getattr(search, name) for name in names}, "storage": storage}
-    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(search, name) is not None]
     if given:
         raise PolyadicError(f"--plan is carried out as it is, and nothing is searched: leave out {', '.join(given)}")
