@@ -39,7 +39,7 @@ from polyadic.pipeline.candidates import find_candidates
 from polyadic.schema import Budget, Plan
 from polyadic.search import RankCandidates, SearchSpace
 from polyadic.search.levels import dearest_within
-from polyadic.search.rank_search import plan_of
+from polyadic.search.space import plan_of
 from polyadic.surgery import (
     FactorCache,
     chain_for,

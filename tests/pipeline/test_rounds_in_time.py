@@ -93,7 +93,7 @@ def test_a_factorised_layer_is_timed_as_the_chain_that_stands_in_its_place(net: 
 
     plan = Plan((Choice("deep.1", "tucker2", (6, 6)),))
     setup = second_of_two(net, plan, FakeEngine(dear_calls), "latency=80%")
-    (candidates,) = [one for one in setup.space.all_candidates if (one.layer, one.format) == ("deep.1", "tucker2")]
+    (candidates,) = [one for one in setup.space.candidates if (one.layer, one.format) == ("deep.1", "tucker2")]
     stages = [10 * 6 * 64, 6 * 6 * 9 * 16, 6 * 10 * 16]
     assert candidates.dense_macs == sum(stages)
     assert candidates.dense_time == pytest.approx(CALL + sum(1.0 + macs / 2_000 for macs in stages))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,38 +13,35 @@ import polyadic.pipeline.search as search
 from polyadic.pipeline.options import CompressOptions
 from polyadic.pipeline.setup import SearchSetup
 from polyadic.schema import Plan
-from polyadic.search import Trial, Uniform
+from polyadic.search import Evaluate, Trial, Uniform
 
 
 class OtherWorker:
     """A store in which another worker is at work; it is done after we have waited ``patience`` times."""
 
-    def __init__(self, patience: int, *, claims_first: bool = False) -> None:
+    def __init__(self, patience: int, *, is_quicker: bool = False) -> None:
         self.trials: list[Trial] = []
         self.patience = patience
-        self.claims_first = claims_first
+        self.is_quicker = is_quicker
         self.theirs: Plan | None = None
         self.waits = 0
-        self.events: list[str] = []
+        self.proposed: list[Plan] = []
 
     @property
     def running(self) -> Sequence[Plan]:
         return [self.theirs] if self.theirs is not None else []
 
-    def claim(self, plan: Plan) -> bool:
-        self.events.append("claim")
-        if self.claims_first and not self.trials:
+    def run_trial(self, plan: Plan | None, evaluate: Evaluate) -> bool:
+        if plan is None:
+            return False
+        self.proposed.append(plan)
+        if self.is_quicker and not self.trials:
             self.theirs = plan
             return False
-        return True
-
-    def add(self, trial: Trial, details: Mapping[str, Any]) -> None:
+        trial, details = evaluate(plan)
         assert "seconds" in details
-        self.events.append("add")
         self.trials.append(trial)
-
-    def release(self) -> None:
-        self.events.append("release")
+        return True
 
     def wait(self, seconds: float) -> None:
         assert seconds > 0
@@ -62,14 +59,14 @@ def search_beside(store: OtherWorker, monkeypatch: pytest.MonkeyPatch, **options
     return replace(setup, trials=store)
 
 
-@pytest.mark.parametrize("claims_first", [True, False])
-def test_a_plan_that_another_worker_tries_is_waited_for(monkeypatch: pytest.MonkeyPatch, claims_first: bool) -> None:
-    store = OtherWorker(3, claims_first=claims_first)
+@pytest.mark.parametrize("is_quicker", [True, False])
+def test_a_plan_that_another_worker_tries_is_waited_for(monkeypatch: pytest.MonkeyPatch, is_quicker: bool) -> None:
+    store = OtherWorker(3, is_quicker=is_quicker)
     setup = search_beside(store, monkeypatch)
-    if not claims_first:
+    if not is_quicker:
         store.theirs = Uniform().propose(setup.space, ())
     found = search.run_search(setup)
-    assert store.events == (["claim"] if claims_first else [])
+    assert len(store.proposed) == is_quicker
     assert [trial.plan for trial in store.trials] == [found.plan]
     assert found.stop == search.COMPLETE
 
@@ -79,11 +76,22 @@ def test_trials_that_others_are_at_count_and_their_end_is_waited_for(monkeypatch
     setup = search_beside(store, monkeypatch, trials=1)
     store.theirs = Plan(())
     found = search.run_search(setup)
-    assert store.events == []
+    assert store.proposed == []
     assert found.stop == "the limit of 1 trials was reached"
 
 
-def test_a_claim_is_given_up_where_its_trial_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_whole_network_loses_is_tried_by_one_worker_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = OtherWorker(2, is_quicker=True)
+    setup = search_beside(store, monkeypatch)
+    plan = Uniform().propose(setup.space, ())
+    assert plan is not None
+    assert search._joint_drop(setup, plan) == 1.0, "the outcome of the other worker"
+    assert store.proposed == [plan]
+    assert search._joint_drop(setup, plan) == 1.0
+    assert store.proposed == [plan]
+
+
+def test_an_error_in_a_trial_is_raised_and_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     store = OtherWorker(0)
     setup = search_beside(store, monkeypatch)
 
@@ -93,4 +101,4 @@ def test_a_claim_is_given_up_where_its_trial_fails(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(setup.evaluator, "evaluate", fails)
     with pytest.raises(MemoryError):
         search.run_search(setup)
-    assert store.events == ["claim", "release"]
+    assert store.trials == []

@@ -1,4 +1,4 @@
-"""Invented problems for a search, and an invented world that answers it."""
+"""Invented spaces for a search, and an invented world that answers it."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def candidates(layer: str, fmt: str, macs: list[int], dense: int) -> RankCandida
 
 
 @st.composite
-def problems(draw: st.DrawFn, formats: int = 3) -> SearchSpace:
+def spaces(draw: st.DrawFn, formats: int = 3) -> SearchSpace:
     """One to four layers in one to ``formats`` formats each, at any costs below the dense layer's."""
-    all_candidates = []
+    found = []
     for number in range(draw(st.integers(1, 4))):
         dense = draw(st.integers(30, 5000))
         costs = st.lists(st.integers(1, dense - 1), min_size=1, max_size=60, unique=True).map(sorted)
         for name in ("cp", "tucker", "svd")[: draw(st.integers(1, formats))]:
-            all_candidates.append(candidates(f"layer{number}", name, draw(costs), dense))
-    return SearchSpace(tuple(all_candidates), THRESHOLD)
+            found.append(candidates(f"layer{number}", name, draw(costs), dense))
+    return SearchSpace(tuple(found), THRESHOLD)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class World:
     def drops(self, choice: Choice) -> tuple[float, float]:
         """Between 0 and 2 after fine-tuning; before it no less."""
         key = f"{self.seed}/{choice.layer}/{choice.format}"
-        if self.monotone:  # falls as the rank grows, at a pace of the ladder's own
+        if self.monotone:  # falls as the rank grows, at a pace of the layer and format
             after = 2.0 * random.Random(key).random() ** 2 * 30 / choice.rank[0]
             return after * (1 + random.Random(key + "before").random()), after
         after = 2.0 * random.Random(f"{key}/{choice.rank}").random()
@@ -68,7 +68,7 @@ def searched(
 ) -> tuple[list[Trial], Plan]:
     """The whole history of a search, and its conclusion."""
     trials = list(trials or [])
-    most = sum(len(candidates.ranks) for candidates in space.all_candidates) * 3
+    most = sum(len(candidates.ranks) for candidates in space.candidates) * 3
     while (plan := search.propose(space, trials)) is not None:
         assert len(trials) <= most, "the search does not end"
         trials.append(world.trial(plan, space.threshold))
@@ -79,7 +79,7 @@ def cheapest(space: SearchSpace, world: World, layer: str) -> int | None:
     """The cost of the cheapest rank of a layer that passes, in whichever format."""
     costs = [
         macs
-        for candidates in space.all_candidates
+        for candidates in space.candidates
         if candidates.layer == layer
         for rank, macs in zip(candidates.ranks, candidates.macs, strict=True)
         if world.passes(Choice(layer, candidates.format, rank), space.threshold)
@@ -89,5 +89,5 @@ def cheapest(space: SearchSpace, world: World, layer: str) -> int | None:
 
 def cost_of(space: SearchSpace, choice: Choice) -> int:
     """What a choice costs."""
-    (candidates,) = [one for one in space.all_candidates if (one.layer, one.format) == (choice.layer, choice.format)]
+    (candidates,) = [one for one in space.candidates if (one.layer, one.format) == (choice.layer, choice.format)]
     return candidates.macs[candidates.ranks.index(choice.rank)]

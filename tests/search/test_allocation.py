@@ -12,17 +12,17 @@ from polyadic.schema import Budget, Choice, Cost, Plan
 from polyadic.search import RankCandidates, SearchSpace, Trial, cheapest_plan
 from polyadic.search.allocation import allocate
 from polyadic.search.loss_table import anchors, is_complete, missing_probe, options_of, probes
-from polyadic.search.rank_search import single_layer_plan
 from polyadic.search.ratio_space import RatioSpace
-from polyadic.search.uniform import uniform_plan, uniform_within
+from polyadic.search.space import single_layer_plan
+from polyadic.search.strategies.uniform import uniform_plan, uniform_within
 
-Harms = dict[tuple[str, str, int], float]
+Losses = dict[tuple[str, str, int], float]
 
 
 @st.composite
-def tables(draw: st.DrawFn, formats: int = 2) -> tuple[SearchSpace, Harms]:
-    """One to three layers with one to four ranks in each format, with any costs and harms, and a budget that can be."""
-    all_candidates, losses = [], {}
+def tables(draw: st.DrawFn, formats: int = 2) -> tuple[SearchSpace, Losses]:
+    """One to three layers with one to four ranks in each format, any costs and losses, and a budget that can be."""
+    found, losses = [], {}
     for number in range(draw(st.integers(1, 3))):
         dense = draw(st.integers(50, 1000))
         for fmt in ("svd", "cp")[: draw(st.integers(1, formats))]:
@@ -30,14 +30,12 @@ def tables(draw: st.DrawFn, formats: int = 2) -> tuple[SearchSpace, Harms]:
             params = tuple(sorted(draw(st.lists(st.integers(1, 99), min_size=len(macs), max_size=len(macs)))))
             ranks = tuple((at + 1,) for at in range(len(macs)))
             errors = tuple(draw(st.floats(0, 1)) for _ in macs)
-            all_candidates.append(RankCandidates(f"l{number}", fmt, ranks, macs, dense, params, 100, errors))
+            found.append(RankCandidates(f"l{number}", fmt, ranks, macs, dense, params, 100, errors))
             for rank in ranks:
                 losses[f"l{number}", fmt, rank[0]] = draw(st.floats(0, 10, width=16))
-    dense = sum({candidates.layer: candidates.dense_macs for candidates in all_candidates}.values()) + draw(
-        st.integers(0, 100)
-    )
-    layers = len({candidates.layer for candidates in all_candidates})
-    space = SearchSpace(tuple(all_candidates), 0.0, Cost(100 * layers, dense, 400 * layers))
+    dense = sum({candidates.layer: candidates.dense_macs for candidates in found}.values()) + draw(st.integers(0, 100))
+    layers = len({candidates.layer for candidates in found})
+    space = SearchSpace(tuple(found), 0.0, Cost(100 * layers, dense, 400 * layers))
     limits: dict[str, int] = {"macs": draw(st.integers(space.cost(cheapest_plan(space)).macs, dense))}
     if draw(st.booleans()):
         limits["params"] = draw(st.integers(layers, 100 * layers))
@@ -46,7 +44,7 @@ def tables(draw: st.DrawFn, formats: int = 2) -> tuple[SearchSpace, Harms]:
     return space, losses
 
 
-def measured(space: SearchSpace, losses: Harms) -> list[Trial]:
+def measured(space: SearchSpace, losses: Losses) -> list[Trial]:
     """The whole table."""
     return [
         Trial(plan, losses[choice.layer, choice.format, choice.rank[0]], joint=True)
@@ -57,11 +55,11 @@ def measured(space: SearchSpace, losses: Harms) -> list[Trial]:
 
 def blind(space: SearchSpace) -> SearchSpace:
     """The same where no errors are known, so that every rank is tried."""
-    return replace(space, all_candidates=tuple(replace(candidates, errors=None) for candidates in space.all_candidates))
+    return replace(space, candidates=tuple(replace(candidates, errors=None) for candidates in space.candidates))
 
 
-def envelope(space: SearchSpace, losses: Harms, plan: Plan) -> float:
-    """The sum of harms, where each rank harms no more than the cheaper ones on its ladder."""
+def envelope(space: SearchSpace, losses: Losses, plan: Plan) -> float:
+    """The sum of losses, where each rank loses no more than the cheaper ones of its format."""
     return sum(
         min(losses[choice.layer, choice.format, rank] for rank in range(1, choice.rank[0] + 1))
         for choice in plan.choices
@@ -69,13 +67,13 @@ def envelope(space: SearchSpace, losses: Harms, plan: Plan) -> float:
 
 
 @given(tables())
-def test_an_allocation_keeps_the_budget_and_has_room_for_nothing_better(drawn: tuple[SearchSpace, Harms]) -> None:
+def test_an_allocation_keeps_the_budget_and_has_room_for_nothing_better(drawn: tuple[SearchSpace, Losses]) -> None:
     space, losses = blind(drawn[0]), drawn[1]
     plan = allocate(space, options_of(space, measured(space, losses)))
     assert space.admits(plan)
-    for layer, all_candidates in space.by_layer().items():  # no single layer can be bettered
+    for layer, formats in space.by_layer().items():  # no single layer can be bettered
         rest = tuple(choice for choice in plan.choices if choice.layer != layer)
-        for candidates, at in [(one, at) for one in all_candidates for at in range(len(one.ranks))]:
+        for candidates, at in [(one, at) for one in formats for at in range(len(one.ranks))]:
             moved = Plan((*rest, *single_layer_plan(candidates, at).choices))
             saves = space.cost(plan).macs < space.cost(moved).macs
             if saves and space.cost(plan).params <= space.cost(moved).params and space.admits(moved):
@@ -84,7 +82,7 @@ def test_an_allocation_keeps_the_budget_and_has_room_for_nothing_better(drawn: t
 
 @given(tables(formats=1))
 def test_under_one_limit_it_is_the_best_of_all_plans_but_for_the_step_of_one_layer(
-    drawn: tuple[SearchSpace, Harms],
+    drawn: tuple[SearchSpace, Losses],
 ) -> None:
     space, losses = drawn
     assert space.budget is not None
@@ -111,7 +109,7 @@ def test_where_losses_are_convex_every_budget_is_divided_as_well_as_by_looking_a
     assert sum(gap < 1e-12 for gap in gaps) >= 0.7 * len(gaps)
 
 
-def test_the_larger_the_power_the_smaller_the_largest_harm() -> None:
+def test_the_larger_the_power_the_smaller_the_largest_loss() -> None:
     space = toy(Budget(macs=5000), ranked=12)
     table = options_of(space, [trial_of(space, plan) for plan in probes(space)])
     plans = {power: allocate(space, table, power) for power in (0.25, 1.0, 4.0)}
@@ -121,7 +119,7 @@ def test_the_larger_the_power_the_smaller_the_largest_harm() -> None:
 
 
 def test_an_allocation_takes_a_budget() -> None:
-    with pytest.raises(ValueError, match="divides a budget; the problem has none"):
+    with pytest.raises(ValueError, match="divides a budget; the search space has none"):
         allocate(toy(), {})
 
 
@@ -141,15 +139,15 @@ def test_a_table_is_filled_layer_after_layer_and_leaves_what_others_are_at() -> 
 
 
 @given(tables())
-def test_where_errors_are_known_three_rows_of_a_layer_are_tried(drawn: tuple[SearchSpace, Harms]) -> None:
+def test_where_errors_are_known_three_rows_of_a_layer_are_tried(drawn: tuple[SearchSpace, Losses]) -> None:
     space, _ = drawn
     order = probes(space)
     assert len(set(order)) == len(order)
-    for layer, all_candidates in space.by_layer().items():
+    for layer, formats in space.by_layer().items():
         rows = [choice for plan in order for choice in plan.choices if choice.layer == layer]
         assert 1 <= len(rows) <= 3
-        assert all(space.candidates(row).position(row) in anchors(space.candidates(row)) for row in rows)
-        assert all(len(anchors(candidates)) == min(3, len(candidates.ranks)) for candidates in all_candidates)
+        assert all(space.candidates_for(row).position(row) in anchors(space.candidates_for(row)) for row in rows)
+        assert all(len(anchors(candidates)) == min(3, len(candidates.ranks)) for candidates in formats)
 
 
 def test_the_rows_of_a_layer_span_the_errors_of_all_its_formats_and_leave_out_what_is_dearer_and_worse() -> None:
@@ -166,7 +164,7 @@ def test_the_rows_of_a_layer_span_the_errors_of_all_its_formats_and_leave_out_wh
     )
 
 
-def test_one_table_serves_every_budget_and_is_exact_where_harm_is_a_power_of_the_error() -> None:
+def test_one_table_serves_every_budget_and_is_exact_where_loss_is_a_power_of_the_error() -> None:
     space = toy(Budget(macs=5000), ranked=12)
     trials = [trial_of(space, plan) for plan in probes(space)]
     assert probes(replace(space, budget=Budget(macs=2000))) == probes(space)
@@ -195,18 +193,18 @@ def test_options_are_dense_first_and_without_those_that_another_beats() -> None:
         (option.candidates.format if option.candidates else None, option.macs, option.loss) for option in found
     ] == [
         (None, 0, 0.0),
-        ("svd", 70, 1.0),  # rank 3 harms no more than rank 2
+        ("svd", 70, 1.0),  # rank 3 loses no more than rank 2
         ("svd", 80, 1.0),
         ("cp", 85, 1.0),
         ("svd", 90, 5.0),
     ]
     gains = options_of(space, [replace(trial, drop=-1.0) for trial in trials])["a"]
-    assert {option.loss for option in gains} == {0.0}, "a layer does not harm less than not at all"
+    assert {option.loss for option in gains} == {0.0}, "a layer does not lose less than nothing"
 
 
 @given(tables(), st.lists(st.floats(1e-3, 1.0), min_size=3, max_size=3))
 def test_a_point_is_projected_onto_the_edge_of_the_budget(
-    drawn: tuple[SearchSpace, Harms], shares: list[float]
+    drawn: tuple[SearchSpace, Losses], shares: list[float]
 ) -> None:
     space, _ = drawn
     ratios = RatioSpace.of(space)
@@ -232,7 +230,7 @@ def test_a_point_is_projected_onto_the_edge_of_the_budget(
 
 
 @given(tables())
-def test_options_of_a_ratio_cost_more_and_err_less_one_after_the_other(drawn: tuple[SearchSpace, Harms]) -> None:
+def test_options_of_a_ratio_cost_more_and_err_less_one_after_the_other(drawn: tuple[SearchSpace, Losses]) -> None:
     space = RatioSpace.of(drawn[0])
     for layer, options in space.options.items():
         assert options[-1].candidates is None
@@ -242,7 +240,7 @@ def test_options_of_a_ratio_cost_more_and_err_less_one_after_the_other(drawn: tu
 
 
 @given(tables())
-def test_uniform_ranks_keep_the_budget_and_no_larger_share_does(drawn: tuple[SearchSpace, Harms]) -> None:
+def test_uniform_ranks_keep_the_budget_and_no_larger_share_does(drawn: tuple[SearchSpace, Losses]) -> None:
     space, _ = drawn
     plan = uniform_within(space)
     assert space.admits(plan)

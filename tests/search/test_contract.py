@@ -9,7 +9,7 @@ from functools import cache
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_allocation import Harms, tables
+from test_allocation import Losses, tables
 from toys import divergence, every_plan, optimum, searched, toy, trial_of
 
 from polyadic.errors import PolyadicError
@@ -27,7 +27,7 @@ from polyadic.search import (
     cheapest_plan,
     search_named,
 )
-from polyadic.search.uniform import uniform_plan
+from polyadic.search.strategies.uniform import uniform_plan
 
 BUDGETS = {
     "macs": toy(Budget(macs=5000)),
@@ -69,7 +69,7 @@ def test_it_ends_and_tries_no_plan_twice_and_nothing_that_is_not_there(name: str
     assert len({trial.plan for trial in trials}) == len(trials)
     order = list(space.by_layer())
     for one in [*(trial.plan for trial in trials), plan]:
-        assert all(choice.rank in space.candidates(choice).ranks for choice in one.choices)
+        assert all(choice.rank in space.candidates_for(choice).ranks for choice in one.choices)
         assert [choice.layer for choice in one.choices] == [layer for layer in order if one.of(layer)]
     assert all(trial.plan.choices for trial in trials), "the dense network is known"
 
@@ -231,7 +231,7 @@ def test_a_plan_to_begin_from_is_tried_first_and_brought_into_the_budget() -> No
 
 @settings(max_examples=8)
 @given(tables(), st.integers(0, 99))
-def test_bayesian_optimisation_never_leaves_the_budget(drawn: tuple[SearchSpace, Harms], seed: int) -> None:
+def test_bayesian_optimisation_never_leaves_the_budget(drawn: tuple[SearchSpace, Losses], seed: int) -> None:
     space, losses = drawn
     search, trials = PARS(evaluations=6, initial=3, seed=seed), []  # type: ignore[var-annotated]
     while (plan := search.propose(space, trials)) is not None:
@@ -280,11 +280,11 @@ def test_a_stable_choice_of_format_needs_errors_and_without_them_the_first_forma
     space = BUDGETS["two formats"]
     better = tuple(
         replace(one, errors=tuple(0.5 * error for error in one.errors or ())) if one.format == "cp-epc" else one
-        for one in space.all_candidates
+        for one in space.candidates
     )
-    blind: tuple[RankCandidates, ...] = tuple(replace(one, errors=None) for one in space.all_candidates)
-    for all_candidates, fmt in ((better, "cp-epc"), (blind, "svd")):
-        plan = PARS().propose(replace(space, all_candidates=all_candidates), ())
+    blind: tuple[RankCandidates, ...] = tuple(replace(one, errors=None) for one in space.candidates)
+    for formats, fmt in ((better, "cp-epc"), (blind, "svd")):
+        plan = PARS().propose(replace(space, candidates=formats), ())
         assert plan is not None
         assert {choice.format for choice in plan.choices} == {fmt}
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polyadic.search.loss_curve import LossCurve
+from polyadic.search.loss_table import LossCurve
 
 HARMS = st.one_of(st.floats(0, 100), st.just(0.0), st.just(math.inf))
 POINTS = st.lists(st.tuples(st.floats(0, 1), HARMS), min_size=1, max_size=6)
@@ -39,7 +39,7 @@ def test_noise_that_would_make_it_fall_is_flattened() -> None:
     assert curve(0.2) == pytest.approx(0.01)
 
 
-def test_a_harm_of_nothing_is_one_that_could_not_be_told() -> None:
+def test_a_loss_of_nothing_is_one_that_could_not_be_told() -> None:
     curve = LossCurve.of([(0.1, 0.0), (0.2, 0.0), (0.4, 1.0)], least=0.1)
     assert curve(0.2) == pytest.approx(0.05)  # half of what could be told
     assert 0 < curve(0.1) < curve(0.2)  # so the error still decides

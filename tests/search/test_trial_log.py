@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,10 +19,14 @@ TRIALS = [
 ]
 
 
+def keep(log: TrialLog, trial: Trial, **details: Any) -> None:
+    assert log.run_trial(trial.plan, lambda _: (trial, details))
+
+
 def written(path: Path, count: int = 3, run: str = "run") -> TrialLog:
     log = TrialLog(path, run)
     for trial in TRIALS[:count]:
-        log.add(trial, {"seconds": 0.5})
+        keep(log, trial, seconds=0.5)
     return log
 
 
@@ -30,7 +35,7 @@ def test_a_line_is_on_disk_when_add_returns_and_holds_its_details(tmp_path: Path
     log = TrialLog(path, "run")
     assert json.loads(path.read_text()) == {"run": "run"}
     for number, trial in enumerate(TRIALS, start=1):
-        log.add(trial, {"seconds": 0.5})
+        keep(log, trial, seconds=0.5)
         last = json.loads(path.read_text().splitlines()[-1])
         assert (last["trial"], last["drop"], last["seconds"]) == (number, trial.drop, 0.5)
         assert Plan.from_json(last["plan"]) == trial.plan
@@ -43,7 +48,7 @@ def test_a_resumed_log_holds_the_same_trials_and_goes_on(tmp_path: Path) -> None
     log = TrialLog(path, "run", resume=True)
     assert log.trials == TRIALS[:2]
     assert path.read_bytes() == before
-    log.add(TRIALS[2], {})
+    keep(log, TRIALS[2])
     assert TrialLog(path, "run", resume=True).trials == TRIALS
     assert path.read_bytes().startswith(before)
 
@@ -51,7 +56,7 @@ def test_a_resumed_log_holds_the_same_trials_and_goes_on(tmp_path: Path) -> None
 def test_without_a_path_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     log = TrialLog(None, "run")
-    log.add(TRIALS[0], {})
+    keep(log, TRIALS[0])
     assert log.trials == TRIALS[:1]
     assert os.listdir(tmp_path) == []
 
@@ -59,7 +64,7 @@ def test_without_a_path_nothing_is_written(tmp_path: Path, monkeypatch: pytest.M
 def fill(log: TrialLog) -> None:
     """Add trials of a kilobyte each until the disk refuses."""
     for _ in range(100):
-        log.add(TRIALS[0], {"padding": "x" * 1000})
+        keep(log, TRIALS[0], padding="x" * 1000)
 
 
 def test_every_possible_cut_of_the_file_keeps_the_whole_lines(tmp_path: Path) -> None:
@@ -72,7 +77,7 @@ def test_every_possible_cut_of_the_file_keeps_the_whole_lines(tmp_path: Path) ->
         whole = max(content[:end].count(b"\n") - 1, 0)
         assert log.trials == TRIALS[:whole]
         for trial in TRIALS[whole:]:
-            log.add(trial, {"seconds": 0.5})
+            keep(log, trial, seconds=0.5)
         assert path.read_bytes() == content
 
 
@@ -122,7 +127,7 @@ def test_a_full_disk_is_said_and_the_log_still_serves(tmp_path: Path, monkeypatc
     with monkeypatch.context() as full:
         refuse_syncs(full)
         with pytest.raises(StorageError, match="free disk space"):
-            log.add(TRIALS[1], {})
+            keep(log, TRIALS[1])
     assert TrialLog(path, "run", resume=True).trials[:1] == TRIALS[:1]
 
 

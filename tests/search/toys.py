@@ -11,9 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from polyadic.schema import Budget, Cost, Plan
-from polyadic.search import RankCandidates, RankSearch, SearchSpace, Trial
-from polyadic.search.rank_search import plan_of
-from polyadic.search.trial_store import TrialStore
+from polyadic.search import RankCandidates, RankSearch, SearchSpace, Trial, TrialStore
+from polyadic.search.space import plan_of
 
 WEIGHTS = (0.2, 5.0, 1.0, 0.05)
 DENSE = (4000, 1000, 2000, 3000)  # MACs of the layers
@@ -30,10 +29,10 @@ def toy(
 ) -> SearchSpace:
     """Up to four layers; the second format is cheaper in parameters, dearer in MACs, and loses a little more.
 
-    Where ladders are timed, the layers with the most MACs are not those that take the most time, and the second format
+    Where ranks are timed, the layers with the most MACs are not those that take the most time, and the second format
     is the faster one.
     """
-    all_candidates = []
+    candidates = []
     for number in range(layers):
         dense = DENSE[number]
         for fmt in range(formats):
@@ -46,19 +45,17 @@ def toy(
             bottom = RankCandidates(
                 f"layer{number}", name, ranks, macs, dense, params, dense // 10, errors, ranked // 2
             )
-            all_candidates.append(replace(bottom, times=times, dense_time=TIMES[number] if timed else 0.0))
+            candidates.append(replace(bottom, times=times, dense_time=TIMES[number] if timed else 0.0))
     total = sum(DENSE[:layers])
     latency = sum(TIMES[:layers]) + 1.0 if timed else None
-    return SearchSpace(
-        tuple(all_candidates), 0.5, Cost(total // 10, total, 4 * (total // 10), latency), budget, allowed
-    )
+    return SearchSpace(tuple(candidates), 0.5, Cost(total // 10, total, 4 * (total // 10), latency), budget, allowed)
 
 
 def divergence(space: SearchSpace, plan: Plan) -> float:
     """The sum over the layers of the plan."""
     total = 0.0
     for choice in plan.choices:
-        candidates = space.candidates(choice)
+        candidates = space.candidates_for(choice)
         weight = WEIGHTS[int(choice.layer.removeprefix("layer"))]
         share = candidates.macs[candidates.position(choice)] / candidates.dense_macs
         total += weight * (1.0 - share) ** 2 + 0.01 * (choice.format == "cp-epc")
@@ -73,8 +70,8 @@ def trial_of(space: SearchSpace, plan: Plan, tuned: bool = False) -> Trial:
 def every_plan(space: SearchSpace) -> list[Plan]:
     """All plans that there are, with layers left dense."""
     options = [
-        [None, *((candidates, at) for candidates in all_candidates for at in range(len(candidates.ranks)))]
-        for all_candidates in space.by_layer().values()
+        [None, *((candidates, at) for candidates in formats for at in range(len(candidates.ranks)))]
+        for formats in space.by_layer().values()
     ]
     chosen = itertools.product(*options)
     return [plan_of([option for option in options if option is not None]) for options in chosen]
@@ -99,22 +96,25 @@ def searched(
 def work(
     search: RankSearch,
     space: SearchSpace,
-    journal: TrialStore,
+    store: TrialStore,
     seconds: float = 0.0,
     stall: Callable[[int], None] | None = None,
 ) -> None:
-    """One worker of several, as the pipeline does it; ``stall`` hears after each claim how many trials it has done."""
+    """One worker of several, as the pipeline does it; ``stall`` hears in each trial how many it has done before."""
     done = 0
-    while True:
-        running = journal.running
-        plan = search.propose(space, journal.trials, running)
-        if plan is None and not running:
-            return
-        if plan is None or not journal.claim(plan):
-            time.sleep(0.02)
-            continue
+
+    def evaluate(plan: Plan) -> tuple[Trial, dict[str, float]]:
+        nonlocal done
         if stall is not None:
             stall(done)
         time.sleep(seconds)
-        journal.add(trial_of(space, plan, search.tunes_layers), {"seconds": seconds})
         done += 1
+        return trial_of(space, plan, search.tunes_layers), {"seconds": seconds}
+
+    while True:
+        running = store.running
+        plan = search.propose(space, store.trials, running)
+        if plan is None and not running:
+            return
+        if not store.run_trial(plan, evaluate):
+            time.sleep(0.1)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import multiprocessing
-import socket
 import time
 from multiprocessing.process import BaseProcess
+from multiprocessing.queues import Queue
 from threading import Barrier
 
 from toys import toy, work
 
-from polyadic.schema import Budget
+from polyadic.schema import Budget, Plan
 from polyadic.search import Frontier, SearchSpace, StudyLog
 
 FORK = multiprocessing.get_context("forkserver")
-FORK.set_forkserver_preload(["polyadic.search", "toys"])
+FORK.set_forkserver_preload(["polyadic.search", "polyadic.search.study", "toys"])
 
-RUN, INTERVAL, PATIENCE = "digest", 0.2, 1.5
+RUN, INTERVAL, GRACE = "digest", 1, 8  # seconds; a loaded machine may hold a heartbeat up for some
 
 
 def space() -> SearchSpace:
@@ -24,21 +24,19 @@ def space() -> SearchSpace:
     return toy(Budget(macs=5000))
 
 
-def open_storage(url: str, run: str = RUN) -> StudyLog:
-    """The log of all workers here; a worker counts as dead early."""
-    return StudyLog(url, run, space().all_candidates, interval=INTERVAL, patience=PATIENCE)
+def open_study(url: str, run: str = RUN) -> StudyLog:
+    """The trials of all workers here; a worker counts as dead early."""
+    return StudyLog(url, run, space().candidates, interval=INTERVAL, grace=GRACE)
 
 
-def worker(url: str, together: Barrier, stalls: bool, host: str | None) -> None:
-    """Join the study; ``host`` pretends another machine.
+def worker(url: str, together: Barrier, stalls: bool, plans: Queue[Plan]) -> None:
+    """Join the study, and say with which plan it ends.
 
     One that ``stalls`` never ends its third trial. The other one begins its first when that has begun, so that neither
     can finish the study before the other has had its turn.
     """
-    if host is not None:
-        socket.gethostname = lambda: host
     together.wait(120)
-    log = open_storage(url)
+    store = open_study(url)
     together.wait(120)
 
     def stall(done: int) -> None:
@@ -48,11 +46,12 @@ def worker(url: str, together: Barrier, stalls: bool, host: str | None) -> None:
 
     if not stalls:
         together.wait(120)
-    work(Frontier(), space(), log, 0.02, stall if stalls else None)
+    work(Frontier(), space(), store, 0.02, stall if stalls else None)
+    plans.put(Frontier().conclude(space(), store.trials))
 
 
-def started(url: str, together: Barrier, *, stalls: bool = False, host: str | None = None) -> BaseProcess:
+def start_worker(url: str, together: Barrier, plans: Queue[Plan], *, stalls: bool = False) -> BaseProcess:
     """A worker that opens the study at the same moment as all others of ``together``."""
-    process = FORK.Process(target=worker, args=(url, together, stalls, host), daemon=True)
+    process = FORK.Process(target=worker, args=(url, together, stalls, plans), daemon=True)
     process.start()
     return process

@@ -64,10 +64,10 @@ def estimate_cost(
             f"{search.name} needs trials, and an estimate makes none: choose uniform, error-bound or vbmf, or search"
         )
     decompose = Decomposer(dense, options.cache, options.seed)
-    few = prepare_candidates(search, space.all_candidates, decompose, options.candidates_per_layer, on_progress)
+    few = prepare_candidates(search, space.candidates, decompose, options.candidates_per_layer, on_progress)
 
     def conclude(other: SearchSpace) -> Plan:
-        return fill_budget(other, search.conclude(replace(other, all_candidates=few), ()))
+        return fill_budget(other, search.conclude(replace(other, candidates=few), ()))
 
     plan, latency = conclude(space), None
     if options.latency is not None:

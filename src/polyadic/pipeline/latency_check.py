@@ -174,7 +174,7 @@ def _faster(check: LatencyCheck, speed: LatencyResult) -> LatencyResult:
 
 
 def _gain(space: SearchSpace, choice: Choice) -> float:
-    candidates = space.candidates(choice)
+    candidates = space.candidates_for(choice)
     return candidates.saved(candidates.position(choice), "latency")
 
 

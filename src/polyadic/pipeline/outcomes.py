@@ -53,7 +53,7 @@ def _estimate_layer(
         return LayerEstimate(
             site.name, site.macs, site.macs, reason=reason, supported=status == "dense", latency_before=before
         )
-    candidates = space.candidates(choice)
+    candidates = space.candidates_for(choice)
     before, after, measured = _times(choice, space)
     return LayerEstimate(
         site.name,
@@ -75,7 +75,7 @@ def _dense_time(site: LayerSite, space: SearchSpace) -> float | None:
 
 def _times(choice: Choice, space: SearchSpace) -> tuple[float | None, float | None, bool | None]:
     """Milliseconds of a layer and of what replaces it, and whether the latter was measured."""
-    candidates = space.candidates(choice)
+    candidates = space.candidates_for(choice)
     if not candidates.times:
         return None, None, None
     at = candidates.position(choice)

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -130,6 +131,20 @@ def run_search(setup: SearchSetup) -> Conclusion:
     if target.is_met_by(setup.space.dense):
         return _in_time(setup, Conclusion(Plan(), setup.space, "the rounds before have met the budget"))
     strategy, space, began = target.search, _space_to_search(setup), time.monotonic()
+
+    tried: list[Trial] = []
+
+    def evaluate(plan: Plan) -> tuple[Trial, dict[str, Any]]:
+        started, before = time.monotonic(), store.trials
+        expected = max(strategy.expected_trials(space), len(before))
+        evaluator.show(Progress("search", len(before), expected, trying=_in_words(plan)))
+        if strategy.tunes_layers:
+            trial, details = evaluator.evaluate_tuned(plan, space.threshold)
+        else:
+            trial, details = evaluator.evaluate(plan, before)
+        tried.append(trial)
+        return trial, {**details, "cost": asdict(space.cost(plan)), "seconds": round(time.monotonic() - started, 3)}
+
     stop: str | None = None
     while stop is None:
         running = store.running  # before the trials: what ends meanwhile is in both
@@ -140,23 +155,10 @@ def run_search(setup: SearchSetup) -> Conclusion:
             stop = f"the limit of {options.timeout:g} seconds was reached"
         elif (plan is None or full) and not running:
             stop = COMPLETE if plan is None else f"the limit of {options.trials} trials was reached"
-        elif plan is None or full or not store.claim(plan):
-            time.sleep(WAIT_S)
+        elif store.run_trial(None if full else plan, evaluate):
+            evaluator.show(_progress(tried[-1], space, len(store.trials), strategy.expected_trials(space)))
         else:
-            started, words = time.monotonic(), _in_words(plan)
-            expected = max(strategy.expected_trials(space), len(trials))
-            evaluator.show(Progress("search", len(trials), expected, trying=words))
-            try:
-                if strategy.tunes_layers:
-                    trial, details = evaluator.evaluate_tuned(plan, space.threshold)
-                else:
-                    trial, details = evaluator.evaluate(plan, trials)
-            except BaseException:
-                store.release()
-                raise
-            seconds = round(time.monotonic() - started, 3)
-            store.add(trial, {**details, "cost": asdict(space.cost(plan)), "seconds": seconds})
-            evaluator.show(_progress(trial, words, space, len(store.trials), expected))
+            time.sleep(WAIT_S)  # others are at work
     found = strategy.conclude(space, store.trials)
     conclude = _restore_ranks if strategy.tunes_layers else _fill_up
     return _in_time(setup, conclude(setup, space, found, stop))
@@ -191,12 +193,12 @@ def _space_to_search(setup: SearchSetup) -> SearchSpace:
         return replace(space, threshold=share if given is None else given)
     all_candidates = prepare_candidates(
         target.search,
-        space.all_candidates,
+        space.candidates,
         setup.evaluator.decompose,
         options.candidates_per_layer,
         setup.evaluator.show,
     )
-    return replace(space, all_candidates=all_candidates)
+    return replace(space, candidates=all_candidates)
 
 
 def _fill_up(setup: SearchSetup, searched: SearchSpace, found: Plan, stop: str) -> Conclusion:
@@ -213,7 +215,7 @@ def _fill_up(setup: SearchSetup, searched: SearchSpace, found: Plan, stop: str) 
         )
 
     def conclude(other: SearchSpace) -> Plan:
-        few = replace(other, all_candidates=searched.all_candidates)
+        few = replace(other, candidates=searched.candidates)
         return fill_budget(other, strategy.conclude(few, store.trials))
 
     return Conclusion(fill_budget(space, found), space, stop, conclude)
@@ -232,7 +234,7 @@ def _restore_ranks(setup: SearchSetup, space: SearchSpace, found: Plan, stop: st
         ended = "" if stop == COMPLETE else f"; {stop}"
         raise BudgetError(
             f"no layer can be made cheaper with at most {space.threshold:g} points lost on the held-out images (tried: "
-            f"{len(space.all_candidates)} pairs of layer and format{ended}): allow a larger drop, or other formats"
+            f"{len(space.candidates)} pairs of layer and format{ended}): allow a larger drop, or other formats"
         )
     allowed, best = space.allowed, found
     lost = 0.0 if setup.options.max_drop_per_layer is not None else _joint_drop(setup, found)
@@ -241,7 +243,7 @@ def _restore_ranks(setup: SearchSetup, space: SearchSpace, found: Plan, stop: st
         guess = STEPS * math.log(lost / allowed) / 6.0 if allowed > 0 else STEPS / 2
         fails, passes, step, least = 0, STEPS + 1, min(max(round(guess), 1), STEPS), lost
         while passes - fails > 1:
-            plan = relax_plan(found, space.all_candidates, step / STEPS, space.measure)
+            plan = relax_plan(found, space.candidates, step / STEPS, space.measure)
             lost = _joint_drop(setup, plan)
             least = min(least, lost)
             if lost <= allowed:
@@ -261,15 +263,21 @@ def _restore_ranks(setup: SearchSetup, space: SearchSpace, found: Plan, stop: st
 def _joint_drop(setup: SearchSetup, plan: Plan) -> float:
     """Points that the network loses when all of ``plan`` is applied, untuned; from the trials if known."""
     evaluator, store = setup.evaluator, setup.trials
-    known = [trial.drop for trial in store.trials if trial.joint and trial.plan == plan]
-    if known:
-        return known[-1]
-    began = time.monotonic()
-    network, kernels = evaluator.apply(plan)
-    drop = evaluator.drop(network)
-    macs = sum(evaluator.layers[name].chain_macs(kernel.stages) for name, kernel in kernels.items())
-    store.add(Trial(plan, drop, joint=True), {"macs": macs, "seconds": round(time.monotonic() - began, 3)})
-    return drop
+
+    def evaluate(plan: Plan) -> tuple[Trial, dict[str, Any]]:
+        began = time.monotonic()
+        network, kernels = evaluator.apply(plan)
+        drop = evaluator.drop(network)
+        macs = sum(evaluator.layers[name].chain_macs(kernel.stages) for name, kernel in kernels.items())
+        return Trial(plan, drop, joint=True), {"macs": macs, "seconds": round(time.monotonic() - began, 3)}
+
+    while True:
+        running = store.running
+        known = [trial.drop for trial in store.trials if trial.joint and trial.plan == plan]
+        if known:
+            return known[-1]
+        if not store.run_trial(None if plan in running else plan, evaluate):
+            time.sleep(WAIT_S)  # another worker tries it
 
 
 def _in_time(setup: SearchSetup, found: Conclusion) -> Conclusion:
@@ -294,14 +302,12 @@ def fill_budget(space: SearchSpace, plan: Plan) -> Plan:
     for _ in range(30):  # halvings: below the step from one rank to the next
         middle = (low + high) / 2
         low, high = (
-            (middle, high)
-            if space.admits(relax_plan(plan, space.all_candidates, middle, space.measure))
-            else (low, middle)
+            (middle, high) if space.admits(relax_plan(plan, space.candidates, middle, space.measure)) else (low, middle)
         )
-    plan = relax_plan(plan, space.all_candidates, low, space.measure)
+    plan = relax_plan(plan, space.candidates, low, space.measure)
     nearest_last = sorted(plan.choices, key=lambda choice: _share(space, choice))
     for choice in nearest_last:
-        candidates = space.candidates(choice)
+        candidates = space.candidates_for(choice)
         for rank in candidates.ranks[candidates.position(choice) + 1 :]:
             higher = _with_rank(plan, choice.layer, rank)
             if not space.admits(higher):
@@ -309,13 +315,15 @@ def fill_budget(space: SearchSpace, plan: Plan) -> Plan:
             plan = higher
     for choice in reversed(nearest_last):
         without = _with_rank(plan, choice.layer, None)
-        if plan.of(choice.layer) == replace(choice, rank=space.candidates(choice).ranks[-1]) and space.admits(without):
+        if plan.of(choice.layer) == replace(choice, rank=space.candidates_for(choice).ranks[-1]) and space.admits(
+            without
+        ):
             plan = without
     return plan
 
 
 def _share(space: SearchSpace, choice: Choice) -> float:
-    candidates = space.candidates(choice)
+    candidates = space.candidates_for(choice)
     return candidates.costs(space.measure)[candidates.position(choice)] / (candidates.dense_cost(space.measure) or 1)
 
 
@@ -345,9 +353,9 @@ def _tried(space: SearchSpace, trial: Trial) -> TriedPlan:
     return TriedPlan(trial.plan, space.cost(trial.plan), trial.drop, trial.divergence)
 
 
-def _progress(trial: Trial, words: str, space: SearchSpace, done: int, expected: int) -> Progress:
+def _progress(trial: Trial, space: SearchSpace, done: int, expected: int) -> Progress:
     whole = trial.joint and (len(trial.plan.choices) > 1 or len(space.by_layer()) == 1)
-    message = f"{words}: drop {trial.drop:.2f} points"
+    message = f"{_in_words(trial.plan)}: drop {trial.drop:.2f} points"
     return Progress("search", done, max(expected, done), message, tried=_tried(space, trial), whole=whole)
 
 

@@ -24,7 +24,7 @@ from polyadic.pipeline.target import Target
 from polyadic.pipeline.timed_candidates import measure_cost, time_candidates
 from polyadic.schema import Budget, Cost, Plan
 from polyadic.schema.budget import format_cost
-from polyadic.search import RankCandidates, SearchSpace, StudyLog, TrialLog, TrialStore, cheapest_plan
+from polyadic.search import RankCandidates, SearchSpace, TrialStore, cheapest_plan, open_trials
 from polyadic.surgery import find_layers, layer_at
 from polyadic.training import ImageTask, ScoreTask, Task
 
@@ -138,7 +138,8 @@ def prepare_search(
     space = search_space(goal, all_candidates, dense, now, refused)
     evaluator = PlanEvaluator(dense, task, layers, options, show, start.chains)
     digest = _digest(dense, task, all_candidates, options, goal, example)
-    trials = _open_trials(options, digest, all_candidates)
+    path = options.work / "trials.jsonl" if options.work else None
+    trials = open_trials(digest, all_candidates, storage=options.storage, path=path, resume=options.resume)
     allowed = goal.allowed_drop(options.finetune_recovery_factor, evaluator.dense_score)
     if goal.plan is None:
         evaluator.measure_inputs(all_candidates)
@@ -200,12 +201,6 @@ def _cost_now(start: Round, example: Tensor, cost: Cost, options: CompressOption
     if start.latency is None:
         return measure_cost(start.network, example, options)
     return replace(measure_cost(start.network, example, replace(options, latency=None)), latency=start.latency)
-
-
-def _open_trials(options: CompressOptions, digest: str, all_candidates: tuple[RankCandidates, ...]) -> TrialStore:
-    if options.storage is not None:
-        return StudyLog(options.storage, digest, all_candidates)
-    return TrialLog(options.work / "trials.jsonl" if options.work else None, digest, resume=options.resume)
 
 
 def _digest(

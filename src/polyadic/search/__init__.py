@@ -1,22 +1,32 @@
-"""Where a plan comes from, one strategy per file; knows no network."""
+"""Where a plan comes from, one strategy per file; knows no network.
 
-from polyadic.search.bisection import Bisection
-from polyadic.search.conclusion import concluding
-from polyadic.search.error_bound import ErrorBound
-from polyadic.search.frontier import Frontier
-from polyadic.search.greedy import Greedy
+``PARS`` and ``StudyLog`` need Optuna, which takes a second to load: they are imported when they are asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from polyadic.search.loss_table import anchors
-from polyadic.search.pars import PARS
-from polyadic.search.rank_candidates import RankCandidates
-from polyadic.search.rank_search import RankSearch, SearchSpace, Trial, cheapest_plan, single_layer_plan
-from polyadic.search.registry import SEARCHES, search_named
-from polyadic.search.relax_plan import relax_plan
-from polyadic.search.round_rank import round_rank
-from polyadic.search.study_log import StudyLog
-from polyadic.search.trial_log import TrialLog
-from polyadic.search.trial_store import TrialStore
-from polyadic.search.uniform import Uniform
-from polyadic.search.vbmf import VBMF
+from polyadic.search.rank_candidates import RankCandidates, relax_plan, round_rank
+from polyadic.search.space import SearchSpace, cheapest_plan, single_layer_plan
+from polyadic.search.strategies import (
+    SEARCHES,
+    VBMF,
+    Bisection,
+    ErrorBound,
+    Frontier,
+    Greedy,
+    Uniform,
+    search_named,
+)
+from polyadic.search.strategy import RankSearch
+from polyadic.search.trials import Evaluate, Trial, TrialLog, TrialStore, open_trials
+
+if TYPE_CHECKING:
+    from polyadic.search.strategies.pars import PARS
+    from polyadic.search.study import StudyLog
 
 __all__ = [
     "PARS",
@@ -24,6 +34,7 @@ __all__ = [
     "VBMF",
     "Bisection",
     "ErrorBound",
+    "Evaluate",
     "Frontier",
     "Greedy",
     "RankCandidates",
@@ -36,9 +47,18 @@ __all__ = [
     "Uniform",
     "anchors",
     "cheapest_plan",
-    "concluding",
+    "open_trials",
     "relax_plan",
     "round_rank",
     "search_named",
     "single_layer_plan",
 ]
+
+_ON_DEMAND = {"PARS": "polyadic.search.strategies.pars", "StudyLog": "polyadic.search.study"}
+
+
+def __getattr__(name: str) -> Any:
+    """A class that needs Optuna, imported on first use."""
+    if name in _ON_DEMAND:
+        return getattr(import_module(_ON_DEMAND[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

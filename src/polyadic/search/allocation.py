@@ -1,11 +1,11 @@
-"""Divide a budget among layers so that the sum of their harms is least: Lagrange multipliers, then what is left over.
+"""Divide a budget among layers so that the sum of their losses is least: Lagrange multipliers, then what is left over.
 
-For multipliers ``m`` of the limits every layer takes the option of least ``harm^p + m . cost`` by itself. The smallest
+For multipliers ``m`` of the limits every layer takes the option of least ``loss^p + m . cost`` by itself. The smallest
 multipliers that keep all limits are found by bisection along one direction, which several limits turn towards the one
 that is exceeded most. What rounding leaves of the budget goes to the layers where it does most good.
 
-``p = 1`` is right where harms of single layers add up. They do so for mild compression only; a smaller ``p`` counts
-many small harms for more, a larger one fears the largest.
+``p = 1`` is right where losses of single layers add up. They do so for mild compression only; a smaller ``p`` counts
+many small losses for more, a larger one fears the largest.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from polyadic.schema import Budget, Choice, Cost, Plan
-from polyadic.search.loss_table import Option
-from polyadic.search.rank_search import SearchSpace, cheapest_plan, plan_of
+from polyadic.search.loss_table import Option, options_plan
+from polyadic.search.space import SearchSpace, cheapest_plan
 
 Table = Mapping[str, Sequence[Option]]
 
@@ -22,13 +22,13 @@ _ROUNDS = 8  # turns of the direction, where there are several limits
 
 
 def allocate(space: SearchSpace, table: Table, power: float = 1.0) -> Plan:
-    """The plan of least total harm within the problem's budget; the cheapest plan of all if the table has none.
+    """The plan of least total loss within the budget of the space; the cheapest plan of all if the table has none.
 
     Raises:
-        ValueError: the problem has no budget.
+        ValueError: the space has no budget.
     """
     if space.budget is None:
-        raise ValueError("an allocation divides a budget; the problem has none")
+        raise ValueError("an allocation divides a budget; the search space has none")
     direction = dict.fromkeys(space.budget.limits, 1.0)
     best: Plan | None = None
     for _ in range(_ROUNDS if len(direction) > 1 else 1):
@@ -63,7 +63,7 @@ def _along(space: SearchSpace, table: Table, direction: Mapping[str, float], pow
     while high > 1.001 * low:
         middle = (low * high) ** 0.5
         low, high = (low, middle) if admits(at(middle)) else (middle, high)
-    return _plan(at(high))
+    return options_plan(at(high))
 
 
 def _saved(space: SearchSpace, option: Option, direction: Mapping[str, float]) -> float:
@@ -86,7 +86,7 @@ def _cost(space: SearchSpace, options: Iterable[Option]) -> Cost:
 
 
 def _filled(space: SearchSpace, table: Table, plan: Plan, power: float) -> Plan:
-    """The plan with options of less harm wherever the budget still admits one, the best buys first."""
+    """The plan with options of less loss wherever the budget still admits one, the best buys first."""
     chosen = {layer: _option(options, plan, layer) for layer, options in table.items()}
     budget = space.budget or Budget()
     even = dict.fromkeys(budget.limits, 1.0)
@@ -109,7 +109,7 @@ def _filled(space: SearchSpace, table: Table, plan: Plan, power: float) -> Plan:
             )
         ]
         if not buys:
-            return _plan([*chosen.values()])
+            return options_plan(chosen.values())
         _, layer, at = max(buys)
         chosen[layer] = table[layer][at]
 
@@ -120,17 +120,10 @@ def _option(options: Sequence[Option], plan: Plan, layer: str) -> Option:
 
 
 def _choice_of(option: Option) -> Choice | None:
-    candidates = option.candidates
-    return (
-        Choice(candidates.layer, candidates.format, candidates.ranks[option.position])
-        if candidates is not None
-        else None
-    )
+    if option.candidates is None:
+        return None
+    return Choice(option.candidates.layer, option.candidates.format, option.candidates.ranks[option.position])
 
 
 def _total(table: Table, plan: Plan) -> float:
     return sum(_option(options, plan, layer).loss for layer, options in table.items())
-
-
-def _plan(options: Sequence[Option]) -> Plan:
-    return plan_of([(option.candidates, option.position) for option in options if option.candidates is not None])

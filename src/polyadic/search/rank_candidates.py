@@ -1,16 +1,16 @@
-"""The ranks of one layer in one format, and what each of them costs."""
+"""The ranks of one layer in one format that are to choose from, and what each of them costs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from polyadic.schema import Choice, Measure, Rank
+from polyadic.schema import Choice, Measure, Plan, Rank
 
 
 @dataclass(frozen=True)
 class RankCandidates:
-    """The ranks of one layer in one format.
+    """The ranks of one layer in one format that are to choose from, the cheapest first.
 
     Attributes:
         layer: name of the layer.
@@ -43,7 +43,7 @@ class RankCandidates:
     dense_time: float = 0.0
 
     def position(self, choice: Choice) -> int:
-        """Where on the ladder the rank of ``choice`` stands."""
+        """Which of the ranks ``choice`` has."""
         return self.ranks.index(choice.rank)
 
     def costs(self, measure: Measure) -> tuple[float, ...]:
@@ -64,7 +64,7 @@ class RankCandidates:
         return max((at for at, cost in enumerate(self.costs(measure)) if cost <= most), default=0)
 
     def only(self, positions: Sequence[int]) -> RankCandidates:
-        """The same ladder with some of its ranks; a suggestion that is not among them is dropped."""
+        """The same candidates with some of the ranks only; a suggestion that is not among them is dropped."""
         kept = sorted(set(positions))
         return replace(
             self,
@@ -77,11 +77,38 @@ class RankCandidates:
             measured=tuple(self.measured[at] for at in kept) if self.measured else (),
         )
 
-    def thinned(self, ranked: int) -> RankCandidates:
-        """At most ``rungs`` ranks between the cheapest and the dearest, closer together where they are cheap.
+    def thinned(self, count: int) -> RankCandidates:
+        """At most ``count`` ranks between the cheapest and the dearest, closer together where they are cheap.
 
         Evenly in the square root of the MACs: a rank more changes little where there are many.
         """
         low, high = self.macs[0] ** 0.5, self.macs[-1] ** 0.5
-        steps = max(ranked - 1, 1)
-        return self.only([self.within((low + (high - low) * n / steps) ** 2 * (1 + 1e-9)) for n in range(ranked)])
+        steps = max(count - 1, 1)
+        return self.only([self.within((low + (high - low) * n / steps) ** 2 * (1 + 1e-9)) for n in range(count)])
+
+
+def relax_plan(plan: Plan, candidates: Sequence[RankCandidates], share: float, measure: Measure = "macs") -> Plan:
+    """``plan`` with every layer at a higher rank: ``share`` (0 to 1) of its distance to the dense layer is given back.
+
+    The distance is one in cost. For layers that are harmless alone and lose too much together. A layer that is near
+    dense already stays below it, at the highest of its ranks.
+    """
+    by_name = {(one.layer, one.format): one for one in candidates}
+    choices = []
+    for choice in plan.choices:
+        known = by_name[choice.layer, choice.format]
+        cost = known.costs(measure)[known.position(choice)]
+        position = known.within(cost + share * (known.dense_cost(measure) - cost), measure)
+        choices.append(replace(choice, rank=known.ranks[position]))
+    return Plan(tuple(choices))
+
+
+def round_rank(rank: Rank, multiple: int, largest: Rank) -> Rank:
+    """``rank`` with every part at the nearest multiple, 0 excluded: multiples of 8, say, fill the registers.
+
+    A part whose ``largest`` value is below the multiple has none and stays; so does one that is at its largest value.
+    """
+    return tuple(
+        part if part == most or most < multiple else min(max(round(part / multiple), 1), most // multiple) * multiple
+        for part, most in zip(rank, largest, strict=True)
+    )

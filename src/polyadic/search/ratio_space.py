@@ -12,20 +12,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from polyadic.schema import Plan
-from polyadic.search.loss_table import DENSE, Option
+from polyadic.search.loss_table import DENSE, Option, options_plan
 from polyadic.search.rank_candidates import RankCandidates
-from polyadic.search.rank_search import SearchSpace, plan_of
+from polyadic.search.space import SearchSpace
 
 _HALVINGS = 60  # of the logarithm of the common factor, between 1e-6 and 1e6
 
 
 @dataclass(frozen=True)
 class RatioSpace:
-    """The layers of a problem, each with its options, the cheapest first and the dense layer last.
+    """The layers of a search space, each with its options, the cheapest first and the dense layer last.
 
     Attributes:
-        problem: what is asked.
-        options: per layer; their harm is the relative error of the kernel.
+        space: what is asked.
+        options: per layer; their loss is the relative error of the kernel.
     """
 
     space: SearchSpace
@@ -33,14 +33,10 @@ class RatioSpace:
 
     @staticmethod
     def of(space: SearchSpace) -> RatioSpace:
-        """With the ladders of the problem; without errors on them the first format of each layer is taken."""
+        """With the candidates of the space: all formats, or the first one of a layer whose errors are not known."""
         ratios = RatioSpace(space, {})
-        for layer, all_candidates in space.by_layer().items():
-            known = (
-                all_candidates
-                if all(candidates.errors is not None for candidates in all_candidates)
-                else all_candidates[:1]
-            )
+        for layer, formats in space.by_layer().items():
+            known = formats if all(candidates.errors is not None for candidates in formats) else formats[:1]
             every = [option for candidates in known for option in _options(candidates)] + [DENSE]
             rising = sorted(every, key=lambda option: (ratios.cost(layer, option), option.loss))
             least = itertools.accumulate((option.loss for option in rising), min)
@@ -52,7 +48,7 @@ class RatioSpace:
         return ratios
 
     def cost(self, layer: str, option: Option) -> float:
-        """What a layer costs in an option, by :attr:`Problem.measure`."""
+        """What a layer costs in an option, by :attr:`SearchSpace.measure`."""
         candidates, measure = self.space.by_layer()[layer][0], self.space.measure
         return candidates.dense_cost(measure) - option.saved(measure)
 
@@ -64,7 +60,7 @@ class RatioSpace:
             if choice is None:
                 kept.append(1.0)
                 continue
-            candidates = self.space.candidates(choice)
+            candidates = self.space.candidates_for(choice)
             cost, dense = candidates.costs(measure)[candidates.position(choice)], candidates.dense_cost(measure)
             kept.append(max(cost, 1e-6 * dense) / dense if dense > 0 else 1.0)
         return kept
@@ -120,15 +116,13 @@ class RatioSpace:
 
     def _plan(self, at: Sequence[int]) -> Plan:
         chosen = [options[position] for options, position in zip(self.options.values(), at, strict=True)]
-        return plan_of([(option.candidates, option.position) for option in chosen if option.candidates is not None])
+        return options_plan(chosen)
 
 
 def _options(candidates: RankCandidates) -> list[Option]:
-    """Errors fall along the ladder, as far as they are known; noise of a solver must not let a rank drop out."""
-    measured = (
-        candidates.errors
-        if candidates.errors is not None
-        else tuple(1.0 / (at + 2) for at in range(len(candidates.ranks)))
-    )
-    falling = itertools.accumulate(measured, min)
+    """Errors fall as the rank rises, as far as they are known; noise of a solver must not let a rank drop out."""
+    errors = candidates.errors
+    if errors is None:
+        errors = tuple(1.0 / (at + 2) for at in range(len(candidates.ranks)))
+    falling = itertools.accumulate(errors, min)
     return [Option.of(candidates, at, error) for at, error in enumerate(falling)]

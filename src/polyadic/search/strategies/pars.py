@@ -25,6 +25,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.samplers import GPSampler
@@ -33,12 +34,14 @@ from torch.quasirandom import SobolEngine
 
 from polyadic.errors import PolyadicError
 from polyadic.schema import Plan
-from polyadic.search.quiet import quiet_optuna
-from polyadic.search.rank_search import RankSearch, SearchSpace, Trial, cheapest_kept, cheapest_plan
 from polyadic.search.ratio_space import RatioSpace
+from polyadic.search.space import SearchSpace, cheapest_plan
+from polyadic.search.strategy import RankSearch, cheapest_kept
+from polyadic.search.study_storage import quiet_optuna
+from polyadic.search.trials import Trial
 
 _RELATIVE = (0.2, 1.8)  # bounds of x under a budget: a layer at 1/25 to 3 times the mean share
-_LINEAR = 10.0  # a tenth of the median harm is where steps turn from linear to logarithmic
+_LINEAR = 10.0  # a tenth of the median loss is where steps turn from linear to logarithmic
 _STEP = 0.97  # of what the best plan costs, for the next one, where a drop is given
 _NEARBY = 200  # plans tried around a point whose own plan is known already
 
@@ -53,20 +56,18 @@ class PARS(RankSearch):
             ResNet-56).
         initial: the first of them: ``start``, the uniform plan, and quasi-random points around.
         spread: side of the box of these, as a share of the whole box.
-        start: a plan to begin from, say of another search; ranks that the ladders do not hold go to the nearest.
+        start: a plan to begin from, say of another search; ranks that are no candidates go to the nearest.
         seed: of the quasi-random points and of the sampler.
     """
+
+    name = "pars"
+    wants_errors = True  # of several formats a ratio stands for the one with the least error
 
     evaluations: int = 100
     initial: int = 10
     spread: float = 0.5
     start: Plan | None = None
     seed: int = 0
-
-    @property
-    def wants_errors(self) -> bool:
-        """Yes: of several formats a ratio stands for the one with the least error."""
-        return True
 
     def propose(self, space: SearchSpace, trials: Sequence[Trial], running: Sequence[Plan] = ()) -> Plan | None:
         """The next plan of the first design; then the one of greatest expected improvement."""
@@ -88,7 +89,7 @@ class PARS(RankSearch):
         return _untaken(_cheaper(ratios, trials), point, taken, source)
 
     def conclude(self, space: SearchSpace, trials: Sequence[Trial]) -> Plan:
-        """The least harmful plan within the budget, or the cheapest one that kept the drop."""
+        """The plan of least loss within the budget, or the cheapest one that kept the drop."""
         if space.budget is None:
             return cheapest_kept(space, trials)
         within = [trial for trial in trials if trial.joint and space.admits(trial.plan)]
@@ -107,7 +108,7 @@ class PARS(RankSearch):
         levels = (1.0,) if ratios.space.budget is not None else (0.5, 0.25, 0.75)
         shares = [[level] * layers for level in levels]
         if self.start is not None:
-            shares.insert(0, ratios.shares(_on_ladders(ratios.space, self.start)))
+            shares.insert(0, ratios.shares(_with_candidates(ratios.space, self.start)))
         plans = [ratios.plan(one) for one in shares]
         return [plan for plan in plans if plan is not None and _is_whole(ratios.space, plan)]
 
@@ -119,13 +120,13 @@ class PARS(RankSearch):
         return [min(max(x + (u - 0.5) * side, low), high) for x, u in zip(middle, draw, strict=True)]
 
 
-def _on_ladders(space: SearchSpace, plan: Plan) -> Plan:
-    """The plan with the nearest ranks that the ladders hold: a search sees a few of each ladder only.
+def _with_candidates(space: SearchSpace, plan: Plan) -> Plan:
+    """The plan with the nearest candidate ranks: a search sees a few of all ranks only.
 
     Raises:
         PolyadicError: a layer or its format is not to choose from.
     """
-    known = {(candidates.layer, candidates.format): candidates for candidates in space.all_candidates}
+    known = {(candidates.layer, candidates.format): candidates for candidates in space.candidates}
     choices = []
     for choice in plan.choices:
         candidates = known.get((choice.layer, choice.format))
@@ -193,7 +194,10 @@ def _asked(ratios: RatioSpace, seen: Sequence[Trial], running: Sequence[Plan], s
         create_trial(params=at(trial.plan), distributions=box, value=value, constraints=limits)
         for trial, (value, limits) in zip(seen, outcomes, strict=True)
     ]
-    with quiet_optuna():
+    with (
+        quiet_optuna(),
+        np.errstate(divide="ignore", invalid="ignore"),
+    ):  # all improvements may be 0 in double precision
         sampler = GPSampler(seed=seed, n_startup_trials=0, warn_independent_sampling=False)
         study = optuna.create_study(sampler=sampler, direction="minimize")
         study.add_trials(past)
@@ -216,7 +220,7 @@ def _cheaper(ratios: RatioSpace, trials: Sequence[Trial]) -> RatioSpace:
 def _evened(values: Sequence[float]) -> list[float]:
     """Values in the steps of their logarithm, but linear around 0, where the sign stays as it is.
 
-    Harms span decades, and a Gaussian process takes the largest for all there is. Those that are not finite count as
+    Losses span decades, and a Gaussian process takes the largest for all there is. Those that are not finite count as
     the largest finite one.
     """
     finite = [value for value in values if math.isfinite(value)]

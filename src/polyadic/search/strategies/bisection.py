@@ -13,30 +13,30 @@ from typing import final
 
 from polyadic.schema import Plan
 from polyadic.search.rank_candidates import RankCandidates
-from polyadic.search.rank_search import RankSearch, SearchSpace, Trial, single_layer_plan, verdicts
+from polyadic.search.space import SearchSpace, single_layer_plan
+from polyadic.search.strategy import RankSearch, verdicts
+from polyadic.search.trials import Trial
 
 
 @final
 @dataclass(frozen=True)
 class Bisection(RankSearch):
-    """Bisection on the ladder of each layer.
+    """Bisection on the candidate ranks of each layer.
 
     Attributes:
         resolution: stop when the two ranks in question differ by less than this share of what the dense layer costs.
     """
 
+    name = "bisection"
+    tunes_layers = True  # the drop counts after fine-tuning
+
     resolution: float = 0.04
 
-    @property
-    def tunes_layers(self) -> bool:
-        """Yes: the drop counts after fine-tuning."""
-        return True
-
     def propose(self, space: SearchSpace, trials: Sequence[Trial], running: Sequence[Plan] = ()) -> Plan | None:
-        """The middle rank of the first ladder that is not decided yet, of a layer at which nobody is."""
+        """The middle rank of the first candidates that are not decided yet, of a layer that nobody is trying."""
         known = verdicts(space, trials)
         busy = {choice.layer for plan in running for choice in plan.choices}
-        for candidates in space.all_candidates:
+        for candidates in space.candidates:
             if candidates.layer in busy:
                 continue
             fails, passes = self._bracket(candidates, space, known)
@@ -48,7 +48,7 @@ class Bisection(RankSearch):
         """Every layer at the cheapest rank that passed, in whichever format; dense where none did."""
         known = verdicts(space, trials)
         best: dict[str, tuple[float, Plan]] = {}
-        for candidates in space.all_candidates:
+        for candidates in space.candidates:
             _, passes = self._bracket(candidates, space, known)
             if passes < len(candidates.ranks) and known.get(single_layer_plan(candidates, passes)):
                 candidate = (candidates.costs(space.measure)[passes], single_layer_plan(candidates, passes))
@@ -57,14 +57,14 @@ class Bisection(RankSearch):
         return Plan(tuple(choice for _, plan in best.values() for choice in plan.choices))
 
     def expected_trials(self, space: SearchSpace) -> int:
-        """The bisection steps of all ladders."""
+        """The bisection steps of all layers and formats."""
         return sum(
             max(1, math.ceil(math.log2(max(2.0, min(len(candidates.ranks), 1.0 / self.resolution)))))
-            for candidates in space.all_candidates
+            for candidates in space.candidates
         )
 
     def _bracket(self, candidates: RankCandidates, space: SearchSpace, known: dict[Plan, bool]) -> tuple[int, int]:
-        """The highest rank on the ladder that failed (-1: none) and the lowest above it that passed.
+        """The highest rank that failed (-1: none) and the lowest above it that passed.
 
         Ranks that cost no less than what another format of the layer already reached count as passed: not worth a
         trial.
@@ -91,10 +91,10 @@ class Bisection(RankSearch):
         return upper - lower < self.resolution * dense
 
     def _worthwhile(self, candidates: RankCandidates, space: SearchSpace, known: dict[Plan, bool]) -> int:
-        """How many ranks of the ladder are cheaper than what earlier formats of the same layer reached."""
+        """How many ranks are cheaper than what earlier formats of the same layer reached."""
         measure = space.measure
         reached = candidates.dense_cost(measure)
-        for earlier in space.all_candidates:
+        for earlier in space.candidates:
             if earlier == candidates:
                 break
             if earlier.layer == candidates.layer:

@@ -18,36 +18,34 @@ from dataclasses import dataclass, replace
 from typing import final
 
 from polyadic.schema import Plan
-from polyadic.search.allocation import allocate
-from polyadic.search.error_bound import error_bound_plan
+from polyadic.search.allocation import Table, allocate
 from polyadic.search.loss_table import Option, is_complete, missing_probe, options_of, probes
-from polyadic.search.rank_search import RankSearch, SearchSpace, Trial, cheapest_kept
-from polyadic.search.uniform import uniform_within
+from polyadic.search.space import SearchSpace
+from polyadic.search.strategies.error_bound import error_bound_plan
+from polyadic.search.strategies.uniform import uniform_within
+from polyadic.search.strategy import RankSearch, cheapest_kept
+from polyadic.search.trials import Trial
 
 _HALVINGS = 6  # of the budget, where a drop is given
 _WEIGHT = 2.0  # of a group that is given more, on its losses to the power
 _STEPS = (1.0, 0.5, 2.0)  # of all groups together, in that weight for the one that gained or lost most
 
-Table = Mapping[str, Sequence[Option]]
-
 
 @final
 @dataclass(frozen=True)
 class Frontier(RankSearch):
-    """Ours; see the module.
+    """The allocation that the module describes; no paper has it.
 
     Attributes:
         powers: of the losses, tried one after the other.
         groups: how many parts of the network are given more, one after the other; below 2 leaves step 3 out.
     """
 
+    name = "frontier"
+    wants_errors = True  # losses are read off them
+
     powers: tuple[float, ...] = (1.0, 0.5, 2.0, 0.25)
     groups: int = 8
-
-    @property
-    def wants_errors(self) -> bool:
-        """Yes: losses are read off the errors."""
-        return True
 
     def propose(self, space: SearchSpace, trials: Sequence[Trial], running: Sequence[Plan] = ()) -> Plan | None:
         """The next row of the table, then whole plans."""
@@ -60,7 +58,7 @@ class Frontier(RankSearch):
         return next((plan for plan in self._candidates(space, trials) if plan not in tried), None)
 
     def conclude(self, space: SearchSpace, trials: Sequence[Trial]) -> Plan:
-        """The least harmful plan within the budget, or the cheapest one that kept the drop."""
+        """The plan of least loss within the budget, or the cheapest one that kept the drop."""
         if space.budget is None:
             return cheapest_kept(space, trials)
         if space.admits(Plan()):

@@ -8,10 +8,9 @@ from hypothesis import strategies as st
 from toys import toy, trial_of
 
 from polyadic.schema import Budget, Choice, Cost, Plan
-from polyadic.search import RankCandidates, SearchSpace, Trial, cheapest_plan, single_layer_plan
-from polyadic.search.levels import conclude_level, propose_level
-from polyadic.search.rank_search import cheapest_kept
-from polyadic.search.uniform import uniform_plan
+from polyadic.search import RankCandidates, SearchSpace, Trial, Uniform, cheapest_plan, single_layer_plan
+from polyadic.search.strategies.uniform import uniform_plan
+from polyadic.search.strategy import cheapest_kept
 
 COSTS = st.lists(st.integers(1, 10_000), min_size=1, max_size=200, unique=True).map(sorted)
 
@@ -27,7 +26,7 @@ def of(macs: list[int]) -> RankCandidates:
 
 
 @given(COSTS, st.integers(2, 12))
-def test_a_thinned_ladder_keeps_its_ends_and_stands_closer_where_it_is_cheap(macs: list[int], ranked: int) -> None:
+def test_thinned_ranks_keep_their_ends_and_stand_closer_where_they_are_cheap(macs: list[int], ranked: int) -> None:
     thin = of(macs).thinned(ranked)
     assert 1 <= len(thin.ranks) <= ranked
     assert (thin.macs[0], thin.macs[-1]) == (macs[0], macs[-1])
@@ -40,7 +39,7 @@ def test_a_thinned_ladder_keeps_its_ends_and_stands_closer_where_it_is_cheap(mac
         assert max(cost for cost in macs if cost <= target) in thin.macs
 
 
-def test_thinning_an_even_ladder_is_even_in_the_root() -> None:
+def test_thinning_even_ranks_is_even_in_the_root() -> None:
     thin = of([rank * rank for rank in range(1, 102)]).thinned(6)
     assert [cost**0.5 for cost in thin.macs] == [1, 21, 41, 61, 81, 101]
     assert of([3, 9, 12]).thinned(1).macs == (3,)
@@ -53,7 +52,7 @@ def test_within_a_cost_stands_the_dearest_rank_or_the_cheapest_of_all(macs: list
     assert of(macs).within(limit) == (affordable[-1] if affordable else 0)
 
 
-def test_some_of_a_ladder_takes_along_what_is_known_of_each_rank() -> None:
+def test_some_of_the_ranks_take_along_what_is_known_of_each_rank() -> None:
     part = of([10, 20, 30, 40]).only([3, 1, 3])
     assert part.ranks == ((2, 4), (4, 8))
     assert (part.macs, part.params, part.errors) == ((20, 40), (40, 80), (1 / 2, 1 / 4))
@@ -73,10 +72,10 @@ def test_the_cheapest_plan_is_so_in_what_is_limited() -> None:
 def levels(space: SearchSpace, allowed_macs: int) -> tuple[list[Plan], Plan]:
     """Bisection over uniform shares, where everything of so many MACs or more keeps the drop."""
     trials: list[Trial] = []
-    while (plan := propose_level(lambda share: uniform_plan(space, share), space, trials)) is not None:
+    while (plan := Uniform().propose(space, trials)) is not None:
         trials.append(Trial(plan, 0.0 if space.cost(plan).macs >= allowed_macs else 9.0, joint=True))
         assert len(trials) <= 7
-    return [trial.plan for trial in trials], conclude_level(lambda s: uniform_plan(space, s), space, trials)
+    return [trial.plan for trial in trials], Uniform().conclude(space, trials)
 
 
 @pytest.mark.parametrize("allowed_macs", [0, 1700, 3000, 5000, 8000, 99_999])
@@ -95,15 +94,12 @@ def test_the_cheapest_level_that_keeps_a_drop_is_found_in_seven_trials(allowed_m
 def test_a_level_under_a_budget_is_tried_once_and_not_while_another_tries_it() -> None:
     space = toy(Budget(macs=5000))
 
-    def family(share: float) -> Plan:
-        return uniform_plan(space, share)
-
-    plan = propose_level(family, space, ())
+    plan = Uniform().propose(space, ())
     assert plan is not None
     assert space.admits(plan)
-    assert propose_level(family, space, (), [plan]) is None
-    assert propose_level(family, space, [trial_of(space, plan)]) is None
-    assert conclude_level(family, space, ()) == plan
+    assert Uniform().propose(space, (), [plan]) is None
+    assert Uniform().propose(space, [trial_of(space, plan)]) is None
+    assert Uniform().conclude(space, ()) == plan
 
 
 def test_the_cheapest_plan_that_kept_the_drop_was_tried_untuned() -> None:
@@ -130,7 +126,7 @@ def test_times_go_with_the_ranks_that_are_kept_and_are_a_cost_like_others() -> N
     assert replace(space, budget=Budget(bytes=300)).measure == "params"
     assert replace(space, budget=Budget(macs=500, latency=49.0)).measure == "latency"
     assert space.limited(0.5).budget == Budget(latency=25.0)
-    untimed = replace(space, dense=Cost(100, 1000, 400), all_candidates=(replace(candidates, times=()),))
+    untimed = replace(space, dense=Cost(100, 1000, 400), candidates=(replace(candidates, times=()),))
     assert untimed.measure == "macs"
     assert untimed.cost(single_layer_plan(candidates, 1)) == Cost(92, 920, 368)
     assert untimed.limited(0.5).budget == Budget(macs=500)

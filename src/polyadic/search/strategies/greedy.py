@@ -1,4 +1,4 @@
-"""Greedy search on a table of single-layer losses: always the next step that costs least harm for what it saves."""
+"""Greedy search on a table of single-layer losses: always the next step that adds least loss for what it saves."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import final
 
 from polyadic.schema import Plan
-from polyadic.search.loss_table import Option, is_complete, missing_probe, options_of, probes
-from polyadic.search.rank_search import RankSearch, SearchSpace, Trial, cheapest_kept, cheapest_plan, plan_of
-from polyadic.search.uniform import uniform_within
+from polyadic.search.loss_table import Option, is_complete, missing_probe, options_of, options_plan, probes
+from polyadic.search.space import SearchSpace, cheapest_plan
+from polyadic.search.strategies.uniform import uniform_within
+from polyadic.search.strategy import RankSearch, cheapest_kept
+from polyadic.search.trials import Trial
 
 
 @final
@@ -18,10 +20,8 @@ from polyadic.search.uniform import uniform_within
 class Greedy(RankSearch):
     """From the dense network down, one layer at a time; the table serves any later budget."""
 
-    @property
-    def wants_errors(self) -> bool:
-        """Yes: losses are read off the errors."""
-        return True
+    name = "greedy"
+    wants_errors = True  # losses are read off them
 
     def propose(self, space: SearchSpace, trials: Sequence[Trial], running: Sequence[Plan] = ()) -> Plan | None:
         """The next row of the table; then the plan itself, or a bisection along the descent."""
@@ -68,7 +68,7 @@ def _descent(space: SearchSpace, trials: Sequence[Trial]) -> Iterator[Plan]:
     table = options_of(space, trials)
     at = dict.fromkeys(table, 0)
     while True:
-        yield _plan([options[at[layer]] for layer, options in table.items()])
+        yield options_plan(options[at[layer]] for layer, options in table.items())
         steps = [
             (_price(space, options[at[layer]], options[further]), layer, further)
             for layer, options in table.items()
@@ -81,10 +81,6 @@ def _descent(space: SearchSpace, trials: Sequence[Trial]) -> Iterator[Plan]:
 
 
 def _price(space: SearchSpace, now: Option, then: Option) -> float:
-    """Harm added for each share of the network that is saved; infinite where there is no telling."""
+    """Loss added for each share of the network that is saved; infinite where there is no telling."""
     saved = (then.saved(space.measure) - now.saved(space.measure)) / space.dense_figure
     return (then.loss - now.loss) / saved if saved > 0 and math.isfinite(then.loss) else math.inf
-
-
-def _plan(options: Sequence[Option]) -> Plan:
-    return plan_of([(option.candidates, option.position) for option in options if option.candidates is not None])
