@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from polyadic.schema import Trial
 from polyadic.search.loss_table import anchors
 from polyadic.search.rank_candidates import RankCandidates, relax_plan, round_rank
 from polyadic.search.space import SearchSpace, cheapest_plan, single_layer_plan
@@ -22,7 +23,7 @@ from polyadic.search.strategies import (
     search_named,
 )
 from polyadic.search.strategy import RankSearch
-from polyadic.search.trials import Evaluate, Trial, TrialLog, TrialStore, open_trials
+from polyadic.search.trials import Evaluate, TrialLog, TrialStore, open_trials
 
 if TYPE_CHECKING:
     from polyadic.search.strategies.pars import PARS

@@ -15,11 +15,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 
-from polyadic.schema import Measure, Plan
+from polyadic.schema import Measure, Plan, Trial
 from polyadic.search.rank_candidates import RankCandidates
 from polyadic.search.space import Candidate, SearchSpace, cheapest_plan
 from polyadic.search.strategy import RankSearch, cheapest_kept
-from polyadic.search.trials import Trial
 
 STEPS = 64
 

@@ -16,10 +16,9 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from polyadic.schema import Measure, Plan
+from polyadic.schema import Measure, Plan, Trial
 from polyadic.search.rank_candidates import RankCandidates
 from polyadic.search.space import Candidate, SearchSpace, plan_of, single_layer_plan
-from polyadic.search.trials import Trial
 
 _ROWS = 3  # of each layer: two ends and what lies between
 _SHARES = (0.1, 0.25, 0.5)  # of the dense layer's MACs: where layers end up at budgets from a half to a tenth

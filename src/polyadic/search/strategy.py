@@ -10,9 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
-from polyadic.schema import Plan
+from polyadic.schema import Plan, Trial
 from polyadic.search.space import SearchSpace
-from polyadic.search.trials import Trial
 
 
 class RankSearch(ABC):

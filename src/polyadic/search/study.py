@@ -26,10 +26,10 @@ from optuna.storages import fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from polyadic.errors import PolyadicError, StorageError
-from polyadic.schema import Plan
+from polyadic.schema import Plan, Trial
 from polyadic.search.rank_candidates import RankCandidates
 from polyadic.search.study_storage import close_storage, hide_password, open_storage, quiet_optuna, storage_errors
-from polyadic.search.trials import Evaluate, Trial
+from polyadic.search.trials import Evaluate
 
 _RUN, _PLAN, _SEEN, _WORKER = "run", "plan", "seen", "worker"
 _OPEN = (TrialState.RUNNING, TrialState.WAITING)

@@ -1,72 +1,15 @@
-"""Plans that were tried, and where they are written down."""
+"""Where a search writes down what it has tried: a file of one worker, or a study that several share."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-from polyadic.schema import Plan
+from polyadic.schema import Plan, Trial
 from polyadic.search.rank_candidates import RankCandidates
 from polyadic.storage import RecordLog
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One plan that was tried.
-
-    Attributes:
-        plan: what was replaced.
-        drop: points of score lost against the dense network.
-        final: whether fine-tuning was tried; it is not where the drop was small enough without.
-        joint: whether the plan was tried as it is, untuned; such trials do not tell what fine-tuning a single layer
-            would win back.
-        divergence: mean Kullback-Leibler divergence of the outputs from the dense network's, in nats, where it was
-            measured: it tells plans apart that lose equally many images.
-    """
-
-    plan: Plan
-    drop: float
-    final: bool = True
-    joint: bool = False
-    divergence: float | None = None
-
-    @property
-    def loss(self) -> float:
-        """By which untuned plans are compared: the divergence, or the drop where there is none; infinite if NaN."""
-        value = self.drop if self.divergence is None else self.divergence
-        return value if math.isfinite(value) else math.inf
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain data."""
-        known = {"plan": self.plan.to_json(), "drop": self.drop, "final": self.final, "joint": self.joint}
-        return known if self.divergence is None else {**known, "loss": self.divergence}
-
-    @staticmethod
-    def from_json(record: Mapping[str, Any]) -> Trial:
-        """The inverse of :meth:`to_json`.
-
-        Raises:
-            KeyError, TypeError, ValueError: something is missing or of another kind.
-        """
-        divergence = record.get("loss")
-        return Trial(
-            Plan.from_json(record["plan"]),
-            float(record["drop"]),
-            bool(record["final"]),
-            bool(record["joint"]),
-            None if divergence is None else float(divergence),
-        )
-
-    def verdict(self, threshold: float) -> bool | None:
-        """Whether the plan stays within ``threshold``; None where fine-tuning, not yet done, could still decide."""
-        if self.drop <= threshold:
-            return True
-        return False if self.final else None
-
 
 Evaluate = Callable[[Plan], tuple[Trial, Mapping[str, Any]]]
 """From a plan to its trial, and details that are written down beside it."""

@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from polyadic.schema import Plan
+from polyadic.schema import Plan, Trial
 from polyadic.search.rank_candidates import RankCandidates
 from polyadic.search.space import SearchSpace, single_layer_plan
 from polyadic.search.strategy import RankSearch, verdicts
-from polyadic.search.trials import Trial
 
 
 @final

@@ -17,14 +17,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
-from polyadic.schema import Plan
+from polyadic.schema import Plan, Trial
 from polyadic.search.allocation import Table, allocate
 from polyadic.search.loss_table import Option, is_complete, missing_probe, options_of, probes
 from polyadic.search.space import SearchSpace
 from polyadic.search.strategies.error_bound import error_bound_plan
 from polyadic.search.strategies.uniform import uniform_within
 from polyadic.search.strategy import RankSearch, cheapest_kept
-from polyadic.search.trials import Trial
 
 _HALVINGS = 6  # of the budget, where a drop is given
 _WEIGHT = 2.0  # of a group that is given more, on its losses to the power

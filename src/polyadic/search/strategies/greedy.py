@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import final
 
-from polyadic.schema import Plan
+from polyadic.schema import Plan, Trial
 from polyadic.search.loss_table import Option, is_complete, missing_probe, options_of, options_plan, probes
 from polyadic.search.space import SearchSpace, cheapest_plan
 from polyadic.search.strategies.uniform import uniform_within
 from polyadic.search.strategy import RankSearch, cheapest_kept
-from polyadic.search.trials import Trial
 
 
 @final

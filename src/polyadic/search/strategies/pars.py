@@ -33,12 +33,11 @@ from optuna.trial import TrialState, create_trial
 from torch.quasirandom import SobolEngine
 
 from polyadic.errors import PolyadicError
-from polyadic.schema import Plan
+from polyadic.schema import Plan, Trial
 from polyadic.search.ratio_space import RatioSpace
 from polyadic.search.space import SearchSpace, cheapest_plan
 from polyadic.search.strategy import RankSearch, cheapest_kept
 from polyadic.search.study_storage import quiet_optuna
-from polyadic.search.trials import Trial
 
 _RELATIVE = (0.2, 1.8)  # bounds of x under a budget: a layer at 1/25 to 3 times the mean share
 _LINEAR = 10.0  # a tenth of the median loss is where steps turn from linear to logarithmic
