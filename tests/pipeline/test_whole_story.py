@@ -217,3 +217,13 @@ def test_weights_that_are_not_finite_are_refused_before_anything_is_scored(net: 
         net.head.weight[0, 0] = torch.inf
     with pytest.raises(PolyadicError, match=r"'head.weight' has 1 NaN or Inf of 480"):
         compress(net, lambda _: pytest.fail("scored"), images(1), max_drop=1.0)
+
+
+def test_what_workers_or_processes_share_is_refused_with_the_way_to_share_it(
+    net: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(PolyadicError, match=r"find_plan \(polyadic search --storage\)"):
+        compress(net, faithful(net), images(1), max_drop=5.0, options=CompressOptions(storage="sqlite:///study.db"))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(PolyadicError, match="accelerate launch -m polyadic finetune"):
+        compress(net, faithful(net), images(1), max_drop=5.0)

@@ -90,8 +90,8 @@ def apply_plan(
     """A copy of ``model`` with every layer that ``plan`` names replaced by its chain; nothing is trained.
 
     With inputs each layer is decomposed in the norm of the inputs that it really gets, layer after layer, and fitted to
-    what the dense network answers (:mod:`polyadic.surgery.replace_by_plan`): a few hundred unlabelled samples keep most of
-    the accuracy that weights alone lose. Batch-norm statistics are left as they are.
+    what the dense network answers (:mod:`polyadic.surgery.replace_by_plan`): a few hundred unlabelled samples keep
+    most of the accuracy that weights alone lose. Batch-norm statistics are left as they are.
 
     Example::
 

@@ -19,6 +19,7 @@ from polyadic.pipeline.target import Target
 from polyadic.pipeline.timed_candidates import measure_cost
 from polyadic.schema import NotebookResult, Plan, Summary
 from polyadic.storage import remove_partial
+from polyadic.training.several_processes import several_processes
 from polyadic.training.snapshot import Checkpoint
 
 FINETUNE_STATE, ROUND_STATE = ".finetune.pt", "network.pt"
@@ -89,15 +90,12 @@ def compress(
         LayerError: the model cannot be run or compressed, a format is unknown, or the plan does not fit the model.
         BudgetError: neither a drop nor a budget nor a plan, no layer can be made cheaper within the drop, or no network
             fits into the budget; several rounds without a budget or with a plan.
-        PolyadicError: a storage of workers, weights that are not finite, a log of another run, a full disk.
+        PolyadicError: a storage of workers, several processes of a launcher, weights that are not finite, a log of
+            another run, a full disk.
     """
     options = options or CompressOptions()
     check_rounds(rounds, budget, plan)
-    if options.storage is not None:
-        raise PolyadicError(
-            "workers share the trials of a search, not a compression: find_plan (polyadic search --storage) ends with "
-            "the same plan in each of them, and compress(plan=...) carries it out; leave out the storage here"
-        )
+    _refuse_sharing(options)
     task, start = as_task(data), Round.first(model, rounds)
     example = example_for(start.origin, task, example_input)
     cost = measure_cost(start.origin, example, options)
@@ -130,6 +128,21 @@ def compress(
     final = judge.final_scores((start.origin, untuned, network))
     setup.clock.lap("test")
     return CompressionResult(network, start.origin, summarise(done, final), example[:1])
+
+
+def _refuse_sharing(options: CompressOptions) -> None:
+    """Workers share a search, and processes a training; a compression is the work of one process."""
+    if several_processes():
+        raise PolyadicError(
+            "compress is one process's work, and a launcher has started several: share a search among workers "
+            "(polyadic search --storage), and the training of a saved result among processes (accelerate launch -m "
+            "polyadic finetune)"
+        )
+    if options.storage is not None:
+        raise PolyadicError(
+            "workers share the trials of a search, not a compression: find_plan (polyadic search --storage) ends with "
+            "the same plan in each of them, and compress(plan=...) carries it out; leave out the storage here"
+        )
 
 
 def _options_of_round(start: Round, options: CompressOptions) -> CompressOptions:
