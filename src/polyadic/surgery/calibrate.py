@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from polyadic.layers import evaluation_mode
 
-_Norms = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
+_BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 
 def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
@@ -19,7 +19,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
     Every sample counts the same, however the batches are cut. Only batch norms are put into training mode, so dropout
     and the rest behave as in use. Without a single batch the statistics stay as they are.
     """
-    norms = _tracking(model)
+    norms = _norms_in(model)
     momenta = [norm.momentum for norm in norms]
     seen = 0
     with evaluation_mode(model), torch.no_grad():
@@ -48,7 +48,7 @@ def measure_statistics(model: nn.Module, batches: Iterable[Tensor]) -> Statistic
         return {}
     with keep_statistics(model):
         recalibrate(model, batches)
-        return {name: (mean.clone(), variance.clone()) for name, mean, variance, _ in _running(model)}
+        return {name: (mean.clone(), variance.clone()) for name, mean, variance, _ in _statistics(model)}
 
 
 def shift_statistics(model: nn.Module, batches: Iterable[Tensor], dense: Statistics) -> None:
@@ -65,9 +65,9 @@ def shift_statistics(model: nn.Module, batches: Iterable[Tensor], dense: Statist
         batches: those that ``dense`` was measured on.
         dense: what the dense network sees there (:func:`measure_statistics`). Batch norms that are not in it stay.
     """
-    before = {name: (mean.clone(), variance.clone()) for name, mean, variance, _ in _running(model)}
+    before = {name: (mean.clone(), variance.clone()) for name, mean, variance, _ in _statistics(model)}
     recalibrate(model, batches)
-    for name, mean, variance, eps in _running(model):
+    for name, mean, variance, eps in _statistics(model):
         old_mean, old_variance = before[name]
         if name in dense:
             dense_mean, dense_variance = dense[name]
@@ -78,17 +78,17 @@ def shift_statistics(model: nn.Module, batches: Iterable[Tensor], dense: Statist
             variance.copy_(old_variance)
 
 
-def _running(model: nn.Module) -> Iterator[tuple[str, Tensor, Tensor, float]]:
+def _statistics(model: nn.Module) -> Iterator[tuple[str, Tensor, Tensor, float]]:
     """Name, mean, variance and eps of every batch norm that keeps statistics."""
     for name, module in model.named_modules():
-        if isinstance(module, _Norms) and module.running_mean is not None and module.running_var is not None:
+        if isinstance(module, _BatchNorm) and module.running_mean is not None and module.running_var is not None:
             yield name, module.running_mean, module.running_var, module.eps
 
 
 @contextmanager
 def keep_statistics(model: nn.Module) -> Iterator[None]:
     """On leaving, every batch norm has the statistics that it had before."""
-    restore = _saved(model)
+    restore = _keep(model)
     try:
         yield
     finally:
@@ -106,9 +106,9 @@ def recalibrate_if_better(
         Whether they were kept, and the score before and after.
     """
     before = score(model)
-    if not _tracking(model):
+    if not _norms_in(model):
         return False, before, before
-    restore = _saved(model)
+    restore = _keep(model)
     recalibrate(model, batches)
     after = score(model)
     if not after > before:
@@ -116,13 +116,13 @@ def recalibrate_if_better(
     return after > before, before, after
 
 
-def _tracking(model: nn.Module) -> list[_Norms]:
-    return [module for module in model.modules() if isinstance(module, _Norms) and module.track_running_stats]
+def _norms_in(model: nn.Module) -> list[_BatchNorm]:
+    return [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
 
 
-def _saved(model: nn.Module) -> Callable[[], None]:
+def _keep(model: nn.Module) -> Callable[[], None]:
     """What puts the present statistics of every batch norm back."""
-    saved = [(norm, name, buffer.clone()) for norm in _tracking(model) for name, buffer in norm.named_buffers()]
+    saved = [(norm, name, buffer.clone()) for norm in _norms_in(model) for name, buffer in norm.named_buffers()]
 
     def restore() -> None:
         for norm, name, buffer in saved:

@@ -66,7 +66,7 @@ def fold_norms(model: nn.Module, example_input: Inputs, layers: Mapping[str, Lay
     while left:  # a norm that reads another norm gets its turn when that one is gone
         record = record_forward(model, example_input, [*layers, *left])
         for name in left:
-            outcome[name] = _folded(model, record, norms[name], layers)
+            outcome[name] = _fold_one(model, record, norms[name], layers)
         remaining = [name for name in left if not outcome[name].done]
         if remaining == left:
             break
@@ -165,7 +165,7 @@ class _StaysError(Exception):
 _Place = tuple[LayerSite, ConvSpec, Tensor, Tensor]  # a layer that takes the norm up; its new kernel and bias (T)
 
 
-def _folded(model: nn.Module, record: ForwardRecord, site: LayerSite, layers: Mapping[str, LayerSite]) -> Change:
+def _fold_one(model: nn.Module, record: ForwardRecord, site: LayerSite, layers: Mapping[str, LayerSite]) -> Change:
     """Fold one batch norm into what comes before it, or else into what comes after it."""
     module = model.get_submodule(site.name)
     affine, rest, reasons = affine_of(module), _rest(module), []

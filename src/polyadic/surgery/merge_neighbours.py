@@ -46,7 +46,7 @@ def merge_neighbours(model: nn.Module, example_input: Inputs, layers: Mapping[st
     """
     free = {name: site for name, site in layers.items() if site.reason is None}
     record = record_forward(model, example_input, layers)
-    return tuple(change for row in _rows(record, free) for change in _merged(model, row))
+    return tuple(change for row in _rows(record, free) for change in _merge_row(model, row))
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ class Product:
         spec = compose(self.spec, other.spec)
         if isinstance(spec, str):
             raise ValueError(f"two layers are one only where that is exact; here {spec}")
-        K1 = _ungrouped(self.kernel, self.spec.groups, spec.groups)
-        K2 = _ungrouped(other.kernel, other.spec.groups, spec.groups)
+        K1 = _ungroup(self.kernel, self.spec.groups, spec.groups)
+        K2 = _ungroup(other.kernel, other.spec.groups, spec.groups)
         K = torch.einsum("gmsw,gtmv->gtswv", K1, K2).reshape(spec.weight_shape)
         bias = other.bias
         if self.bias is not None:
@@ -127,7 +127,7 @@ def _product(parts: Sequence[Product]) -> Product:
     return _product(parts[:middle]).then(_product(parts[middle:]))
 
 
-def _ungrouped(kernel: Tensor, groups: int, kept: int) -> Tensor:
+def _ungroup(kernel: Tensor, groups: int, kept: int) -> Tensor:
     """A kernel of ``groups`` as kept x T/kept x S/kept x taps, with the zeros between the groups that it merges."""
     inner, T, S = groups // kept, kernel.shape[0] // groups, kernel.shape[1]
     blocks = kernel.reshape(kept, inner, T, S, -1)
@@ -156,14 +156,14 @@ def _rows(record: ForwardRecord, layers: Mapping[str, LayerSite]) -> list[Row]:
     return rows
 
 
-def _merged(model: nn.Module, row: Row) -> list[Change]:
+def _merge_row(model: nn.Module, row: Row) -> list[Change]:
     """Carry out the cheapest cut of one row."""
-    parts = [_read(model, site) for site in row]
+    parts = [_product_at(model, site) for site in row]
     specs, names = tuple(part.spec for part in parts), tuple(site.name for site in row)
     cut = cheapest_cut(specs, row[0].input_sizes)
     products = [_product(parts[begin:end]) for begin, end in cut]
     merged = tuple(product.spec for product in products)
-    early = _strided_early(merged)
+    early = _stride_early(merged)
     done, sizes = [], row[0].input_sizes
     for (begin, end), product, spec in zip(cut, products, early, strict=True):
         if end - begin > 1:
@@ -180,13 +180,13 @@ def _merged(model: nn.Module, row: Row) -> list[Change]:
     return done or [Change(names, MERGED, _why_not(specs), False)]
 
 
-def _read(model: nn.Module, site: LayerSite) -> Product:
+def _product_at(model: nn.Module, site: LayerSite) -> Product:
     layer, kernel, spec = layer_at(model, site.name)
     bias = bias_of(layer)
     return Product(spec, kernel.detach().double(), None if bias is None else bias.detach().double())
 
 
-def _strided_early(specs: tuple[ConvSpec, ...]) -> tuple[ConvSpec, ...]:
+def _stride_early(specs: tuple[ConvSpec, ...]) -> tuple[ConvSpec, ...]:
     return tuple(stage for stage in stride_early(specs) if isinstance(stage, ConvSpec))  # plain layers stay plain
 
 

@@ -77,11 +77,11 @@ def check_replacement(
     """
     candidates = [site for site in sites if site.reason is None]
     expected = {site.name: runs[site.name] for site in candidates}
-    reasons = _rehearse(model, example_input, candidates, expected)
+    reasons = _run_with_stand_ins(model, example_input, candidates, expected)
     if reasons:  # together they say that something is wrong, one by one which
         reasons = {}
         for site in candidates:
-            reasons |= _rehearse(model, example_input, [site], expected)
+            reasons |= _run_with_stand_ins(model, example_input, [site], expected)
     return tuple(replace(site, reason=reasons.get(site.name, site.reason)) for site in sites)
 
 
@@ -97,7 +97,7 @@ class _Counter(nn.Module):
         return x
 
 
-def _rehearse(
+def _run_with_stand_ins(
     model: nn.Module, example_input: Inputs, sites: list[LayerSite], expected: Mapping[str, int]
 ) -> dict[str, str]:
     """Run the model with an ``nn.Sequential`` around each layer; what is wrong, by name."""

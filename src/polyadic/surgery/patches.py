@@ -33,7 +33,7 @@ def patch_rows(x: Tensor, t: Tensor, spec: ConvSpec, positions: Tensor) -> Itera
         rows = first[part]
         # one tap at a time, S numbers in a row each; then S x D^2 as in the weight
         y = torch.stack([padded[rows + offset] for offset in offsets], 2)
-        yield _exact(y.flatten(1)), _exact(targets[positions[part]])
+        yield _in_float32_at_least(y.flatten(1)), _in_float32_at_least(targets[positions[part]])
 
 
 def some_positions(t: Tensor, spec: ConvSpec, most: int, seed: int) -> Tensor:
@@ -45,7 +45,7 @@ def some_positions(t: Tensor, spec: ConvSpec, most: int, seed: int) -> Tensor:
     return drawn.sort().values.to(t.device)
 
 
-def _exact(x: Tensor) -> Tensor:
+def _in_float32_at_least(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
@@ -59,7 +59,7 @@ def _grid(x: Tensor, t: Tensor, spec: ConvSpec, positions: Tensor) -> tuple[Tens
     """Rows of the padded input, the row of the first tap of every position, and how far the other taps lie from it."""
     if not spec.axes:
         return _rows(x, spec), positions, [0]
-    padded = _padded(x, spec)
+    padded = _pad(x, spec)
     sizes, outputs = padded.shape[2:], t.shape[2:]
     steps = [math.prod(sizes[axis + 1 :]) for axis in range(spec.axes)]
     rest, first = positions, torch.zeros_like(positions)
@@ -72,7 +72,7 @@ def _grid(x: Tensor, t: Tensor, spec: ConvSpec, positions: Tensor) -> tuple[Tens
     return _rows(padded, spec), first + rest * math.prod(sizes), offsets
 
 
-def _padded(x: Tensor, spec: ConvSpec) -> Tensor:
+def _pad(x: Tensor, spec: ConvSpec) -> Tensor:
     if not any(spec.pads):
         return x
     return F.pad(x, spec.pads, mode="constant" if spec.padding_mode == "zeros" else spec.padding_mode)

@@ -93,19 +93,19 @@ def parameters_behind(layer: nn.Module, name: str = "weight") -> list[nn.Paramet
     """The parameters that a layer's tensor is stored in or computed from; nothing is computed."""
     if parametrize.is_parametrized(layer, name):
         return list(_parametrizations(layer)[name].parameters())
-    hooked = _hook_of(layer, name) is not None  # then they are called weight_g, weight_orig and the like
+    hooked = _hook_for(layer, name) is not None  # then they are called weight_g, weight_orig and the like
     own = ((key.startswith(f"{name}_") if hooked else key == name, found) for key, found in layer._parameters.items())
     return [found for fits, found in own if fits and found is not None]
 
 
 def is_computed(layer: nn.Module) -> bool:
     """Whether the weight or the bias of ``layer`` is computed in each forward pass."""
-    return any(parametrize.is_parametrized(layer, name) or _hook_of(layer, name) is not None for name in _TENSORS)
+    return any(parametrize.is_parametrized(layer, name) or _hook_for(layer, name) is not None for name in _TENSORS)
 
 
 def foreign_hooks(layer: nn.Module) -> bool:
     """Whether ``layer`` carries hooks that do more than compute its weight or bias."""
-    known = sum(_hook_of(layer, name) is not None for name in _TENSORS)
+    known = sum(_hook_for(layer, name) is not None for name in _TENSORS)
     others = (layer._forward_hooks, layer._backward_hooks, layer._backward_pre_hooks)
     return len(layer._forward_pre_hooks) > known or any(others)
 
@@ -136,7 +136,7 @@ def _as(kind: type[nn.Module], layer: nn.Module) -> nn.Module:
 
 
 def _tensor_of(layer: nn.Module, name: str) -> Tensor | None:
-    hook = _hook_of(layer, name)
+    hook = _hook_for(layer, name)
     if hook is None and not parametrize.is_parametrized(layer, name):
         return layer._parameters.get(name)
     try:
@@ -165,7 +165,7 @@ def _parametrizations(layer: nn.Module) -> nn.ModuleDict:
     return found
 
 
-def _hook_of(layer: nn.Module, name: str) -> _Hook | None:
+def _hook_for(layer: nn.Module, name: str) -> _Hook | None:
     for hook in layer._forward_pre_hooks.values():
         if isinstance(hook, WeightNorm | SpectralNorm) and hook.name == name:
             return hook

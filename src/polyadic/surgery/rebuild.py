@@ -69,7 +69,7 @@ def merge(network: nn.Module, dense: nn.Module, plan: Plan) -> nn.Module:
     result = copy_model(network)
     for choice in reversed(plan.choices):
         spec = _spec_in(dense, choice.layer, stages)
-        kernel, bias = _merged(choice, result.get_submodule(choice.layer), stages[choice.layer])
+        kernel, bias = _kernel_and_bias(choice, result.get_submodule(choice.layer), stages[choice.layer])
         replace_by_plain(result, site_at(result, choice.layer), spec, kernel.reshape(spec.weight_shape), bias)
     return result
 
@@ -89,7 +89,7 @@ def _spec_in(model: nn.Module, name: str, chains: dict[str, tuple[Stage, ...]]) 
     return stage
 
 
-def _merged(choice: Choice, chain: nn.Module, stages: tuple[Stage, ...]) -> tuple[Tensor, Tensor | None]:
+def _kernel_and_bias(choice: Choice, chain: nn.Module, stages: tuple[Stage, ...]) -> tuple[Tensor, Tensor | None]:
     """Kernel (float64) and bias of the one layer that answers as ``chain`` does."""
     layers = list(chain.children())
     found = tuple(layer.spec if isinstance(layer, TTLayer) else spec_of(layer) for layer in layers)
