@@ -18,6 +18,7 @@ from polyadic.reporting.chart import (
     number_text,
     series_colour,
     table_of,
+    with_content,
 )
 from polyadic.reporting.page import plain_text, rendered
 from polyadic.reporting.svg import svg_file
@@ -89,8 +90,7 @@ def bench_charts_in(folder: Path) -> list[Chart]:
 
 def bench_charts(result: BenchResult) -> list[Chart]:
     """Speed-ups beside the reduction of MACs, and milliseconds; each where there is something to show."""
-    made = (_speed_ups(result), _times(result))
-    return [chart for chart in made if chart is not None]
+    return with_content((_speed_ups(result), _times(result)))
 
 
 def bench_rows(result: BenchResult) -> tuple[tuple[str, ...], ...]:

@@ -144,6 +144,11 @@ class StripChart(Drawing):
 Chart = BarChart | PanelChart | PointChart | StripChart
 
 
+def with_content(charts: Iterable[Chart | None]) -> list[Chart]:
+    """Those that there is something to show in."""
+    return [chart for chart in charts if chart is not None and not (isinstance(chart, PanelChart) and not chart.panels)]
+
+
 @dataclass(frozen=True)
 class Mark:
     """One value to be drawn: of which series, where (None: nowhere), with which text, and in which small plot."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from polyadic.reporting.chart import Chart, Mark, PanelChart, Table, distinct, number_text, panels_of
+from polyadic.reporting.chart import Chart, Mark, PanelChart, Table, distinct, number_text, panels_of, with_content
 from polyadic.schema import DegeneracyStudy
 
 _FIGURES = (
@@ -43,11 +43,10 @@ _FIGURES = (
 
 def degeneracy_charts(study: DegeneracyStudy) -> list[Chart]:
     """Error, intensities, their squares and sensitivity, a small plot for each layer."""
-    made = (_chart(study, *figure) for figure in _FIGURES)
-    return [chart for chart in made if chart is not None]
+    return with_content(_chart(study, *figure) for figure in _FIGURES)
 
 
-def _chart(study: DegeneracyStudy, name: str, column: str, title: str, label: str, caption: str) -> PanelChart | None:
+def _chart(study: DegeneracyStudy, name: str, column: str, title: str, label: str, caption: str) -> PanelChart:
     methods = {method: study.methods.get(method, method) for method in distinct(row.method for row in study.rows)}
     log = column != "relative_error"
     values = [getattr(row, column) for row in study.rows]
@@ -57,8 +56,6 @@ def _chart(study: DegeneracyStudy, name: str, column: str, title: str, label: st
         for method in (methods[row.method],)
     ]
     panels = panels_of(marks, list(methods.values()), positive=log)
-    if not panels:
-        return None
     infinite = values.count(None)
     caption += f" Infinite, and so not drawn: {infinite} of {len(study.rows)}." if infinite else ""
     table = _table(study, methods, column)

@@ -15,14 +15,16 @@ from polyadic.reporting.chart import (
     number_text,
     series_colour,
     table_of,
+    with_content,
 )
 from polyadic.schema import LayerOutcome, Summary
 
 
 def layer_charts(summary: Summary) -> list[Chart]:
     """All that there is something to show in."""
-    made = (strip(summary.layers, summary.dense.macs), costs(summary), errors(summary), sensitivities(summary))
-    return [chart for chart in made if chart is not None]
+    return with_content(
+        (strip(summary.layers, summary.dense.macs), costs(summary), errors(summary), sensitivities(summary))
+    )
 
 
 def strip(

@@ -17,6 +17,7 @@ from polyadic.reporting.chart import (
     percent,
     series_of,
     table_of,
+    with_content,
 )
 from polyadic.schema import LayerRow, LayerStudy
 
@@ -58,14 +59,11 @@ _FIGURES = (
 
 def layer_study_charts(study: LayerStudy) -> list[Chart]:
     """Error and accuracy against the rank, over the cost, and over the sensitivity."""
-    made = (*(_chart(study, *figure) for figure in _FIGURES), _over_sensitivity(study))
-    return [chart for chart in made if chart is not None]
+    return with_content((*(_chart(study, *figure) for figure in _FIGURES), _over_sensitivity(study)))
 
 
-def _chart(study: LayerStudy, name: str, title: str, caption: str, across: _Axis, up: _Axis) -> PanelChart | None:
+def _chart(study: LayerStudy, name: str, title: str, caption: str, across: _Axis, up: _Axis) -> PanelChart:
     panels = panels_of(_marks(study.rows, across, up), distinct(row.format for row in study.rows))
-    if not panels:
-        return None
     columns: dict[str, Callable[[LayerRow], str]] = {"layer": _layer, "format": _format, "rank": _rank}
     if across is _MACS:
         columns["MACs, %"] = across.text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from polyadic.reporting.bench_page import bench_charts_in, bench_section_in
-from polyadic.reporting.chart import Chart, Table, number_text, table_of
+from polyadic.reporting.chart import Chart, Table, number_text, table_of, with_content
 from polyadic.reporting.folder import Folder
 from polyadic.reporting.headline import result_headline
 from polyadic.reporting.layer_charts import layer_charts, strip, what_happened
@@ -39,9 +39,8 @@ def result_piece(summary: Summary) -> str:
 def result_charts(folder: Folder[Summary]) -> list[Chart]:
     """Every chart that there is something to show in, in the order of the page."""
     summary = folder.result
-    drop = drop_chart([("compressed", summary)])
     return [
-        *([drop] if drop is not None else []),
+        *with_content([drop_chart([("compressed", summary)])]),
         *layer_charts(summary),
         *search_charts(folder),
         *finetuning_charts(summary),

@@ -16,6 +16,7 @@ from polyadic.reporting.chart import (
     series_colour,
     series_of,
     table_of,
+    with_content,
 )
 from polyadic.reporting.folder import Folder
 from polyadic.reporting.records import Record, epoch_records, loss_measure, trial_records
@@ -71,8 +72,7 @@ def drop_chart(summaries: Sequence[tuple[str, Summary]]) -> PointChart | None:
 def search_charts(folder: Folder[Summary] | Folder[SearchResult]) -> list[Chart]:
     """The history of the search and the front of the whole plans, as far as the log tells."""
     rows = trial_records(folder)
-    made = (_history(rows, _fate(folder)), _front(rows, folder))
-    return [chart for chart in made if chart is not None]
+    return with_content((_history(rows, _fate(folder)), _front(rows, folder)))
 
 
 def finetuning_charts(summary: Summary) -> list[Chart]:

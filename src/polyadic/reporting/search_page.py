@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from polyadic.reporting.chart import Chart, StripChart, Table, number_text, table_of
+from polyadic.reporting.chart import Chart, StripChart, Table, number_text, table_of, with_content
 from polyadic.reporting.folder import Folder
 from polyadic.reporting.headline import estimate_headline, search_headline
 from polyadic.reporting.layer_charts import strip, what_happened
@@ -37,8 +37,7 @@ def search_html(folder: Folder[SearchResult]) -> str:
 
 def search_page_charts(folder: Folder[SearchResult]) -> list[Chart]:
     """Every chart that there is something to show in."""
-    shown = plan_strip(folder.result)
-    return [*([shown] if shown is not None else []), *search_charts(folder)]
+    return with_content([plan_strip(folder.result), *search_charts(folder)])
 
 
 def plan_piece(found: SearchResult | CostEstimate) -> str:

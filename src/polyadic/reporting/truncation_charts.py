@@ -17,6 +17,7 @@ from polyadic.reporting.chart import (
     panels_of,
     percent,
     table_of,
+    with_content,
 )
 from polyadic.schema import RetrainedRow, TruncationRow, TruncationStudy
 
@@ -29,7 +30,6 @@ _MARKS = {
 }
 _GROUPS = {"all": "all layers", "shallow": "first half of the layers", "deep": "second half of the layers"}
 _Rows = Sequence[TruncationRow]
-_Cell = Callable[[TruncationRow], str]
 
 
 def truncation_charts(study: TruncationStudy) -> list[Chart]:
@@ -46,7 +46,7 @@ def truncation_charts(study: TruncationStudy) -> list[Chart]:
         _halves(study, joint),
         _retrained(study),
     )
-    return [chart for chart in made if chart is not None]
+    return with_content(made)
 
 
 def _norm(single: _Rows, together: _Rows) -> PanelChart | None:
@@ -62,21 +62,12 @@ def _norm(single: _Rows, together: _Rows) -> PanelChart | None:
         for row in of
     ]
     panels = panels_of(marks, labels, ("points", "points", "line"))
-    if not panels:
-        return None
-    columns: dict[str, _Cell] = {
-        "layers": _group,
-        "cut": _cuts,
-        "kept": _kept,
-        "norm lost": _norm_lost,
-        "of a random kernel": lambda row: number_text(row.gaussian_norm_loss, "{:.3f}"),
-    }
     return PanelChart(
         "norm",
         "Norm lost against the rank that is kept",
         "A small plot for each cut. Where the random kernel, which has learnt nothing, loses as much at the same rank, "
         "training has left no correlation along that cut.",
-        table_of(rows, columns),
+        table_of(rows, _cells("layers", "cut", "kept", "norm lost", "of a random kernel")),
         _KEPT,
         _LOST,
         panels,
@@ -90,17 +81,13 @@ def _accuracy(study: TruncationStudy, rows: _Rows, name: str, title: str, *, joi
         for label, column in _MARKS.items()
     ]
     panels = panels_of(marks, list(_MARKS), ["line" if joined else "points"] * len(_MARKS))
-    if not panels:
-        return None
     caption = "On held-out training images. The random error is as long as the truncation error, and has no structure."
     renewed = study.setting("dense_accuracy_recalibrated")
     if renewed is not None:
         caption += f" With new batch-norm statistics the dense network itself is at {percent(renewed)} %."
-    columns: dict[str, _Cell] = {"layers": _group, "cut": _cuts, "kept": _kept, "norm lost": _norm_lost}
-    columns |= {label: _percent_of(column) for label, column in _MARKS.items()}
-    if any(row.test_accuracy is not None for row in rows):
-        columns["test"] = _percent_of("test_accuracy")
-    return PanelChart(name, title, caption, table_of(rows, columns), _LOST, _SCORE, panels, _dense(study))
+    tested = ("test",) if any(row.test_accuracy is not None for row in rows) else ()
+    table = table_of(rows, _cells("layers", "cut", "kept", "norm lost", *_MARKS, *tested))
+    return PanelChart(name, title, caption, table, _LOST, _SCORE, panels, _dense(study))
 
 
 def _depth(study: TruncationStudy, single: _Rows) -> PanelChart | None:
@@ -111,20 +98,13 @@ def _depth(study: TruncationStudy, single: _Rows) -> PanelChart | None:
         for row in placed
     ]
     panels = panels_of(marks, [of_rank(share) for share in sorted({row.share for row in placed})])
-    if not panels or len({row.position for row in placed}) < 2:
+    if len({row.position for row in placed}) < 2:
         return None
-    columns: dict[str, _Cell] = {
-        "position": lambda row: str(row.position),
-        "layer": _group,
-        "cut": _cuts,
-        "share of the rank": lambda row: f"{row.share:g}",
-        _SCORE: lambda row: percent(_best_known(row)),
-    }
     return PanelChart(
         "depth",
         "Accuracy by depth, one layer at a time",
         "Layers from the first (0) to the last that was studied. " + _which(placed),
-        table_of(placed, columns),
+        table_of(placed, _cells("position", "layer", "cut", "share of the rank", _SCORE)),
         "position of the layer",
         _SCORE,
         panels,
@@ -140,20 +120,13 @@ def _halves(study: TruncationStudy, joint: _Rows) -> PanelChart | None:
         for row in rows
     ]
     panels = panels_of(marks, groups)
-    if not panels or len(groups) < 2:
+    if len(groups) < 2:
         return None
-    columns: dict[str, _Cell] = {
-        "layers": lambda row: _GROUPS[row.group],
-        "cut": _cuts,
-        "norm lost": _norm_lost,
-        _SCORE: lambda row: percent(_best_known(row)),
-        "test, %": _percent_of("test_accuracy"),
-    }
     return PanelChart(
         "halves",
         "Which half bears more",
         "Layers truncated together: all, and the first and the second half of them. " + _which(joint),
-        table_of(rows, columns),
+        table_of(rows, {**_cells("layers", "cut", "norm lost", _SCORE, "test, %"), "layers": _half}),
         _LOST,
         _SCORE,
         panels,
@@ -205,20 +178,33 @@ def _cuts(row: TruncationRow) -> str:
     return _sides(row.chain) if "+" in row.chain else row.chain
 
 
-def _group(row: TruncationRow) -> str:
-    return row.group
+def _cell(column: str, form: str, scale: float = 1.0) -> Callable[[TruncationRow], str]:
+    return lambda row: number_text(getattr(row, column), form, scale)
 
 
-def _kept(row: TruncationRow) -> str:
-    return f"{row.kept_fraction:.3f}"
+_CELLS: dict[str, Callable[[TruncationRow], str]] = {
+    "position": lambda row: str(row.position),
+    "layer": lambda row: row.group,
+    "layers": lambda row: row.group,
+    "cut": _cuts,
+    "share of the rank": _cell("share", "{:g}"),
+    "kept": _cell("kept_fraction", "{:.3f}"),
+    "norm lost": _cell("norm_loss", "{:.3f}"),
+    "of a random kernel": _cell("gaussian_norm_loss", "{:.3f}"),
+    **{label: _cell(column, "{:.2f}", 100.0) for label, column in _MARKS.items()},
+    _SCORE: lambda row: percent(_best_known(row)),
+    "test": _cell("test_accuracy", "{:.2f}", 100.0),
+    "test, %": _cell("test_accuracy", "{:.2f}", 100.0),
+}
+"""What stands in a table under each heading."""
 
 
-def _norm_lost(row: TruncationRow) -> str:
-    return f"{row.norm_loss:.3f}"
+def _cells(*headings: str) -> dict[str, Callable[[TruncationRow], str]]:
+    return {heading: _CELLS[heading] for heading in headings}
 
 
-def _percent_of(column: str) -> _Cell:
-    return lambda row: percent(getattr(row, column))
+def _half(row: TruncationRow) -> str:
+    return _GROUPS[row.group]
 
 
 def _best_known(row: TruncationRow) -> float:

@@ -32,7 +32,7 @@ class LayerOptions:
 
     Attributes:
         formats: names of formats; a layer that one refuses has no rows of it.
-        shares: of the layer's MACs: the largest rank of the format's ladder within each is tried.
+        shares: of the layer's MACs: the largest rank that the format offers within each is tried.
         layers: names or patterns with *; empty for all that can be factorised.
         tuning: of the single layer, on training images; None leaves chains as the decomposition made them.
         images: held-out training images for each accuracy; they also choose the best state of the tuning.
@@ -55,9 +55,6 @@ class LayerOptions:
     seed: int = 0
     work: Path | None = None
     resume: bool = False
-
-    calibration_images: int = field(default=1, init=False, repr=False)  # nothing is re-calibrated
-    test_images: int | None = field(default=0, init=False, repr=False)  # nor tested
 
     def __post_init__(self) -> None:
         """Refuse unknown formats, shares and counts that are none."""
@@ -98,7 +95,7 @@ def layer_study(
     sites = [site for site in find_layers(network, data.example(1)) if is_wanted(site.name, options.layers)]
     plans, skipped = _plans(network, sites, options)
     file = RowFile(options.work, digest_of(network, data, options.decisive()), resume=options.resume)
-    scorer = Scorer(dense, data, options)
+    scorer = Scorer(dense, data, options.execution, images=options.images, batch_size=options.batch_size)
     trial = _Trial(network, dense, data, scorer, options)
     measured = {
         f"{site.name}/{fmt.name}/{'-'.join(map(str, rank))}": partial(

@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,32 +19,8 @@ from polyadic.training.snapshot import weights_digest
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-class Effort(Protocol):
-    """How many images a study looks at, and how; the options of each study are such."""
-
-    @property
-    def images(self) -> int:
-        """Held-out training images for each accuracy."""
-
-    @property
-    def calibration_images(self) -> int:
-        """Training images for batch-norm statistics."""
-
-    @property
-    def test_images(self) -> int | None:
-        """Test images; None for all."""
-
-    @property
-    def batch_size(self) -> int:
-        """Images per pass."""
-
-    @property
-    def execution(self) -> Execution:
-        """Where and how passes run."""
-
-
 @dataclass(frozen=True)
-class Marks:
+class Scores:
     """What a network reaches on held-out training images.
 
     Attributes:
@@ -61,42 +36,61 @@ class Marks:
     divergence_recalibrated: float | None
 
     @staticmethod
-    def mean(all_marks: Sequence[Marks]) -> Marks:
+    def mean(several: Sequence[Scores]) -> Scores:
         """The average of one or more."""
-        return Marks(
-            sum(marks.accuracy for marks in all_marks) / len(all_marks),
-            sum(marks.divergence for marks in all_marks) / len(all_marks),
-            _mean([marks.accuracy_recalibrated for marks in all_marks]),
-            _mean([marks.divergence_recalibrated for marks in all_marks]),
+        return Scores(
+            sum(one.accuracy for one in several) / len(several),
+            sum(one.divergence for one in several) / len(several),
+            _mean([one.accuracy_recalibrated for one in several]),
+            _mean([one.divergence_recalibrated for one in several]),
         )
 
 
 class Scorer:
     """Scores networks beside the dense one; its images are normalised once."""
 
-    def __init__(self, dense: nn.Module, data: ImageData, options: Effort) -> None:
+    def __init__(
+        self,
+        dense: nn.Module,
+        data: ImageData,
+        execution: Execution,
+        *,
+        images: int,
+        batch_size: int,
+        calibration_images: int = 1,
+        test_images: int | None = 0,
+    ) -> None:
         """Run the dense network once over the held-out images.
+
+        Args:
+            dense: the network that all others are compared with.
+            data: its images.
+            execution: where and how passes run.
+            images: held-out training images for each accuracy.
+            batch_size: images per pass.
+            calibration_images: training images for batch-norm statistics.
+            test_images: None for all, 0 for none.
 
         Raises:
             DataError: its answers are no logits of these classes.
         """
-        self.data, self.options = data, options
-        self.held_out = data.held_out.take(torch.arange(min(options.images, len(data.held_out))))
-        self._proxy = ImageProxy(dense, self.held_out, data.normalise, options.execution, options.batch_size)
+        self.data, self.execution, self.batch_size, self.test_images = data, execution, batch_size, test_images
+        self.held_out = data.held_out.take(torch.arange(min(images, len(data.held_out))))
+        self._proxy = ImageProxy(dense, self.held_out, data.normalise, execution, batch_size)
         self.dense_accuracy = float((self._proxy.dense.argmax(dim=1) == self.held_out.labels).double().mean())
-        self._calibration = self._calibration_batches()
+        self._calibration = self._calibration_batches(min(calibration_images, len(data.train)))
         self.has_batch_norm = any(
             isinstance(module, BATCH_NORMS) and module.track_running_stats for module in dense.modules()
         )
-        self.dense = self.marks(dense)
+        self.dense = self.scores(dense)
 
-    def marks(self, model: nn.Module) -> Marks:
+    def scores(self, model: nn.Module) -> Scores:
         """Score ``model``, whose batch-norm statistics come back as they were."""
         accuracy, divergence = self.score(model)
         if not self.has_batch_norm:
-            return Marks(accuracy, divergence, None, None)
+            return Scores(accuracy, divergence, None, None)
         with self.recalibrated(model):
-            return Marks(accuracy, divergence, *self.score(model))
+            return Scores(accuracy, divergence, *self.score(model))
 
     def test_accuracies(self, model: nn.Module) -> tuple[float, float | None]:
         """Accuracy on test images as ``model`` is, and recalibrated (None without batch norm)."""
@@ -109,7 +103,7 @@ class Scorer:
     @contextmanager
     def recalibrated(self, model: nn.Module) -> Iterator[None]:
         """``model`` with batch-norm statistics of its own features; on leaving, the old ones come back."""
-        execution = self.options.execution
+        execution = self.execution
         with keep_statistics(model):
             with place_model(model, execution), execution.autocast():
                 recalibrate(model, self._calibration)
@@ -124,19 +118,17 @@ class Scorer:
         return max(right, 0) / len(self.held_out), math.inf if lost.divergence is None else lost.divergence
 
     def _test(self, model: nn.Module) -> float:
-        images, count = self.data.test, self.options.test_images
-        if count is not None:
-            images = images.take(torch.arange(min(count, len(images))))
-        execution, size = self.options.execution, self.options.batch_size
-        return score_images(model, images, self.data.normalise, execution=execution, batch_size=size).value
+        images, data = self.data.test, self.data
+        if self.test_images is not None:
+            images = images.take(torch.arange(min(self.test_images, len(images))))
+        return score_images(model, images, data.normalise, execution=self.execution, batch_size=self.batch_size).value
 
-    def _calibration_batches(self) -> list[Tensor]:
-        count = min(self.options.calibration_images, len(self.data.train))
-        index = torch.split(torch.arange(count), self.options.batch_size)
+    def _calibration_batches(self, count: int) -> list[Tensor]:
+        index = torch.split(torch.arange(count), self.batch_size)
         # batch norm has no variance of a single 1 x 1 feature
         kept = [part for part in index if len(part) > 1] or list(index)
-        execution = self.options.execution
-        return [execution.place(self.data.normalise(execution.place(self.data.train.images(part)))) for part in kept]
+        place, data = self.execution.place, self.data
+        return [place(data.normalise(place(data.train.images(part)))) for part in kept]
 
 
 @contextmanager

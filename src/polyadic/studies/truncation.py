@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from polyadic.data import ImageData
 from polyadic.schema import RetrainedRow, SpectrumRow, TruncationRow, TruncationStudy
 from polyadic.studies.cuts import Cut
-from polyadic.studies.scoring import Marks, Scorer, digest_of, kernels_replaced
+from polyadic.studies.scoring import Scorer, Scores, digest_of, kernels_replaced
 from polyadic.studies.spectrum import Spectrum, gaussian_like, perturb, seeded
 from polyadic.studies.study import OnProgress, Row, RowFile, rows_of
 from polyadic.studies.truncation_grid import Point, TruncationOptions, kernels_of, points_of
@@ -56,7 +56,7 @@ def truncation_study(
     network = copy_model(model).eval()
     kernels, skipped = kernels_of(network, find_layers(network, data.example(1)), options)
     file = RowFile(options.work, digest_of(network, data, options.decisive()), resume=options.resume)
-    scorer = Scorer(network, data, options)
+    scorer = options.scorer(network, data)
     points = points_of(kernels, options)
     measured = {point.key: partial(_row, point, network, kernels, scorer, options) for point in points}
     file.measure(measured, on_progress)
@@ -78,13 +78,13 @@ def _row(
     whole = {name: kernels[name] for name in point.ranks}
     short = {name: point.chain.truncate(K, point.ranks[name]) for name, K in whole.items()}
     with kernels_replaced(network, short):
-        marks = scorer.marks(network)
+        scores = scorer.scores(network)
     others = []
     for draw in range(options.draws):
         generator = seeded(options.seed, "perturbation", point.key, str(draw))
         noisy = {name: perturb(K, short[name], generator) for name, K in whole.items()}
         with kernels_replaced(network, noisy):
-            others.append(scorer.marks(network))
+            others.append(scorer.scores(network))
     return {
         "kind": point.kind,
         "group": point.group,
@@ -95,8 +95,8 @@ def _row(
         **_ranks(point, whole),
         **_norms(whole, short),
         **_correlation(point, whole, options.seed),
-        **asdict(marks),
-        **{f"perturbed_{name}": value for name, value in asdict(Marks.mean(others)).items()},
+        **asdict(scores),
+        **{f"perturbed_{name}": value for name, value in asdict(Scores.mean(others)).items()},
     }
 
 
@@ -166,9 +166,9 @@ def _tested(
     point: Point, network: nn.Module, kernels: Mapping[str, Tensor], scorer: Scorer, file: RowFile
 ) -> dict[str, Any]:
     """Test accuracies of a joint truncation."""
-    if point.kind != "joint" or scorer.options.test_images == 0:
+    if point.kind != "joint" or scorer.test_images == 0:
         return dict.fromkeys(_TESTED)
-    key = f"test/{scorer.options.test_images}/{point.key}"
+    key = f"test/{scorer.test_images}/{point.key}"
     if key not in file:
         with kernels_replaced(network, {n: point.chain.truncate(kernels[n], r) for n, r in point.ranks.items()}):
             file.add(key, dict(zip(_TESTED, scorer.test_accuracies(network), strict=True)))

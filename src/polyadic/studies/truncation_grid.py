@@ -8,9 +8,11 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from polyadic.data import ImageData
 from polyadic.errors import PolyadicError
 from polyadic.schema import LayerSite
 from polyadic.studies.cuts import ALL_CUTS, Chain
+from polyadic.studies.scoring import Scorer
 from polyadic.studies.study import is_wanted, no_layer
 from polyadic.training import Execution
 
@@ -88,6 +90,18 @@ class TruncationOptions:
     def wants(self, layer: str) -> bool:
         """Whether ``layer`` is one of those to look at."""
         return is_wanted(layer, self.layers)
+
+    def scorer(self, network: nn.Module, data: ImageData) -> Scorer:
+        """What networks are scored by."""
+        return Scorer(
+            network,
+            data,
+            self.execution,
+            images=self.images,
+            batch_size=self.batch_size,
+            calibration_images=self.calibration_images,
+            test_images=self.test_images,
+        )
 
     def decisive(self) -> str:
         """Everything that decides the rows of single layers and joint truncations, as text.

@@ -81,7 +81,7 @@ def _trained_row(
     options: TruncationOptions,
 ) -> dict[str, Any]:
     """Train ``module`` in place."""
-    before = scorer.marks(module)
+    before = scorer.scores(module)
     tuning = FinetuneOptions(
         epochs=options.retrain_epochs,
         steps_per_epoch=options.retrain_steps,
@@ -95,7 +95,7 @@ def _trained_row(
     )
     began = time.monotonic()
     report = train_on_images(module, scorer.data, tuning, execution=options.execution)
-    after = scorer.marks(module)
+    after = scorer.scores(module)
     numbers = [chain.parameters(chain.ranks_at(share, K.shape), K.shape) for K in kernels.values()]
     known = [number for number in numbers if number is not None]
     whole = sum(K.numel() for K in kernels.values())
@@ -116,9 +116,9 @@ def _trained_row(
 
 
 def _tested(key: str, module: nn.Module, scorer: Scorer, file: RowFile) -> dict[str, Any]:
-    if scorer.options.test_images == 0:
+    if scorer.test_images == 0:
         return {"test_accuracy": None}
-    test = f"test/{scorer.options.test_images}/{key}"
+    test = f"test/{scorer.test_images}/{key}"
     if test not in file:
         file.add(test, {"test_accuracy": scorer.test_accuracies(module)[0]})
     return file[test]
