@@ -155,7 +155,7 @@ def test_a_folder_without_its_network_asks_for_it(tmp_path: Path, result: Compre
         ("plan.json", None, "could not be read"),
         ("plan.json", b"{", "is no JSON"),
         ("plan.json", b"\xff\xff", "is no JSON"),
-        ("plan.json", b"[]", "holds an object with a list called layers"),
+        ("plan.json", b"[]", "holds a JSON object; got a list"),
         ("plan.json", b'{"version": 2, "layers": []}', "has version 2; this release reads version 1"),
         ("model.safetensors", None, "could not be read"),
         ("model.safetensors", b"", "is damaged"),

@@ -1,20 +1,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from pydantic import TypeAdapter
 
 from polyadic.errors import StorageError
-from polyadic.storage import json_bytes, read_document, validate_document
-
-
-@dataclass(frozen=True)
-class Network:
-    name: str
-    layers: tuple[int, ...]
+from polyadic.storage import json_bytes, read_document
 
 
 def test_a_document_comes_back_as_plain_data(tmp_path: Path) -> None:
@@ -46,12 +38,3 @@ def test_a_missing_document_is_said_and_any_version_may_do(tmp_path: Path) -> No
         read_document(tmp_path / "absent.json")
     (tmp_path / "document.json").write_text('{"version": 7}')
     assert read_document(tmp_path / "document.json") == {"version": 7}
-
-
-def test_every_part_is_checked() -> None:
-    kind = TypeAdapter(Network)
-    assert validate_document(kind, {"name": "net", "layers": [1]}, "plan.json", "search again") == Network("net", (1,))
-    with pytest.raises(StorageError, match=r"plan.json is damaged at layers\.0 \(.*\): copy it again, or search again"):
-        validate_document(kind, {"name": "net", "layers": ["x"]}, "plan.json", "search again")
-    with pytest.raises(StorageError, match="at the top"):
-        validate_document(kind, 5, "plan.json", "search again")

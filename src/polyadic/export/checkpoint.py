@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from torch import nn
 
@@ -17,8 +15,8 @@ from polyadic.errors import LayerError, StorageError
 from polyadic.models import LIBRARIES, load_model
 from polyadic.pipeline import Applied, CompressionResult
 from polyadic.reporting import model_card
-from polyadic.schema import VERSION, Plan, SearchResult, Stage, TTSpec
-from polyadic.storage import storage_error, write_together
+from polyadic.schema import VERSION, JsonObject, Plan, SearchResult, Stage, TTSpec
+from polyadic.storage import json_bytes, read_document, storage_error, write_together
 from polyadic.surgery import plan_stages, rebuild
 
 PLAN, WEIGHTS, RESULT, CARD, SEARCH = "plan.json", "model.safetensors", "result.json", "README.md", "search.json"
@@ -43,9 +41,6 @@ class Origin:
     input_shape: tuple[int, ...] | None = None
 
 
-_ORIGIN = TypeAdapter(Origin)
-
-
 def save(result: CompressionResult, directory: Path | str, *, origin: Origin | None = None) -> None:
     """Write plan, weights, figures and model card to ``directory``: all of them or none.
 
@@ -59,7 +54,7 @@ def save(result: CompressionResult, directory: Path | str, *, origin: Origin | N
     card = model_card(result.summary, origin.model, tensor_trains=trains)
     write_together(
         {
-            directory / RESULT: _json(result.summary.to_json()),  # appears last: the folder is complete
+            directory / RESULT: json_bytes(result.summary.to_json(), indent=2),  # appears last: the folder is complete
             **_network_files(directory, result.model, result.plan, stages, origin),
             directory / CARD: card.encode(),
         }
@@ -100,8 +95,8 @@ def save_search(
     document["provenance"] = {**(known or {}), **document["provenance"]}
     write_together(
         {
-            directory / PLAN: _json(_plan_to_do(found.plan, origin)),
-            directory / SEARCH: (json.dumps(document, indent=1, allow_nan=False) + "\n").encode(),
+            directory / PLAN: json_bytes(_plan_to_do(found.plan, origin), indent=2),
+            directory / SEARCH: json_bytes(document),
         }
     )
 
@@ -152,7 +147,7 @@ def write_plan(path: Path, plan: Plan, origin: Origin) -> None:
     Raises:
         StorageError: the disk refused; what stood at ``path`` before is untouched.
     """
-    write_together({path: _json(_plan_to_do(plan, origin))})
+    write_together({path: json_bytes(_plan_to_do(plan, origin), indent=2)})
 
 
 def read_plan(path: Path) -> dict[str, Any]:
@@ -162,16 +157,9 @@ def read_plan(path: Path) -> dict[str, Any]:
         StorageError: it is missing, damaged, or of a newer version.
     """
     path = path if path.suffix == ".json" and not path.is_dir() else path / PLAN
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise storage_error(path, error) from error
-    except ValueError as error:
-        raise StorageError(f"{path} is no JSON ({error}): copy it again") from error
-    if not isinstance(document, dict) or not isinstance(document.get("layers"), list):
+    document = read_document(path, VERSION)
+    if not isinstance(document.get("layers"), list):
         raise StorageError(f"{path} holds an object with a list called layers; got something else")
-    if document.get("version") != VERSION:
-        raise StorageError(f"{path} has version {document.get('version')}; this release reads version {VERSION}")
     return document
 
 
@@ -181,12 +169,8 @@ def origin_of(document: dict[str, Any]) -> Origin:
     Raises:
         StorageError: what it says of that is damaged.
     """
-    try:
-        return _ORIGIN.validate_python(document.get("origin") or {})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(("origin", *map(str, first["loc"])))
-        raise StorageError(f"{PLAN} is damaged at {where} ({first['msg']}): copy it again") from error
+    origin: Origin = JsonObject(document.get("origin") or {}, PLAN, place="origin").whole(Origin)
+    return origin
 
 
 def _plan_to_do(plan: Plan, origin: Origin) -> dict[str, Any]:
@@ -207,7 +191,7 @@ def _network_files(
         choice["stages"] = [torch_layer(stage) for stage in stages[choice["layer"]]]
     return {
         directory / WEIGHTS: safetensors.torch.save(tensors, metadata={"format": "pt"}),
-        directory / PLAN: _json(document),
+        directory / PLAN: json_bytes(document, indent=2),
     }
 
 
@@ -240,7 +224,3 @@ def torch_layer(stage: Stage) -> dict[str, Any]:
             "arguments": {**arguments, "output_padding": list(stage.output_padding)},
         }
     return {"class": f"Conv{stage.axes}d", "arguments": arguments}
-
-
-def _json(document: dict[str, Any]) -> bytes:
-    return (json.dumps(document, indent=2) + "\n").encode()

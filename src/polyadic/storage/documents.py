@@ -6,14 +6,10 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Any
 
 from polyadic.errors import StorageError
 from polyadic.storage.files import storage_errors
-
-Content = TypeVar("Content")
 
 
 def read_document(path: Path, version: int | None = None) -> dict[str, Any]:
@@ -39,26 +35,6 @@ def read_document(path: Path, version: int | None = None) -> dict[str, Any]:
             "wrote it"
         )
     return document
-
-
-def validate_document(kind: TypeAdapter[Content], document: object, where: Path | str, again: str) -> Content:
-    """What a document says, every part checked.
-
-    Args:
-        kind: what it should be.
-        document: plain data, as :func:`read_document` gives it.
-        where: it came from, for the message.
-        again: how it is made again, for the message.
-
-    Raises:
-        StorageError: a part is missing or is not what it should be.
-    """
-    try:
-        return kind.validate_python(document)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the top"
-        raise StorageError(f"{where} is damaged at {place} ({first['msg']}): copy it again, or {again}") from error
 
 
 def as_plain(value: Any) -> Any:
