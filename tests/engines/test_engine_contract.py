@@ -211,6 +211,7 @@ def test_a_compiler_that_fails_is_told_with_the_command_that_installs_one(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
 def test_compiled_networks_answer_as_the_others(images: Tensor) -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(108, 3)).eval()
@@ -218,6 +219,23 @@ def test_compiled_networks_answer_as_the_others(images: Tensor) -> None:
         wanted = network(images)
     answer = engine_named("torch-compile").prepare(network, images, Conditions(batch=2)).answer(images)[0]
     assert torch.allclose(answer, wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_weights_are_frozen_while_the_engine_compiles_and_not_afterwards(
+    small: nn.Module, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen: list[bool] = []
+
+    def backend(graph: nn.Module, inputs: object) -> nn.Module:
+        frozen.append(torch._inductor.config.freezing)
+        return graph
+
+    compile_ = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda run, **more: compile_(run, backend=backend, **more))
+    answer = PyTorch(compiled=True).prepare(small, images, Conditions(batch=2)).answer(images)
+    assert frozen == [True]
+    assert not torch._inductor.config.freezing
+    torch.testing.assert_close(answer, PyTorch().prepare(small, images, Conditions(batch=2)).answer(images))
 
 
 def test_every_network_of_a_class_is_compiled(images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from polyadic.engines import LatencyCache, Measured, default_latency_directory
+from polyadic.engines import LatencyCache, Measured
 from polyadic.engines.latency_cache import FILE
 from polyadic.errors import StorageError
+from polyadic.storage import cache_directory
 
 ONE = Measured(2.0, 1.0, 0.1)
 
@@ -81,4 +82,4 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 
 def test_times_lie_in_the_user_s_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert default_latency_directory() == Path("/somewhere/polyadic/latency")
+    assert cache_directory("latency") == Path("/somewhere/polyadic/latency")

@@ -17,7 +17,6 @@ from polyadic.engines import (
     LatencyCache,
     LatencyModel,
     NumberFormat,
-    default_latency_directory,
     engine_named,
 )
 from polyadic.errors import LayerError, PolyadicError
@@ -25,6 +24,7 @@ from polyadic.export import Origin
 from polyadic.models import LIBRARIES, LoadedModel, load_model
 from polyadic.pipeline import CompressOptions
 from polyadic.search import SEARCHES, RankSearch, search_named
+from polyadic.storage import cache_directory
 from polyadic.surgery import FactorCache, default_cache_directory
 from polyadic.training import LAYER_TUNING, NETWORK_TUNING, FinetuneOptions, ImageTask, augmentation_for
 
@@ -233,7 +233,7 @@ class EngineArguments:
             usual.threads if self.threads is None else self.threads,
             usual.precision if self.precision is None else cast(NumberFormat, self.precision),
         )
-        cache = LatencyCache(self.latency_dir or default_latency_directory())
+        cache = LatencyCache(self.latency_dir or cache_directory("latency"))
         return LatencyModel(engine_named(self.engine), conditions, cache)
 
 

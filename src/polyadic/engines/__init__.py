@@ -2,7 +2,7 @@
 
 from polyadic.engines.eager import PyTorch
 from polyadic.engines.engine import Conditions, Engine, NumberFormat, Prepared, first_line, silence, tensors_of
-from polyadic.engines.latency_cache import LatencyCache, Measured, default_latency_directory
+from polyadic.engines.latency_cache import LatencyCache, Measured
 from polyadic.engines.latency_model import LatencyModel, Timer, draw_weights, interpolate_time, time_in_turns
 from polyadic.engines.machine import environment
 from polyadic.engines.onnx_graph import input_names, onnx_bytes
@@ -26,7 +26,6 @@ __all__ = [
     "Ratio",
     "Timer",
     "Timing",
-    "default_latency_directory",
     "draw_weights",
     "engine_named",
     "environment",

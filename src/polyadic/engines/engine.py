@@ -122,15 +122,6 @@ def tensors_of(output: object) -> tuple[Tensor, ...]:
     return ()
 
 
-def processor_only(conditions: Conditions, precisions: Sequence[str]) -> str | None:
-    """The refusal of an engine that runs here on the processor alone, in ``precisions``."""
-    if conditions.device != "cpu":
-        return f"it is used on the processor here, not on {conditions.device}"
-    if conditions.precision not in precisions:
-        return f"it runs {' or '.join(precisions)} on the processor, not {conditions.precision}"
-    return None
-
-
 def installed_version(*packages: str) -> str:
     """Of the first of the packages that is installed."""
     for package in packages:

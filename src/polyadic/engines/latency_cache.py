@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from polyadic.engines.machine import processor_fields
-from polyadic.storage import append_record, cache_directory, content_key, read_records
+from polyadic.storage import append_record, content_key, read_records
 
 FILE = "times.jsonl"
 
@@ -64,11 +64,6 @@ class LatencyCache:
             record = {"key": key, "what": repr(what), "machine": processor(), **asdict(measured)}
             append_record(self.directory / FILE, record)
         return self._known.setdefault(key, measured)
-
-
-def default_latency_directory() -> Path:
-    """``polyadic/latency`` in the user's cache directory."""
-    return cache_directory("latency")
 
 
 @cache

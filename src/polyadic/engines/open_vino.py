@@ -9,7 +9,7 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from polyadic.engines.engine import Conditions, Engine, NumberFormat, Prepared, installed_version, processor_only
+from polyadic.engines.engine import Conditions, Engine, NumberFormat, Prepared, installed_version
 from polyadic.engines.onnx_graph import onnx_bytes
 
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
@@ -36,10 +36,13 @@ class OpenVino(Engine):
 
     def refuses(self, conditions: Conditions) -> str | None:
         """Devices and number formats that its processor plug-in lacks."""
-        reason = processor_only(conditions, tuple(_HINTS))
-        if reason is None and conditions.precision == "bfloat16" and not _has_bfloat16():
+        if conditions.device != "cpu":
+            return f"it is used on the processor here, not on {conditions.device}"
+        if conditions.precision not in _HINTS:
+            return f"it runs {' or '.join(_HINTS)} on the processor, not {conditions.precision}"
+        if conditions.precision == "bfloat16" and not _has_bfloat16():
             return "this processor has no bfloat16 in hardware"
-        return reason
+        return None
 
     def usual_precisions(self, device: str) -> tuple[NumberFormat, ...]:
         """Float32, and the format that it takes by itself on processors that have it."""

@@ -44,10 +44,12 @@ _SWEEPS = 30  # a chain of three comes within 1e-3 of its fixed point in ten
 
 @dataclass(frozen=True)
 class Bond:
-    """Two layers, the second of which reads nothing but what the first one gives."""
+    """Two layers and their geometry; the second one reads nothing but what the first one gives."""
 
     first: nn.Module
     second: nn.Module
+    spec: ConvSpec
+    next_spec: ConvSpec
 
 
 def balance_chains(network: nn.Module, batches: Iterable[Tensor] = ()) -> nn.Module:
@@ -68,8 +70,7 @@ def balance_chains(network: nn.Module, batches: Iterable[Tensor] = ()) -> nn.Mod
             _apply(bond, _ratio(_column_sizes(bond), _row_sizes(bond), half=True))
     for layer, largest in _ranges(result, bonds, batches).items():
         bond = next(bond for bond in bonds if bond.first is layer)
-        spec = _spec(bond.second)
-        depthwise = spec.groups == spec.in_channels
+        depthwise = bond.next_spec.groups == bond.next_spec.in_channels
         _apply(
             bond, _ratio(torch.ones_like(largest) if depthwise else _column_sizes(bond), largest, half=not depthwise)
         )
@@ -86,12 +87,13 @@ def bonds_of(network: nn.Module) -> list[Bond]:
         shared = any(runs[id(parameter)] > 1 for parameter in own if parameter is not None)
         return not shared and paths[id(layer)] == 1 and not layer._forward_hooks and not layer._forward_pre_hooks
 
-    return [
-        Bond(first, second)
-        for chain in _chains(network)
-        for first, second in pairwise(chain)
-        if _plain(first) and _plain(second) and _fit(_spec(first), _spec(second)) and free(first) and free(second)
-    ]
+    bonds = []
+    for first, second in (pair for chain in _chains(network) for pair in pairwise(chain)):
+        specs = [None if nn.utils.parametrize.is_parametrized(layer) else spec_of(layer) for layer in (first, second)]
+        spec, next_spec = specs
+        if spec is not None and next_spec is not None and _fit(spec, next_spec) and free(first) and free(second):
+            bonds.append(Bond(first, second, spec, next_spec))
+    return bonds
 
 
 def _chains(network: nn.Module) -> Iterator[list[nn.Module]]:
@@ -114,17 +116,6 @@ def _flat(sequence: nn.Sequential) -> Iterator[nn.Module]:
             yield child
 
 
-def _plain(layer: nn.Module) -> bool:
-    return spec_of(layer) is not None and not nn.utils.parametrize.is_parametrized(layer)
-
-
-def _spec(layer: nn.Module) -> ConvSpec:
-    spec = spec_of(layer)
-    if spec is None:
-        raise TypeError(f"a bond is of plain layers; got {type(layer).__name__}")
-    return spec
-
-
 def _fit(first: ConvSpec, second: ConvSpec) -> bool:
     """Whether channels of the one are channels of the other; a Linear behind a convolution acts on pixels."""
     return first.out_channels == second.in_channels and (first.axes == 0) == (second.axes == 0)
@@ -132,14 +123,13 @@ def _fit(first: ConvSpec, second: ConvSpec) -> bool:
 
 def _row_sizes(bond: Bond) -> Tensor:
     """(R): root mean square of the entries that make each channel."""
-    spec = _spec(bond.first)
-    kernel = kernel_of(bond.first.get_parameter("weight").detach().double(), spec)
+    kernel = kernel_of(bond.first.get_parameter("weight").detach().double(), bond.spec)
     return kernel.flatten(1).square().mean(1).sqrt()
 
 
 def _column_sizes(bond: Bond) -> Tensor:
     """(R): root mean square of the entries that read each channel."""
-    spec = _spec(bond.second)
+    spec = bond.next_spec
     kernel = kernel_of(bond.second.get_parameter("weight").detach().double(), spec)
     G = spec.groups
     blocks = kernel.reshape(G, spec.out_channels // G, spec.in_channels // G, -1)
@@ -159,7 +149,7 @@ def _apply(bond: Bond, d: Tensor) -> None:
 
     Powers of two would make the products exact in any precision; they would also miss the best scale by up to a third.
     """
-    first, second = _spec(bond.first), _spec(bond.second)
+    first, second = bond.spec, bond.next_spec
     with torch.no_grad():
         weight = bond.first.get_parameter("weight")
         kernel = kernel_of(weight.double(), first)
@@ -177,11 +167,11 @@ def _apply(bond: Bond, d: Tensor) -> None:
 
 def _ranges(network: nn.Module, bonds: Sequence[Bond], batches: Iterable[Tensor]) -> dict[nn.Module, Tensor]:
     """(R) for the first layer of each bond: the largest absolute value of each channel; nothing without batches."""
+    axes = {bond.first: bond.spec.axes for bond in bonds}
     largest: dict[nn.Module, Tensor] = {}
 
     def note(layer: nn.Module, _: object, output: Tensor) -> None:
-        spec = _spec(layer)
-        axis = output.ndim - 1 if spec.axes == 0 else output.ndim - 1 - spec.axes
+        axis = output.ndim - 1 - axes[layer]
         peak = output.detach().abs().movedim(axis, 0).flatten(1).amax(1).double()
         largest[layer] = torch.maximum(largest.get(layer, peak), peak)
 
