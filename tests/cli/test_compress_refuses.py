@@ -163,7 +163,7 @@ def test_budgets_and_networks_that_leave_nothing_to_do(
 
 
 def test_a_network_for_other_images(world: World, tmp_path: Path, line: tuple[str, str]) -> None:
-    assert_refused(world.compress(tmp_path / "out", data=line[1]), "failed on an example input of shape")
+    assert_refused(world.compress(tmp_path / "out", data=line[1]), r"failed on (an example input of )?shape")
     (tmp_path / "net.py").write_text(NETWORK)
     result = world.compress(tmp_path / "out", data=f"{tmp_path}/net.py:build")
     assert_refused(result, "must return ImageData or the tuple")

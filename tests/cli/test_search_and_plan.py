@@ -179,7 +179,7 @@ def test_what_compress_cannot_be_asked(world: World, tmp_path: Path, options: di
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ([], "a forecast takes a budget"),
+        ([], "an estimate takes a budget"),
         (["--budget", "macs=50%", "--search", "frontier"], "frontier needs trials"),
         (["--budget", "macs=50%", "--search", "pars"], "pars needs trials"),
         (["--budget", "macs=1%", "--formats", "svd"], "still costs macs"),

@@ -68,7 +68,7 @@ def test_the_view_says_what_is_tried_since_when_and_what_is_best() -> None:
     assert "replace 1 of 2: conv1" in shown(view)
 
 
-def test_a_long_front_keeps_the_least_harmful_and_says_so() -> None:
+def test_a_long_front_keeps_the_least_lossy_and_says_so() -> None:
     view = LiveView(Console(file=io.StringIO(), force_terminal=True))
     for at in range(13):
         view.show(step(at + 1, plan(1000 + at, 20.0 - at)))
