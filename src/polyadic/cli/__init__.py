@@ -6,99 +6,35 @@ import os
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
-
-class Entry(NamedTuple):
-    """Where a command is, and the line that the list of commands says of it."""
-
-    module: str
-    function: str
-    help: str
-
-
 COMMANDS = {
-    "inspect": Entry(
-        "polyadic.cli.inspect",
-        "inspect",
-        "List the layers: what is supported, what is skipped and why, parameters and MACs.",
-    ),
-    "plan": Entry(
-        "polyadic.cli.plan",
-        "plan_command",
-        "Say what a network would cost with a plan that takes no trials, and write that plan.",
-    ),
-    "search": Entry(
-        "polyadic.cli.search",
-        "search_command",
-        "Find format and rank for every layer and write the plan; ``compress --plan`` carries it out.",
-    ),
-    "apply": Entry(
-        "polyadic.cli.apply",
-        "apply",
-        "Carry out a plan and train nothing: with images layers are fitted to them, without from the weights alone.",
-    ),
-    "compress": Entry(
-        "polyadic.cli.compress",
-        "compress_command",
-        "Make a trained network smaller, at a bounded loss of accuracy or within a budget, and write it to a folder.",
-    ),
-    "finetune": Entry(
-        "polyadic.cli.finetune",
-        "finetune_command",
-        "Train a saved result further, on other images or on several devices, and write it to a new folder.",
-    ),
-    "evaluate": Entry(
-        "polyadic.cli.evaluate",
-        "evaluate",
-        "Score a saved result, or a network with its weights, on the test images.",
-    ),
-    "export": Entry(
-        "polyadic.cli.export",
-        "export",
-        "Write a network as ONNX, OpenVINO or torch.export files, and check that they answer as the network does.",
-    ),
-    "bench": Entry(
-        "polyadic.cli.bench",
-        "bench",
-        "Time networks against each other. The first one is the measure; that of a result is its dense network.",
-    ),
-    "report": Entry(
-        "polyadic.cli.report",
-        "report_command",
-        "Make a page of a folder that opens anywhere, without a network; or one that compares two results.",
-    ),
-    "quantize": Entry(
-        "polyadic.cli.quantize",
-        "quantize_command",
-        "Bring a compressed network to 8 bits after training, and say what that costs and saves.",
-    ),
-    "decompose": Entry(
-        "polyadic.cli.decompose",
-        "decompose",
-        "Decompose one kernel and save its factors as arrays.",
-    ),
-    "demo": Entry(
-        "polyadic.cli.demo",
-        "demo",
-        "Train a small network on handwritten digits, compress it, reload it, and show what happened.",
-    ),
-    "analyze": Entry(
-        "polyadic.cli.analyze",
-        "analyze",
-        "Study a trained network: what its kernels bear, and where decompositions break down.",
-    ),
+    "inspect": "List the layers: what is supported, what is skipped and why, parameters and MACs.",
+    "search": "Find format and rank for every layer and write the plan; ``compress --plan`` carries it out.",
+    "apply": "Carry out a plan and train nothing: fitted to images where there are any, else by weights alone.",
+    "finetune": "Train a saved result further, on other images or on several devices, and write it to a new folder.",
+    "evaluate": "Score a saved result, or a network with its weights, on the test images.",
+    "compress": "Make a trained network smaller: search, apply, finetune and evaluate in a row, into one folder.",
+    "plan": "Say what a network would cost with a plan that takes no trials, and write that plan.",
+    "export": "Write a network as ONNX, OpenVINO or torch.export files, and check that they answer as it does.",
+    "bench": "Time networks against each other. The first one is the measure; that of a result is its dense network.",
+    "report": "Make a page of a folder that opens anywhere, without a network; or one that compares two results.",
+    "quantize": "Bring a compressed network to 8 bits after training, and say what that costs and saves.",
+    "decompose": "Decompose one kernel and save its factors as arrays.",
+    "analyze": "Study a trained network: what its kernels bear, and where decompositions break down.",
+    "demo": "Train a small network on handwritten digits, compress it, reload it, and show what happened.",
 }
+"""What the list of commands says of each, the verbs first; the command is ``NAME_command`` in ``polyadic.cli.NAME``."""
 
 SHARED = "finetune"
 """The one command whose work several processes of a launcher share; any other they would repeat, over each other."""
 
 
 class CommandOnDemand(TyperCommand):
-    """A command that is known by its :class:`Entry`; its module is loaded when it runs or shows its own help."""
+    """A command known by its name and a line of help; its module is loaded when it runs or shows its own help."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """That of the command itself, to which click then turns.
@@ -120,7 +56,7 @@ class CommandOnDemand(TyperCommand):
 
 def command_named(name: str) -> Any:
     """The click command of that name, with its module loaded."""
-    made = getattr(import_module(COMMANDS[name].module), COMMANDS[name].function)
+    made = getattr(import_module(f"polyadic.cli.{name}"), f"{name}_command")
     if not isinstance(made, typer.Typer):
         function: Callable[..., None] = made
         made = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -146,8 +82,8 @@ def polyadic(
     """Make trained convolutional networks smaller by stable low-rank tensor decomposition."""
 
 
-for _name, _entry in COMMANDS.items():
-    app.command(_name, cls=CommandOnDemand, help=_entry.help)(lambda: None)
+for _name, _help in COMMANDS.items():
+    app.command(_name, cls=CommandOnDemand, help=_help)(lambda: None)
 
 
 def main() -> None:

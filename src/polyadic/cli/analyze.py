@@ -44,7 +44,7 @@ from polyadic.training import LAYER_TUNING, Execution, Precision
 
 _METHODS, _FORMATS = ",".join(METHODS), ",".join(LayerOptions.formats)
 
-analyze = typer.Typer(
+analyze_command = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Study a trained network: what its kernels bear, and where decompositions break down.",
@@ -78,7 +78,7 @@ class StudyArguments:
             say(f"the whole story: {page}")
 
 
-@analyze.command("truncation")
+@analyze_command.command("truncation")
 @command
 def truncation(
     model: ModelArguments,
@@ -142,7 +142,7 @@ def truncation(
     study.show(document, lambda: print_truncation(made, study.out))
 
 
-@analyze.command("degeneracy")
+@analyze_command.command("degeneracy")
 @command
 def degeneracy(
     model: ModelArguments,
@@ -169,7 +169,7 @@ def degeneracy(
     study.show(document, lambda: print_degeneracy(made, study.out))
 
 
-@analyze.command("layers")
+@analyze_command.command("layers")
 @command
 def layers(
     model: ModelArguments,

@@ -41,7 +41,7 @@ class SampleArguments(SizeArguments):
 
 
 @command
-def apply(
+def apply_command(
     model: ModelArguments,
     samples: SampleArguments,
     plan: Annotated[Path, typer.Option(help="file of a plan, or folder of a search or a result")],
@@ -52,7 +52,7 @@ def apply(
     cache_dir: CacheDir = None,
     json: AsJson = False,
 ) -> None:
-    """Carry out a plan and train nothing: with images layers are fitted to them, without from the weights alone."""
+    """Carry out a plan and train nothing: fitted to images where there are any, else by weights alone."""
     if any((out / name).exists() for name in ("result.json", "model.safetensors")):
         raise PolyadicError(f"{out} already holds a network: choose another folder")
     given = Plan.from_json(read_plan(plan)["layers"])

@@ -35,7 +35,7 @@ _WIDE = 116  # characters, in which the last two go side by side
 
 
 @command
-def bench(
+def bench_command(
     targets: Annotated[
         list[str], typer.Argument(metavar="DIR|MODEL ...", help="folders of results, or models as in compress")
     ],

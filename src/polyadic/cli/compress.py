@@ -47,7 +47,7 @@ def compress_command(
     ] = 1,
     held_out: HeldOut = None,
 ) -> None:
-    """Make a trained network smaller, at a bounded loss of accuracy or within a budget, and write it to a folder."""
+    """Make a trained network smaller: search, apply, finetune and evaluate in a row, into one folder."""
     _prepare(run.out, run.resume)
     given = None
     if plan is not None:

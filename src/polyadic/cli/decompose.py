@@ -46,7 +46,7 @@ _FORMATS = (
 
 
 @command
-def decompose(
+def decompose_command(
     kernel: Annotated[Path, typer.Argument(help=".npy file: T x S x D x D, D^2 x S x T, or a matrix T x S")],
     format: Annotated[str, typer.Option(help=_FORMATS)],
     out: Annotated[Path, typer.Option(help=".npz file for the factors")],

@@ -30,7 +30,7 @@ TRAINING = FinetuneOptions(
 
 
 @command
-def demo(
+def demo_command(
     out: Annotated[Path | None, typer.Option(help="folder for the result; a temporary one when absent")] = None,
     max_drop: Annotated[float, typer.Option(help="points of accuracy that may be lost")] = 1.0,
     seed: Seed = 0,

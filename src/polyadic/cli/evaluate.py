@@ -13,7 +13,7 @@ from polyadic.training import ImageTask
 
 
 @command
-def evaluate(target: ModelOrResultArguments, data: DataArguments, json: AsJson = False) -> None:
+def evaluate_command(target: ModelOrResultArguments, data: DataArguments, json: AsJson = False) -> None:
     """Score a saved result, or a network with its weights, on the test images."""
     named = target.read()
     images = data.load(origin=named.origin)

@@ -32,7 +32,7 @@ class SampleArguments(SizeArguments):
 
 
 @command
-def export(
+def export_command(
     target: ModelOrResultArguments,
     size: SampleArguments,
     to: Annotated[list[str], typer.Option(help=f"{', '.join(FILE_FORMATS)} (repeatable)", metavar="FORMAT")],
@@ -42,7 +42,7 @@ def export(
     batch: Annotated[int, typer.Option(help="samples of the larger batch that the files are compared on")] = 8,
     json: AsJson = False,
 ) -> None:
-    """Write a network as ONNX, OpenVINO or torch.export files, and check that they answer as the network does."""
+    """Write a network as ONNX, OpenVINO or torch.export files, and check that they answer as it does."""
     folder = Path(target.target)
     paths = _paths(to, out, folder if folder.is_dir() else None)
     for name, path in paths.items():

@@ -12,7 +12,7 @@ from polyadic.surgery import find_layers, network_cost
 
 
 @command
-def inspect(model: ModelArguments, size: SizeArguments, json: AsJson = False) -> None:
+def inspect_command(model: ModelArguments, size: SizeArguments, json: AsJson = False) -> None:
     """List the layers: what is supported, what is skipped and why, parameters and MACs."""
     images = size.load()
     loaded, _ = model.load(images)

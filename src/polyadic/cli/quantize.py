@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,7 +25,7 @@ from polyadic.quantization import (
     quantize,
     quantizer_named,
 )
-from polyadic.storage import write_together
+from polyadic.storage import json_bytes, write_together
 
 VERSION = 1
 
@@ -64,7 +63,7 @@ def quantize_command(
     rows = measure_artefacts(made, found, quantizer, batches=sizes, threads=threads, seconds=seconds)
     document = _document(folder, quantizer, options, found, made, rows, threads)
     target = out or folder
-    contents = {target / "quantization.json": (jsonlib.dumps(document, indent=2) + "\n").encode()}
+    contents = {target / "quantization.json": json_bytes(document, indent=2)}
     contents |= {target / f"model.int8{end}": content for end, content in made["compressed"].artefact.files.items()}
     write_together(contents)
     if json:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import tempfile
 import time
@@ -19,7 +18,7 @@ from polyadic.engines import input_names, tensors_of
 from polyadic.errors import EngineError, StorageError
 from polyadic.export.export_source import ExportSource, run_network
 from polyadic.export.file_formats import FILE_FORMATS, FileFormat, Run
-from polyadic.storage import storage_error, write_together
+from polyadic.storage import json_bytes, read_document, storage_error, write_together
 from polyadic.surgery import copy_model
 
 RECORD = "export.json"
@@ -200,23 +199,17 @@ def _records(written: list[ExportedFile], source: ExportSource, real: bool) -> d
             **{key: value for key, value in asdict(file).items() if key != "path"},
             **described,
         }
-    return {
-        path: (json.dumps({"version": 1, "files": files}, indent=2) + "\n").encode()
-        for path, files in documents.items()
-    }
+    return {path: json_bytes({"version": 1, "files": files}, indent=2) for path, files in documents.items()}
 
 
 def _entries_that_exist(path: Path) -> dict[str, Any]:
     """The files that ``path`` speaks of, as far as they still exist."""
     if not path.exists():
         return {}
-    try:
-        files: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["files"]
-        return {name: entry for name, entry in files.items() if (path.parent / name).exists()}
-    except OSError as error:
-        raise storage_error(path, error) from error
-    except (ValueError, KeyError, AttributeError) as error:
-        raise StorageError(f"{path} is no record of exports: move it away") from error
+    files = read_document(path).get("files")
+    if not isinstance(files, dict):
+        raise StorageError(f"{path} is no record of exports: move it away")
+    return {name: entry for name, entry in files.items() if (path.parent / name).exists()}
 
 
 def compare_outputs(network: nn.Module, run: Run, inputs: tuple[Tensor, ...]) -> Comparison:
