@@ -11,10 +11,9 @@ from polyadic.decomposition.cp_low_rank import LowRankCP, LowRankOptions, cp_low
 from polyadic.decomposition.cp_low_rank_bounded import cp_low_rank_bounded
 from polyadic.decomposition.cp_rank_path import RankPath, RankPathOptions, cp_rank_path
 from polyadic.decomposition.cp_ridge import PathPoint, RidgeOptions, cp_ridge, cp_ridge_batch, cp_ridge_curve
+from polyadic.decomposition.data_aware import InputNorm, ModeWeight, PatchMoments, fitted_bias, fitted_kernel
 from polyadic.decomposition.diagnostics import Diagnosis, diagnose
 from polyadic.decomposition.evbmf import EVBMF, evbmf_rank, evbmf_tucker2_ranks, support_core
-from polyadic.decomposition.input_norm import InputNorm, ModeWeight
-from polyadic.decomposition.patch_moments import PatchMoments, fitted_bias, fitted_kernel
 from polyadic.decomposition.solution import Solution, Stability, StopReason
 from polyadic.decomposition.stable_cp import StableOptions, exact_cp, full_rank, stable_cp, stable_cp_batch
 from polyadic.decomposition.svd import truncated_svd

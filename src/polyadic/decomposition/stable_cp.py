@@ -108,18 +108,20 @@ def stable_cp_batch(
         return [exact_cp(K, rank) for K in tensors]
     unit = UnitTensors.of(X)
     runs = _best_paths(unit, rank, options, seed)
-    runs = _continued(runs, lambda cp: fit_bounded(unit, cp, _ceiling(cp, options), options.fit))
+
+    def fit(cp: CPTensor) -> list[Finished]:
+        reached = cp.sensitivity()
+        ceiling = reached if options.sensitivity is None else torch.full_like(reached, options.sensitivity)
+        return fit_bounded(unit, cp, ceiling, options.fit)
+
+    runs = _continued(runs, fit)
     epc = options.epc if options.error is None else replace(options.epc, delta=options.error)
     if epc.error_slack > 0 or epc.delta is not None:
-        bound = _bound_of(runs, epc).to(unit.norms)
+        slack = (1.0 + epc.error_slack) ** 2
+        bounds = [slack * run.squared_errors[-1] if epc.delta is None else epc.delta**2 for run in runs]
+        bound = torch.tensor(bounds, dtype=torch.float64).to(unit.norms)
         runs = _continued(runs, lambda cp: correct(unit, cp, bound, epc))
     return solutions(tensors, unit, runs)
-
-
-def _ceiling(cp: CPTensor, options: StableOptions) -> Tensor:
-    """The bound of the fit (b)."""
-    reached = cp.sensitivity()
-    return reached if options.sensitivity is None else torch.full_like(reached, options.sensitivity)
 
 
 def _best_paths(unit: UnitTensors, rank: int, options: StableOptions, seed: int) -> list[Finished]:
@@ -168,13 +170,6 @@ def _continued(runs: list[Finished], solve: Callable[[CPTensor], list[Finished]]
         stop = before.stop if after.stop is StopReason.CONVERGED else after.stop
         joined.append(Finished(after.cp, stop, before.squared_errors + after.squared_errors))
     return joined
-
-
-def _bound_of(runs: list[Finished], options: EPCOptions) -> Tensor:
-    if options.delta is not None:
-        return torch.full((len(runs),), options.delta**2)
-    slack = (1.0 + options.error_slack) ** 2
-    return torch.tensor([slack * run.squared_errors[-1] for run in runs], dtype=torch.float64)
 
 
 def full_rank(shape: tuple[int, ...]) -> int:

@@ -12,7 +12,7 @@ bracket: four to seven stable CPs for each of at most two cores, which is nearly
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import overload
 
@@ -70,7 +70,8 @@ def tkd_cpd_bounded(
     forecast.calibrate(best.rank, best.error)
     pair = cheapest_pair(forecast, room, price, best.rank)
     paid = price(*whole, best.rank)
-    ceiling = _largest(lambda R: price(*pair, R) < paid, 4 * best.rank)
+    # the largest CP rank, up to four times the best one, that costs less with this pair
+    ceiling = bisect_left(range(1, 4 * best.rank + 1), True, key=lambda R: price(*pair, R) >= paid)
     if pair != whole and ceiling >= best.rank:
         # a TKD-CPD is a CP of the kernel too: its R is not below that of the CP
         best = search.smallest(pair, best.rank - 1, best.rank, ceiling) or best
@@ -150,15 +151,6 @@ class _RankSearch:
         if found and len(points) > 6:  # the secant stands on one side: halve
             R = 0.5 * (low + found.rank)
         return min(max(round(R), low + 1), high)
-
-
-def _largest(allowed: Callable[[int], bool], start: int) -> int:
-    """The largest rank up to ``start`` that is allowed (0: none), for a rule that holds up to some rank."""
-    low, high = 0, start + 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if allowed(middle) else (low, middle)
-    return low
 
 
 def _finished(K: Tensor, X: Tensor, best: _Found, room: float, options: StableOptions) -> Solution[TuckerCP]:

@@ -73,8 +73,11 @@ def tt_round(
     if not 1e-150 < norm < 1e150 and norm != 0.0:  # NaN, Inf, or a square that leaves the range of float64
         raise DecompositionError(f"a tensor train to round needs a norm between 1e-150 and 1e150; got {norm}")
     if ranks is not None and error is None:
-        kept = _checked_ranks(ranks, train)
-        rounded = truncate(canonical, _at(kept)).train
+        if len(ranks) != len(train.ranks) or any(rank < 1 for rank in ranks):
+            raise DecompositionError(
+                f"a train of order {len(train.shape)} is rounded to {len(train.ranks)} ranks of at least 1; got {ranks}"
+            )
+        rounded = truncate(canonical, _at(ranks)).train
     elif error is not None and ranks is None:
         rounded = truncate_within(canonical, norm, error, weights)
     else:
@@ -105,7 +108,7 @@ def truncate_within(
     canonical: TensorTrain, norm: float, error: float, weights: Sequence[float] | None = None
 ) -> TensorTrain:
     """The cheapest train found within ``error`` of a right-orthogonal one of that ``norm``."""
-    price_of_rank = _checked_weights(weights, canonical)
+    price_of_rank = _check_weights(weights, canonical)
     if not 0.0 <= error < 1.0:
         raise DecompositionError(f"a relative error bound lies in [0, 1); got {error}: 1 would allow the zero tensor")
     budget = (max(error, ROUNDING) * norm) ** 2
@@ -144,15 +147,7 @@ def _price(train: TensorTrain, weights: Sequence[float]) -> float:
     return sum(w * G.shape[0] * G.shape[2] for w, G in zip(weights, train.cores, strict=True))
 
 
-def _checked_ranks(ranks: Sequence[int], train: TensorTrain) -> tuple[int, ...]:
-    if len(ranks) != len(train.ranks) or any(rank < 1 for rank in ranks):
-        raise DecompositionError(
-            f"a train of order {len(train.shape)} is rounded to {len(train.ranks)} ranks of at least 1; got {ranks}"
-        )
-    return tuple(ranks)
-
-
-def _checked_weights(weights: Sequence[float] | None, train: TensorTrain) -> Sequence[float]:
+def _check_weights(weights: Sequence[float] | None, train: TensorTrain) -> Sequence[float]:
     if weights is None:
         return train.shape
     if len(weights) != len(train.shape) or not all(w > 0 for w in weights):

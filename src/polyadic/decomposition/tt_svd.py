@@ -35,7 +35,7 @@ def tt_svd(X: Tensor, ranks: Sequence[int]) -> Solution[TensorTrain]:
         >>> round(solution.relative_error, 2)
         0.46
     """
-    tensor = _checked(X)
+    tensor = _check_order(X)
     _check_ranks(ranks, tuple(X.shape))
     train = _cut(tensor, lambda cut, tail, lost: ranks[cut])
     result = train.with_equal_norms().to(X)
@@ -58,7 +58,7 @@ def tt_svd_bounded(X: Tensor, error: float, weights: Sequence[float] | None = No
         DecompositionError: NaN or Inf, an order below 2, a bound outside [0, 1), weights that are not d positive
             numbers.
     """
-    tensor = _checked(X)
+    tensor = _check_order(X)
     norm = float(tensor.norm())
     noise = (ROUNDING / 10 * norm) ** 2 / (X.ndim - 1)
     exact = _cut(tensor, lambda cut, tail, lost: smallest_rank(tail, noise))
@@ -91,7 +91,7 @@ def _left_singular(C: Tensor) -> tuple[Tensor, Tensor]:
     return U, s
 
 
-def _checked(X: Tensor) -> Tensor:
+def _check_order(X: Tensor) -> Tensor:
     if X.ndim < 2:
         raise DecompositionError(f"a tensor train cuts between modes: an order of 2 or more; got {tuple(X.shape)}")
     return check_tensor(X, "tt_svd", order=X.ndim)

@@ -70,7 +70,11 @@ def tucker2(K: Tensor, ranks: tuple[int, int], options: Tucker2Options | None = 
     """
     options = options or Tucker2Options()
     X = check_tensor(K, "tucker2", order=3)
-    _check_ranks(ranks, X)
+    D2, S, T = X.shape
+    if not (1 <= ranks[0] <= S and 1 <= ranks[1] <= T):
+        raise DecompositionError(
+            f"tucker2 ranks (R1, R2) lie in 1 ... {S} and 1 ... {T} for a kernel {D2} x {S} x {T}; got {ranks}"
+        )
     U, V = (spectrum(mode_gram(X, mode))[1][:, :rank] for mode, rank in zip((1, 2), ranks, strict=True))
     energy, stop, sweeps = -1.0, StopReason.MAX_SWEEPS, 0
     while sweeps < options.max_sweeps:
@@ -101,11 +105,3 @@ def from_bases(K: Tensor, X: Tensor, U: Tensor, V: Tensor, stop: StopReason, swe
     G = mode_product(mode_product(X, U.mT, 1), V.mT, 2)
     result = Tucker2Tensor(G, U, V).to(K)
     return Solution(result, relative_error(K, result), stop, sweeps)
-
-
-def _check_ranks(ranks: tuple[int, int], X: Tensor) -> None:
-    S, T = int(X.shape[1]), int(X.shape[2])
-    if not (1 <= ranks[0] <= S and 1 <= ranks[1] <= T):
-        raise DecompositionError(
-            f"tucker2 ranks (R1, R2) lie in 1 ... {S} and 1 ... {T} for a kernel {X.shape[0]} x {S} x {T}; got {ranks}"
-        )

@@ -24,7 +24,7 @@ from polyadic.decomposition import (
     stable_cp_batch,
 )
 from polyadic.formats.factored_kernel import FactoredKernel
-from polyadic.formats.format import Format, side_by_side
+from polyadic.formats.format import Format, stability_of_groups
 from polyadic.schema import ConvSpec, Rank, Stage
 
 # A search decomposes hundreds of kernels: a third of the time of the defaults of stable_cp, and an error that is a few
@@ -113,7 +113,7 @@ def rebalance(factored: FactoredKernel, last: Tensor, kernel: Tensor) -> Factore
         torch.cat([U.mT if number < len(given) - 1 else U for U in columns])
         for number, columns in enumerate(zip(*(cp.factors for cp in terms), strict=True))
     ]
-    stability = side_by_side(terms, kernel)
+    stability = stability_of_groups(terms, kernel)
     return replace(
         factored,
         weights=tuple(M.reshape(old.shape).to(old).contiguous() for M, old in zip(stages, given, strict=True)),

@@ -98,7 +98,11 @@ class Format(ABC):
             solutions = self.solve_all(list(kernel.chunk(spec.groups)), one, rank, seed)
         parts = [self.weights(solution.factors, one, rank) for solution in solutions]
         weights = tuple(torch.cat(stage).to(kernel).contiguous() for stage in zip(*parts, strict=True))
-        stability = side_by_side(_terms(solutions), kernel) if spec.groups > 1 else solutions[0].stability
+        stability = solutions[0].stability
+        if spec.groups > 1:
+            factors = [found.factors for found in solutions]
+            cores = [each.core if isinstance(each, TuckerCP) else each for each in factors]
+            stability = stability_of_groups([each for each in cores if isinstance(each, CPTensor)], kernel)
         chain = FactoredKernel(
             self.name,
             rank,
@@ -193,7 +197,7 @@ class Format(ABC):
         """The weights of the stages with their axes in order (outputs, inputs, window), in any shape."""
 
 
-def side_by_side(groups: Sequence[CPTensor], kernel: Tensor) -> Stability | None:
+def stability_of_groups(groups: Sequence[CPTensor], kernel: Tensor) -> Stability | None:
     """Stability of the factors of ``K / ||K||`` where the groups of K have a CP each; None where there is none.
 
     Noise in the factors of one group does not meet another group, so what the definition measures adds up. Terms of
@@ -209,10 +213,3 @@ def side_by_side(groups: Sequence[CPTensor], kernel: Tensor) -> Stability | None
         sum(part.sum_squared_intensity for part in parts),
         max(part.intensity_ratio for part in parts),
     )
-
-
-def _terms(solutions: Sequence[Solution[Any]]) -> list[CPTensor]:
-    """The CP of each solution, or that of its core."""
-    factors = [solution.factors for solution in solutions]
-    cores = [each.core if isinstance(each, TuckerCP) else each for each in factors]
-    return [each for each in cores if isinstance(each, CPTensor)]

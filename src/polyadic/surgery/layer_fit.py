@@ -12,8 +12,7 @@ from typing import Literal, TypeGuard
 import torch
 from torch import Tensor, nn
 
-from polyadic.decomposition import InputNorm
-from polyadic.decomposition.patch_moments import PatchMoments, fitted_bias, fitted_kernel
+from polyadic.decomposition import InputNorm, PatchMoments, fitted_bias, fitted_kernel
 from polyadic.errors import LayerError
 from polyadic.formats import FactoredKernel, format_named
 from polyadic.formats.factored_kernel import error_of

@@ -5,7 +5,7 @@ unlabelled inputs:
 
 1. the target is what the dense layer answers; where a shortcut is added to that, the dense *sum*;
 2. the kernel is corrected so that it answers this from the compressed network's inputs
-   (:func:`polyadic.decomposition.patch_moments.fitted_kernel`), and decomposed in the norm of those inputs;
+   (:func:`polyadic.decomposition.fitted_kernel`), and decomposed in the norm of those inputs;
 3. the last stage of the chain is refitted to the target from the features that really reach it, and what is left of
    the mean error goes into the bias, or into the running mean of the batch norm that follows.
 
