@@ -35,7 +35,7 @@ from polyadic.data import ImageData, load_data
 from polyadic.models import ZOO, load_weights
 from polyadic.storage import write_together
 from polyadic.studies import TruncationOptions, truncation_study, write_truncation
-from polyadic.studies.scoring import kernels_replaced
+from polyadic.studies.scoring import replace_kernels
 from polyadic.training import Execution, FinetuneOptions, score_images, train_on_images
 
 NAME = "truncation_study"
@@ -116,7 +116,7 @@ def zeroed(model: nn.Module, data: ImageData, options: TruncationOptions, layers
     """What is left of the network when a layer has lost all of its norm, by layer."""
     scorer, found = options.scorer(model, data), {}
     for layer in layers:
-        with kernels_replaced(model, {layer: torch.zeros_like(model.get_parameter(f"{layer}.weight"))}):
+        with replace_kernels(model, {layer: torch.zeros_like(model.get_parameter(f"{layer}.weight"))}):
             marks = scorer.scores(model)
         found[layer] = {"accuracy": marks.accuracy, "accuracy_recalibrated": marks.accuracy_recalibrated}
     return found

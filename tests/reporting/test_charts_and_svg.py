@@ -17,7 +17,7 @@ from polyadic.reporting.chart import BarChart, Bars, Table
 from polyadic.reporting.layer_charts import costs, layer_charts, strip
 from polyadic.reporting.report import charts
 from polyadic.reporting.run_charts import drop_chart, finetuning_charts, search_charts
-from polyadic.reporting.svg_parts import linear_axis, log_axis, written
+from polyadic.reporting.svg_parts import linear_axis, log_axis, number_label
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -113,7 +113,7 @@ def test_a_logarithmic_axis_holds_all_values_between_decades(values: list[float]
     [(0, "0"), (0.25, "0.25"), (1500, "1.5k"), (2e6, "2M"), (-3e9, "-3G"), (1e-15, "0"), (1e13, "10T")],
 )
 def test_numbers_on_axes(value: float, words: str) -> None:
-    assert written(value) == words
+    assert number_label(value) == words
 
 
 def test_a_diverged_epoch_is_left_out_of_the_curve_and_named() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -118,3 +119,11 @@ def test_a_frame_of_pandas_has_a_column_for_each_key(tmp_path: Path) -> None:
     frame = planned().records().to_frame()
     assert {"name", "macs_before", "macs_after", "format", "rank", "reason", "supported"} <= set(frame.columns)
     assert list(frame["macs_after"]) == [300, 100]
+
+
+def test_pages_need_no_torch_and_results_no_pages_until_they_are_shown() -> None:
+    code = (
+        "import sys, polyadic.schema; assert 'polyadic.reporting' not in sys.modules; "
+        "import polyadic.reporting; assert 'jinja2' in sys.modules and 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -9,7 +9,7 @@ from kernels import SHAPE, gaussian
 from torch import Tensor
 
 from polyadic.studies import ALL_CUTS, Cut, Spectrum
-from polyadic.studies.spectrum import gaussian_like, perturb, seeded
+from polyadic.studies.spectrum import gaussian_like, perturb, seeded_generator
 
 
 def flat(cut: Cut) -> Tensor:
@@ -55,7 +55,7 @@ def test_a_kernel_of_zeros_has_nothing_to_lose() -> None:
 
 def test_the_random_kernel_has_the_norm_of_the_trained_one() -> None:
     K = 7.0 * gaussian().float()
-    other = gaussian_like(K, seeded(0, "a"))
+    other = gaussian_like(K, seeded_generator(0, "a"))
     assert float(other.norm()) == pytest.approx(float(K.norm()), rel=1e-6)
     assert (other.shape, other.dtype) == (K.shape, K.dtype)
     assert abs(float((other * K).sum() / K.norm() ** 2)) < 0.4  # and nothing of its direction
@@ -64,15 +64,16 @@ def test_the_random_kernel_has_the_norm_of_the_trained_one() -> None:
 def test_a_perturbation_is_as_long_as_the_truncation_error() -> None:
     K = gaussian()
     short = 0.3 * K
-    noisy = perturb(K, short, seeded(0, "b"))
+    noisy = perturb(K, short, seeded_generator(0, "b"))
     assert float((noisy - K).norm()) == pytest.approx(0.7 * float(K.norm()), rel=1e-12)
-    assert torch.equal(perturb(K, K, seeded(0, "b")), K)
+    assert torch.equal(perturb(K, K, seeded_generator(0, "b")), K)
 
 
 def test_random_numbers_are_known_by_seed_and_purpose() -> None:
     drawn = [
-        torch.randn(3, generator=seeded(seed, *names)) for seed, *names in ((0, "a", "b"), (0, "ab"), (1, "a", "b"))
+        torch.randn(3, generator=seeded_generator(seed, *names))
+        for seed, *names in ((0, "a", "b"), (0, "ab"), (1, "a", "b"))
     ]
-    assert torch.equal(torch.randn(3, generator=seeded(0, "a", "b")), drawn[0])
+    assert torch.equal(torch.randn(3, generator=seeded_generator(0, "a", "b")), drawn[0])
     assert not torch.equal(drawn[0], drawn[1])
     assert not torch.equal(drawn[0], drawn[2])

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from polyadic.benchmarking.footprint import HOW, Footprints
-from polyadic.benchmarking.graphs import Graphs, folded
+from polyadic.benchmarking.graphs import Graphs, fold_networks
 from polyadic.benchmarking.options import BenchOptions, BenchProgress, OnProgress
 from polyadic.engines import (
     Conditions,
@@ -60,7 +60,7 @@ def benchmark(
     """
     if not networks:
         raise EngineError("a benchmark takes at least one network; got none")
-    with _threads_kept(), Footprints() as footprints:
+    with _keep_threads(), Footprints() as footprints:
         return _Bench(networks, example, options or BenchOptions(), on_progress, footprints).run()
 
 
@@ -91,7 +91,7 @@ class _Bench:
         self.options = options
         self.show = on_progress or (lambda progress: None)
         self.show(BenchProgress(0, 1, "batch norms are folded" if options.fold else ""))
-        self.of_torch, self.folding = folded(networks, example) if options.fold else (dict(networks), {})
+        self.of_torch, self.folding = fold_networks(networks, example) if options.fold else (dict(networks), {})
         self.footprints = footprints
         self.graphs = Graphs(networks, one_batch=len(options.batches) == 1)
         self.costs = {name: network_cost(network, example) for name, network in networks.items()}
@@ -142,7 +142,7 @@ class _Bench:
 
     def _rows(self, engine: Engine, conditions: Conditions) -> list[BenchRow]:
         """All networks on one engine: made ready, timed in turns, weighed."""
-        batch = _repeated(self.example, conditions.batch)
+        batch = _repeat(self.example, conditions.batch)
         prepared: dict[str, Prepared] = {}
         known: dict[str, dict[str, Any]] = {}
         for name in self.networks:
@@ -172,7 +172,7 @@ class _Bench:
             if name not in timings:
                 rows.append(BenchRow(**known[name]))
                 continue
-            row = _timed(known[name], timings[name], timings.get(self.reference), self._reduction(name))
+            row = _timed_row(known[name], timings[name], timings.get(self.reference), self._reduction(name))
             rows.append(replace(row, **self._weight(engine, name, batch, conditions)))
         return rows
 
@@ -213,7 +213,7 @@ class _Bench:
     def _weight(self, engine: Engine, name: str, batch: Tensor, conditions: Conditions) -> dict[str, Any]:
         """Bytes of the file and of the memory."""
         loads = self.graphs.of(name, batch) if isinstance(engine, OnnxRuntime | OpenVino) else self.of_torch[name]
-        stored = len(loads) if isinstance(loads, bytes) else _weights_file(loads)
+        stored = len(loads) if isinstance(loads, bytes) else _weight_bytes(loads)
         memory = self.footprints.of(engine, loads, batch, conditions) if self.options.memory else {}
         return {"file_bytes": stored, **memory}
 
@@ -229,7 +229,7 @@ class _Bench:
         self.done += 1
 
 
-def _timed(row: dict[str, Any], timing: Timing, reference: Timing | None, mac_reduction: float) -> BenchRow:
+def _timed_row(row: dict[str, Any], timing: Timing, reference: Timing | None, mac_reduction: float) -> BenchRow:
     """A row with its times; ``reference`` is the first network's timing of the same rounds, if it has one."""
     low, high = timing.quartiles
     times: dict[str, Any] = {
@@ -246,19 +246,19 @@ def _timed(row: dict[str, Any], timing: Timing, reference: Timing | None, mac_re
     return BenchRow(**row, **times)
 
 
-def _repeated(example: Tensor, batch: int) -> Tensor:
+def _repeat(example: Tensor, batch: int) -> Tensor:
     """``batch`` samples, those of the example over and over."""
     return example[torch.arange(batch) % len(example)].contiguous()
 
 
-def _weights_file(network: nn.Module) -> int:
+def _weight_bytes(network: nn.Module) -> int:
     """Bytes of the weights as a safetensors file."""
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
     return len(safetensors.torch.save(tensors))
 
 
 @contextlib.contextmanager
-def _threads_kept() -> Iterator[None]:
+def _keep_threads() -> Iterator[None]:
     """Torch's number of threads is that of the whole process."""
     threads = torch.get_num_threads()
     try:

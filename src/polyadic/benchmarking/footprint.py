@@ -84,15 +84,15 @@ class Footprints:
             "folder": str(folder),
             "sources": sources,
         }
-        answer = self._asked(job)
+        answer = self._ask(job)
         return {
             "loaded_bytes": answer.get("loaded_bytes"),
             "pass_bytes": answer.get("pass_bytes"),
             "memory_reason": answer.get("reason"),
         }
 
-    def _asked(self, job: dict[str, Any]) -> dict[str, Any]:
-        server = self._server = self._server or self._started()
+    def _ask(self, job: dict[str, Any]) -> dict[str, Any]:
+        server = self._server = self._server or self._start()
         try:
             if server.stdin is not None and server.stdout is not None:
                 server.stdin.write(json.dumps(job).encode() + b"\n")
@@ -104,7 +104,7 @@ class Footprints:
         last = self._said.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2]
         return {"reason": f"the process that measures memory ended: {last}"}
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> subprocess.Popen[bytes]:
         path = os.pathsep.join([*filter(None, sys.path), os.getcwd()])
         with self._said.open("wb") as said:
             return subprocess.Popen(

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from polyadic.engines import Conditions, OnnxRuntime, OpenVino, Prepared, engine_named
+from polyadic.engines import Conditions, OnnxRuntime, OpenVino, Prepared, engine_named, first_line
 
 _PASSES = 3
 
@@ -101,8 +101,7 @@ def _in_a_child(job: dict[str, Any]) -> bytes:
         try:
             answer: dict[str, Any] = dict(measure(job))
         except BaseException as error:  # the parent waits for an answer in any case
-            first = (str(error).strip() or "no message").splitlines()[0]
-            answer = {"reason": f"{type(error).__name__}: {first}"}
+            answer = {"reason": f"{type(error).__name__}: {first_line(error)}"}
         os.write(writing, json.dumps(answer).encode())
         os._exit(0)
     os.close(writing)

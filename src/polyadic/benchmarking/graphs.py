@@ -9,12 +9,12 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from polyadic.engines import onnx_bytes
+from polyadic.engines import first_line, onnx_bytes
 from polyadic.errors import EngineError, LayerError
 from polyadic.surgery import fold_and_merge
 
 
-def folded(networks: Mapping[str, nn.Module], example: Tensor) -> tuple[dict[str, nn.Module], dict[str, str]]:
+def fold_networks(networks: Mapping[str, nn.Module], example: Tensor) -> tuple[dict[str, nn.Module], dict[str, str]]:
     """The same networks with batch norms folded and neighbours merged, and what was done to each, in words.
 
     A network that cannot be folded is taken as it is.
@@ -55,23 +55,24 @@ class Graphs:
             return free
         key = name, len(batch)
         if key not in self._fixed:
-            self._fixed[key] = _written(self._networks[name], batch, free=False)
+            self._fixed[key] = _write_graph(self._networks[name], batch, free=False)
         return self._fixed[key]
 
     def _with_free_batch(self, name: str, batch: Tensor) -> bytes | None:
         """None where the network takes one batch alone, such as one that reshapes by numbers."""
         two = batch if len(batch) > 1 else batch.repeat(2, *(1,) * (batch.dim() - 1))
         try:
-            return _written(self._networks[name], two, free=True)
+            return _write_graph(self._networks[name], two, free=True)
         except EngineError:
             return None
 
 
-def _written(network: nn.Module, batch: Tensor, *, free: bool) -> bytes:
+def _write_graph(network: nn.Module, batch: Tensor, *, free: bool) -> bytes:
     try:
         return onnx_bytes(network, (batch,), dynamic_batch=free)
     except EngineError:
         raise
     except Exception as error:  # whatever the exporter raises
-        first = (str(error).strip() or "no message").splitlines()[0]
-        raise EngineError(f"torch writes no ONNX graph of this network: {type(error).__name__}: {first}") from error
+        raise EngineError(
+            f"torch writes no ONNX graph of this network: {type(error).__name__}: {first_line(error)}"
+        ) from error

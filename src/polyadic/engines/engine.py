@@ -130,7 +130,7 @@ def installed_version(*packages: str) -> str:
     return "not installed"
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Of what an exception says; strangers' exceptions say much."""
     return (str(error).strip() or "no message").splitlines()[0]
 

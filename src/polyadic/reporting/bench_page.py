@@ -20,7 +20,7 @@ from polyadic.reporting.chart import (
     table_of,
     with_content,
 )
-from polyadic.reporting.page import plain_text, rendered
+from polyadic.reporting.page import plain_text, render
 from polyadic.reporting.svg import svg_file
 from polyadic.reporting.svg_parts import xml_safe
 from polyadic.schema import BENCH, VERSION, BenchResult, BenchRow
@@ -52,7 +52,7 @@ def read_bench(folder: Path | str) -> BenchResult:
 def bench_page(result: BenchResult) -> bytes:
     """A page of its own."""
     names = " and ".join(network.name for network in result.networks)
-    return xml_safe(rendered("bench_page.html", title=f"Measured speed of {names}", bench=bench_section(result)))
+    return xml_safe(render("bench_page.html", title=f"Measured speed of {names}", bench=bench_section(result)))
 
 
 def bench_figures(result: BenchResult) -> list[tuple[str, bytes]]:

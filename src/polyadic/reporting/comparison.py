@@ -9,7 +9,7 @@ from polyadic.reporting.chart import Table
 from polyadic.reporting.folder import Folder, read_result
 from polyadic.reporting.headline import assess
 from polyadic.reporting.layer_charts import strip, what_happened
-from polyadic.reporting.page import plain_text, rendered
+from polyadic.reporting.page import plain_text, render
 from polyadic.reporting.run_charts import drop_chart, interval_text
 from polyadic.reporting.svg_parts import xml_safe
 from polyadic.schema import LayerOutcome, Summary
@@ -48,7 +48,7 @@ def comparison_html(first: Folder[Summary], second: Folder[Summary]) -> str:
     """The page."""
     a, b = first.result, second.result
     names = f"A: {first.path.resolve().name}", f"B: {second.path.resolve().name}"
-    return rendered(
+    return render(
         "comparison.html",
         title=f"{names[0]} and {names[1]}, compared",
         runs=list(zip(("A", "B"), (first, second), (assess(a), assess(b)), strict=True)),

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from polyadic.reporting.svg import svg
 
 
-def rendered(template: str, **context: Any) -> str:
+def render(template: str, **context: Any) -> str:
     """The text of a template, with the style sheet."""
     return _environment().get_template(template).render(style=_style(), **context)
 

@@ -9,7 +9,7 @@ from polyadic.reporting.chart import Chart, Table, number_text, table_of, with_c
 from polyadic.reporting.folder import Folder
 from polyadic.reporting.headline import result_headline
 from polyadic.reporting.layer_charts import layer_charts, strip, what_happened
-from polyadic.reporting.page import provenance_rows, rendered
+from polyadic.reporting.page import provenance_rows, render
 from polyadic.reporting.run_charts import drop_chart, finetuning_charts, search_charts
 from polyadic.schema import LayerOutcome, Summary
 
@@ -17,7 +17,7 @@ from polyadic.schema import LayerOutcome, Summary
 def result_html(folder: Folder[Summary]) -> str:
     """The page."""
     summary = folder.result
-    return rendered(
+    return render(
         "report.html",
         title=f"{folder.name}, compressed",
         summary=summary,
@@ -33,7 +33,7 @@ def result_html(folder: Folder[Summary]) -> str:
 def result_piece(summary: Summary) -> str:
     """What a notebook shows of a result: the headline, the strip of layers, the warnings."""
     shown = strip(summary.layers, summary.dense.macs)
-    return rendered("summary.html", headline=result_headline(summary), strip=shown, warnings=summary.warnings)
+    return render("summary.html", headline=result_headline(summary), strip=shown, warnings=summary.warnings)
 
 
 def result_charts(folder: Folder[Summary]) -> list[Chart]:

@@ -9,7 +9,7 @@ from polyadic.reporting.chart import Chart, StripChart, Table, number_text, tabl
 from polyadic.reporting.folder import Folder
 from polyadic.reporting.headline import estimate_headline, search_headline
 from polyadic.reporting.layer_charts import strip, what_happened
-from polyadic.reporting.page import provenance_rows, rendered
+from polyadic.reporting.page import provenance_rows, render
 from polyadic.reporting.records import Record, plan_in_words, trial_records
 from polyadic.reporting.run_charts import search_charts
 from polyadic.schema import Budget, CostEstimate, LayerEstimate, SearchResult, TriedPlan
@@ -21,7 +21,7 @@ def search_html(folder: Folder[SearchResult]) -> str:
     """The page."""
     found = folder.result
     limits = Budget.from_text(str(found.provenance.get("budget") or "")).limits
-    return rendered(
+    return render(
         "search.html",
         title=f"{folder.name}, a plan",
         found=found,
@@ -43,7 +43,7 @@ def search_page_charts(folder: Folder[SearchResult]) -> list[Chart]:
 def plan_piece(found: SearchResult | CostEstimate) -> str:
     """What a notebook shows of a plan that was not carried out: the headline, and its layers as a strip."""
     headline = search_headline(found) if isinstance(found, SearchResult) else estimate_headline(found)
-    return rendered("summary.html", headline=headline, strip=plan_strip(found), warnings=())
+    return render("summary.html", headline=headline, strip=plan_strip(found), warnings=())
 
 
 def plan_strip(found: SearchResult | CostEstimate) -> StripChart | None:

@@ -9,7 +9,7 @@ from polyadic.reporting.degeneracy_charts import degeneracy_charts
 from polyadic.reporting.folder import Folder
 from polyadic.reporting.headline import Card
 from polyadic.reporting.layer_study_charts import layer_study_charts
-from polyadic.reporting.page import provenance_rows, rendered
+from polyadic.reporting.page import provenance_rows, render
 from polyadic.reporting.truncation_charts import truncation_charts
 from polyadic.schema import DegeneracyStudy, LayerStudy, StudyResult, TruncationStudy
 
@@ -37,7 +37,7 @@ def study_html(folder: Folder[StudyResult]) -> str:
     """The page."""
     study = folder.result
     told = describe(study)
-    return rendered(
+    return render(
         "study.html",
         title=f"{folder.name}: {told.heading}",
         told=told,
@@ -50,7 +50,7 @@ def study_html(folder: Folder[StudyResult]) -> str:
 
 def study_piece(study: StudyResult) -> str:
     """What a notebook shows of a study: the first figures and the first plot."""
-    return rendered("study_piece.html", told=describe(study), charts=study_charts(study)[:1])
+    return render("study_piece.html", told=describe(study), charts=study_charts(study)[:1])
 
 
 def study_charts(study: StudyResult) -> list[Chart]:

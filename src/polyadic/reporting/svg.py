@@ -19,15 +19,15 @@ from polyadic.reporting.svg_parts import (
     linear_axis,
     log_axis,
     mark,
+    number_label,
     rectangle,
-    shortened,
+    shorten,
     symbol,
     text,
     ticks_across,
     ticks_up,
     value_axis,
     vertical_axis,
-    written,
     xml_safe,
 )
 
@@ -42,7 +42,7 @@ _ABOVE, _BELOW = 20.0, 24.0  # a panel's title, its numbers
 
 def svg(chart: Chart) -> Markup:
     """A drawing to stand in a page, whose style sheet colours it. To be followed by the chart's table."""
-    parts, height = _drawn(chart)
+    parts, height = _draw(chart)
     return element(
         "svg",
         *parts,
@@ -55,7 +55,7 @@ def svg(chart: Chart) -> Markup:
 
 def svg_file(chart: Chart) -> bytes:
     """A drawing as a file of its own, with its colours, in units of pixels."""
-    parts, height = _drawn(chart)
+    parts, height = _draw(chart)
     style = files("polyadic.reporting").joinpath("templates/figure.css").read_text(encoding="utf-8")
     drawing = element(
         "svg",
@@ -70,7 +70,7 @@ def svg_file(chart: Chart) -> bytes:
     return xml_safe(f'<?xml version="1.0" encoding="UTF-8"?>\n{drawing}\n')
 
 
-def _drawn(chart: Chart) -> tuple[list[Markup], float]:
+def _draw(chart: Chart) -> tuple[list[Markup], float]:
     match chart:
         case BarChart():
             return _bars(chart)
@@ -88,7 +88,7 @@ def _bars(chart: BarChart) -> tuple[list[Markup], float]:
     top += 18 if chart.lines else 0  # the labels of lines stand above
     values = [value for series in chart.series for value in series.values if value is not None]
     values += [at.at for at in chart.lines]
-    left = 14 + CHARACTER * max(len(shortened(name, _NAMES)) for name in chart.categories)
+    left = 14 + CHARACTER * max(len(shorten(name, _NAMES)) for name in chart.categories)
     axis = log_axis(values, left, _RIGHT) if chart.log else linear_axis(values, left, _RIGHT, from_zero=True)
     thick = 11.0 if len(chart.categories) <= 40 else 7.0
     group = thick * len(chart.series) + 6
@@ -97,13 +97,13 @@ def _bars(chart: BarChart) -> tuple[list[Markup], float]:
     origin = axis.place(axis.low if chart.log else 0.0)
     for row, name in enumerate(chart.categories):
         y = top + group * row
-        parts.append(text(shortened(name, _NAMES), left - 6, y + group / 2 + 4, anchor="end"))
+        parts.append(text(shorten(name, _NAMES), left - 6, y + group / 2 + 4, anchor="end"))
         for at, series in enumerate(chart.series):
             value = series.values[row]
             if value is not None:
                 start, end = sorted((origin, axis.place(value)))
                 bar = rectangle(start, y + 3 + thick * at, max(end - start, 0.5), thick, series.colour)
-                parts.append(mark(f"{name}: {series.label} {written(value)}", bar))
+                parts.append(mark(f"{name}: {series.label} {number_label(value)}", bar))
     parts += _across(chart, axis, axis, (left, top, bottom))
     return parts, bottom + 44
 
@@ -160,7 +160,7 @@ def _strip(chart: StripChart) -> tuple[list[Markup], float]:
     total = sum(part.width for part in chart.parts)
     x = Axis(0.0, 100.0, left, _RIGHT, (0.0, 20.0, 40.0, 60.0, 80.0, 100.0))
     y = Axis(0.0, 100.0, bottom, top, (0.0, 50.0, 100.0))
-    parts += [text(written(tick), left - 7, y.place(tick) + 4, anchor="end", class_="tick") for tick in y.ticks]
+    parts += [text(number_label(tick), left - 7, y.place(tick) + 4, anchor="end", class_="tick") for tick in y.ticks]
     parts.append(text(chart.y_label, 4, top - 22, class_="axis"))
     at = 0.0
     for part in chart.parts:
@@ -175,7 +175,7 @@ def _strip(chart: StripChart) -> tuple[list[Markup], float]:
         )
         if CHARACTER * len(part.label) < end - start:
             parts.append(text(part.label, (start + end) / 2, top - 6, anchor="middle", class_="tick"))
-    axis = [text(written(tick), x.place(tick), bottom + 16, anchor="middle", class_="tick") for tick in x.ticks]
+    axis = [text(number_label(tick), x.place(tick), bottom + 16, anchor="middle", class_="tick") for tick in x.ticks]
     return [*parts, *axis, text(chart.x_label, (left + _RIGHT) / 2, bottom + 34, anchor="middle", class_="axis")], (
         bottom + 44
     )
@@ -217,7 +217,7 @@ def _panels(chart: PanelChart) -> tuple[list[Markup], float]:
         low = high + _HEIGHT
         y = log_axis(heights, low, high, most=4) if chart.y_log else linear_axis(heights, low, high, ticks=4)
         x = _panel_axis(chart, [panel] if chart.own_x else list(chart.panels), left, left + width)
-        parts.append(text(shortened(panel.title, int(width / CHARACTER)), left, high - 7))
+        parts.append(text(shorten(panel.title, int(width / CHARACTER)), left, high - 7))
         parts += ticks_up(y, left, left + width, numbers=column == 0)
         parts += ticks_across(x, high, low)
         for reference in chart.lines:

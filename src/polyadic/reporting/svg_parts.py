@@ -72,7 +72,7 @@ def value_axis(values: list[float], start: float, end: float, *, apart: float = 
     return replace(axis, ticks=tuple(reversed(ticks)))
 
 
-def written(value: float) -> str:
+def number_label(value: float) -> str:
     """A number for an axis: 1.5M, 20k, 0.25."""
     for factor, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= factor:
@@ -145,7 +145,7 @@ def ticks_across(axis: Axis, top: float, bottom: float) -> list[Markup]:
     """Grid lines from ``top`` to ``bottom``, and numbers below."""
     parts = [line(axis.place(tick), top, axis.place(tick), bottom, "grid") for tick in axis.ticks]
     return parts + [
-        text(written(tick), axis.place(tick), bottom + 16, anchor="middle", class_="tick") for tick in axis.ticks
+        text(number_label(tick), axis.place(tick), bottom + 16, anchor="middle", class_="tick") for tick in axis.ticks
     ]
 
 
@@ -155,7 +155,7 @@ def ticks_up(axis: Axis, left: float, right: float, *, numbers: bool = True) -> 
     if not numbers:
         return parts
     return parts + [
-        text(written(tick), left - 7, axis.place(tick) + 4, anchor="end", class_="tick") for tick in axis.ticks
+        text(number_label(tick), left - 7, axis.place(tick) + 4, anchor="end", class_="tick") for tick in axis.ticks
     ]
 
 
@@ -172,7 +172,7 @@ def legend(entries: Sequence[tuple[str, Colour, int | None]], y: float) -> tuple
     return parts, y + 20 if entries else y
 
 
-def shortened(label: str, characters: int) -> str:
+def shorten(label: str, characters: int) -> str:
     """A label without its middle where it is too long: layers differ at both ends of their names."""
     if len(label) <= characters:
         return label

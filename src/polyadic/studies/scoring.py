@@ -89,7 +89,7 @@ class Scorer:
         accuracy, divergence = self.score(model)
         if not self.has_batch_norm:
             return Scores(accuracy, divergence, None, None)
-        with self.recalibrated(model):
+        with self.own_statistics(model):
             return Scores(accuracy, divergence, *self.score(model))
 
     def test_accuracies(self, model: nn.Module) -> tuple[float, float | None]:
@@ -97,11 +97,11 @@ class Scorer:
         as_it_is = self._test(model)
         if not self.has_batch_norm:
             return as_it_is, None
-        with self.recalibrated(model):
+        with self.own_statistics(model):
             return as_it_is, self._test(model)
 
     @contextmanager
-    def recalibrated(self, model: nn.Module) -> Iterator[None]:
+    def own_statistics(self, model: nn.Module) -> Iterator[None]:
         """``model`` with batch-norm statistics of its own features; on leaving, the old ones come back."""
         execution = self.execution
         with keep_statistics(model):
@@ -132,7 +132,7 @@ class Scorer:
 
 
 @contextmanager
-def kernels_replaced(model: nn.Module, kernels: Mapping[str, Tensor]) -> Iterator[None]:
+def replace_kernels(model: nn.Module, kernels: Mapping[str, Tensor]) -> Iterator[None]:
     """``model`` with other kernels in some layers; on leaving, the old ones come back, bit for bit."""
     parameters = {name: model.get_parameter(f"{name}.weight") for name in kernels}
     saved = {name: parameter.detach().clone() for name, parameter in parameters.items()}

@@ -57,7 +57,7 @@ class Spectrum:
         return math.sqrt(max(0.0, math.fsum(self.weights[rank:])))
 
 
-def seeded(seed: int, *names: str) -> torch.Generator:
+def seeded_generator(seed: int, *names: str) -> torch.Generator:
     """A generator for one purpose: the same seed and names, the same numbers, in whatever order work is done."""
     digest = hashlib.sha256("\0".join((str(seed), *names)).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

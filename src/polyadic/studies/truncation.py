@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from polyadic.data import ImageData
 from polyadic.schema import RetrainedRow, SpectrumRow, TruncationRow, TruncationStudy
 from polyadic.studies.cuts import Cut
-from polyadic.studies.scoring import Scorer, Scores, digest_of, kernels_replaced
-from polyadic.studies.spectrum import Spectrum, gaussian_like, perturb, seeded
+from polyadic.studies.scoring import Scorer, Scores, digest_of, replace_kernels
+from polyadic.studies.spectrum import Spectrum, gaussian_like, perturb, seeded_generator
 from polyadic.studies.study import OnProgress, Row, RowFile, rows_of
 from polyadic.studies.truncation_grid import Point, TruncationOptions, kernels_of, points_of
-from polyadic.studies.truncation_retraining import retrained_rows
+from polyadic.studies.truncation_retraining import retrain_networks
 from polyadic.surgery import copy_model, find_layers
 
 
@@ -60,7 +60,7 @@ def truncation_study(
     points = points_of(kernels, options)
     measured = {point.key: partial(_row, point, network, kernels, scorer, options) for point in points}
     file.measure(measured, on_progress)
-    retrained = retrained_rows(network, kernels, scorer, options, file, on_progress)
+    retrained = retrain_networks(network, kernels, scorer, options, file, on_progress)
     rows = [{**file[point.key], **_tested(point, network, kernels, scorer, file)} for point in points]
     return TruncationStudy(
         rows=rows_of(TruncationRow, rows),
@@ -77,13 +77,13 @@ def _row(
     """Everything about one point but test images."""
     whole = {name: kernels[name] for name in point.ranks}
     short = {name: point.chain.truncate(K, point.ranks[name]) for name, K in whole.items()}
-    with kernels_replaced(network, short):
+    with replace_kernels(network, short):
         scores = scorer.scores(network)
     others = []
     for draw in range(options.draws):
-        generator = seeded(options.seed, "perturbation", point.key, str(draw))
+        generator = seeded_generator(options.seed, "perturbation", point.key, str(draw))
         noisy = {name: perturb(K, short[name], generator) for name, K in whole.items()}
-        with kernels_replaced(network, noisy):
+        with replace_kernels(network, noisy):
             others.append(scorer.scores(network))
     return {
         "kind": point.kind,
@@ -146,7 +146,7 @@ def _correlation(point: Point, whole: Mapping[str, Tensor], seed: int) -> dict[s
 
 def _random_spectrum(layer: str, K: Tensor, cut: Cut, seed: int) -> Spectrum:
     """Of one random kernel per layer, the same for all its cuts."""
-    return Spectrum.of(gaussian_like(K, seeded(seed, "gaussian", layer)), cut)
+    return Spectrum.of(gaussian_like(K, seeded_generator(seed, "gaussian", layer)), cut)
 
 
 def _spectra(kernels: Mapping[str, Tensor], options: TruncationOptions) -> list[SpectrumRow]:
@@ -170,7 +170,7 @@ def _tested(
         return dict.fromkeys(_TESTED)
     key = f"test/{scorer.test_images}/{point.key}"
     if key not in file:
-        with kernels_replaced(network, {n: point.chain.truncate(kernels[n], r) for n, r in point.ranks.items()}):
+        with replace_kernels(network, {n: point.chain.truncate(kernels[n], r) for n, r in point.ranks.items()}):
             file.add(key, dict(zip(_TESTED, scorer.test_accuracies(network), strict=True)))
     return file[key]
 

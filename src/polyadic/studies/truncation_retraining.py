@@ -23,7 +23,7 @@ FORMS = ("dense", "factorised")
 """All entries of a truncated kernel move, so that its rank may rise again; or the factors of its tree do instead."""
 
 
-def retrained_rows(
+def retrain_networks(
     network: nn.Module,
     kernels: Mapping[str, Tensor],
     scorer: Scorer,
