@@ -11,9 +11,11 @@ import torch.nn.functional as F
 from subjects import corner_data, corner_task, nearly_low_rank, setup_of
 from torch import Tensor, nn
 
+from polyadic.pipeline.candidates import candidates_of_plan
 from polyadic.pipeline.evaluator import PlanEvaluator
 from polyadic.pipeline.options import CompressOptions
 from polyadic.schema import Choice, Plan
+from polyadic.search import SearchSpace, Trial
 from polyadic.surgery import rebuild, recalibrate
 
 PLAN = Plan((Choice("stem", "tucker2", (2, 3)), Choice("mix", "svd", (2,)), Choice("head", "svd", (2,))))
@@ -21,6 +23,13 @@ PLAN = Plan((Choice("stem", "tucker2", (2, 3)), Choice("mix", "svd", (2,)), Choi
 
 def evaluator_of(data_aware: bool = True) -> PlanEvaluator:
     return setup_of(nearly_low_rank(), corner_task(), options=CompressOptions(data_aware=data_aware)).evaluator
+
+
+def tried(evaluator: PlanEvaluator, plan: Plan, *trials: Trial) -> Trial:
+    space = SearchSpace(candidates_of_plan(evaluator.dense, tuple(evaluator.layers.values()), plan))
+    trial, details = evaluator.evaluate(plan, space, trials)
+    assert details["cost"]["macs"] == space.cost(plan).macs
+    return trial
 
 
 def contents(model: nn.Module) -> dict[str, Tensor]:
@@ -40,9 +49,9 @@ def test_layers_and_statistics_come_back(broken: bool, monkeypatch: pytest.Monke
 
         monkeypatch.setattr(evaluator, "_proxy", fails)
         with pytest.raises(RuntimeError, match="out of memory"):
-            evaluator.evaluate(PLAN)
+            tried(evaluator, PLAN)
     else:
-        trial, _ = evaluator.evaluate(PLAN)
+        trial = tried(evaluator, PLAN)
         assert trial.divergence is not None
         assert trial.divergence > 0
     assert [id(module) for module in network.modules()] == modules
@@ -51,7 +60,7 @@ def test_layers_and_statistics_come_back(broken: bool, monkeypatch: pytest.Monke
 
 def test_the_loss_of_a_plan_is_the_divergence_of_the_network_with_chains_and_moved_statistics() -> None:
     evaluator, images = evaluator_of(), corner_data()
-    trial, _ = evaluator.evaluate(PLAN)
+    trial = tried(evaluator, PLAN)
     dense = nearly_low_rank()
     network = rebuild(nearly_low_rank(), PLAN)
     for choice in PLAN.choices:
@@ -100,7 +109,7 @@ def test_with_images_a_layer_is_decomposed_for_the_inputs_that_it_sees() -> None
 def test_a_plan_that_is_hopeless_beside_the_best_is_not_looked_at_to_the_end() -> None:
     evaluator = evaluator_of()
     mild, harsh = (Plan((Choice("stem", "tucker2", (3, rank)), Choice("mix", "svd", (rank,)))) for rank in (9, 1))
-    best, _ = evaluator.evaluate(mild)
+    best = tried(evaluator, mild)
     assert best.divergence is not None
     seen: list[float] = []
     shares: list[float] = []
@@ -112,7 +121,7 @@ def test_a_plan_that_is_hopeless_beside_the_best_is_not_looked_at_to_the_end() -
         return proxy(model, least, share)
 
     evaluator.__dict__["_proxy"] = noted
-    evaluator.evaluate(harsh, [best])
-    evaluator.evaluate(Plan(harsh.choices[:1]), [best])
+    tried(evaluator, harsh, best)
+    tried(evaluator, Plan(harsh.choices[:1]), best)
     assert seen == [best.divergence, math.inf]  # single layers are rows of a table: their losses have to be numbers
     assert shares == [1.0, 0.5]

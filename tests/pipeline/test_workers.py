@@ -31,17 +31,17 @@ class OtherWorker:
     def running(self) -> Sequence[Plan]:
         return [self.theirs] if self.theirs is not None else []
 
-    def run_trial(self, plan: Plan | None, evaluate: Evaluate) -> bool:
+    def run_trial(self, plan: Plan | None, evaluate: Evaluate) -> Trial | None:
         if plan is None:
-            return False
+            return None
         self.proposed.append(plan)
         if self.is_quicker and not self.trials:
             self.theirs = plan
-            return False
+            return None
         trial, details = evaluate(plan)
         assert "seconds" in details
         self.trials.append(trial)
-        return True
+        return trial
 
     def wait(self, seconds: float) -> None:
         assert seconds > 0
@@ -95,7 +95,7 @@ def test_an_error_in_a_trial_is_raised_and_nothing_is_kept(monkeypatch: pytest.M
     store = OtherWorker(0)
     setup = search_beside(store, monkeypatch)
 
-    def fails(*_: Any) -> None:
+    def fails(*_: Any, **__: Any) -> None:
         raise MemoryError
 
     monkeypatch.setattr(setup.evaluator, "evaluate", fails)

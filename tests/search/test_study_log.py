@@ -47,7 +47,7 @@ def states_at(url: str) -> Counter[str]:
 def keep(store: TrialStore, trial: Trial, **details: Any) -> None:
     """Try one plan, with this outcome."""
     _ = store.running
-    assert store.run_trial(trial.plan, lambda _: (trial, details))
+    assert store.run_trial(trial.plan, lambda _: (trial, details)) == trial
 
 
 def test_trials_come_back_as_they_were_with_their_details_and_shares(url: str) -> None:

@@ -9,32 +9,27 @@ from polyadic.errors import StorageError
 from polyadic.storage import ContentCache, cache_directory, content_key
 
 
-def cache_in(directory: Path | None) -> ContentCache[int]:
-    return ContentCache(directory, ".txt", read=lambda path: int(path.read_text()), encode=lambda n: str(n).encode())
+def number_in(path: Path) -> int:
+    return int(path.read_text())
 
 
-def test_a_result_is_computed_once_and_a_damaged_file_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    computed: list[int] = []
-
-    def compute() -> int:
-        computed.append(len(computed))
-        return 42
-
-    for damage in (None, None, "no number"):
-        if damage is not None:
-            (tmp_path / "cache" / "key.txt").write_text(damage)
-        assert cache_in(tmp_path / "cache").get_or_compute("key", compute) == 42
-    assert len(computed) == 2
+def test_a_result_is_found_again_and_a_damaged_one_is_not(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cache = ContentCache(tmp_path / "cache", ".txt")
+    assert cache.find("key", number_in) is None
+    cache.keep("key", b"42")
+    assert ContentCache(tmp_path / "cache", ".txt").find("key", number_in) == 42
+    assert cache.find("other", number_in) is None
+    assert caplog.text == ""
+    (tmp_path / "cache" / "key.txt").write_text("no number")
+    assert cache.find("key", number_in) is None
     assert "ignored the damaged cache file" in caplog.text
     assert files_in(tmp_path) == {"cache/key.txt"}
-    assert cache_in(None).get_or_compute("key", compute) == 42
-    assert len(computed) == 3
 
 
 def test_a_folder_that_cannot_be_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="check the path"):
-        cache_in(tmp_path / "file" / "cache").get_or_compute("key", lambda: 1)
+        ContentCache(tmp_path / "file" / "cache", ".txt").keep("key", b"1")
 
 
 def test_keys_differ_where_anything_does() -> None:

@@ -53,8 +53,11 @@ class Decomposer:
         _, own, spec = layer_at(self.model, choice.layer)
         if kernel is None:
             kernel, norm = own.detach(), self.norms.get(choice.layer)
+        fmt, rank, cache = format_named(choice.format), choice.rank, self._cache
         try:
-            return self._cache.factorise(kernel, spec, format_named(choice.format), choice.rank, self._seed, norm)
+            key = cache.key(kernel, spec, fmt, rank, self._seed, norm)
+            found = cache.find(key, spec, fmt, rank)
+            return found or cache.keep(key, fmt.factorise(kernel, spec, rank, self._seed, norm))
         except LayerError as error:
             raise LayerError(f"layer {choice.layer!r}: {error}") from error
 

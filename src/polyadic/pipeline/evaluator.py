@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from functools import cached_property
 from itertools import count, islice
 from typing import Any
@@ -17,7 +19,7 @@ from polyadic.layers import device_of
 from polyadic.pipeline.apply import Decomposer, apply_plan
 from polyadic.pipeline.options import CompressOptions, OnProgress, Progress
 from polyadic.schema import Choice, LayerSite, Plan, points
-from polyadic.search import RankCandidates, Trial
+from polyadic.search import RankCandidates, SearchSpace, Trial
 from polyadic.surgery import (
     Statistics,
     chain_for,
@@ -88,7 +90,7 @@ class PlanEvaluator:
             names = list(dict.fromkeys(candidates.layer for candidates in all_candidates))
             self.decompose.norms = input_norms(self.dense, names, torch.cat(batches), self.options.sequential)
 
-    def evaluate(self, plan: Plan, trials: Sequence[Trial] = ()) -> tuple[Trial, dict[str, Any]]:
+    def evaluate(self, plan: Plan, space: SearchSpace, trials: Sequence[Trial] = ()) -> tuple[Trial, dict[str, Any]]:
         """Put a chain in the place of every layer of ``plan``, untrained; what that loses, and details for the log.
 
         Every layer is decomposed for itself, once, so that a plan costs little more than the images it is looked at on.
@@ -97,9 +99,10 @@ class PlanEvaluator:
 
         Args:
             plan: layer, format, rank.
+            space: what it was chosen from.
             trials: those so far: a plan that is hopeless beside the best of them is not looked at to the end.
         """
-        several = len(plan.choices) > 1
+        began, several = time.monotonic(), len(plan.choices) > 1
         wholes = [trial.loss for trial in trials if len(trial.plan.choices) > 1] if several else []
         with ExitStack() as stack:
             for choice in plan.choices:
@@ -111,9 +114,12 @@ class PlanEvaluator:
             shift_statistics(self._scratch, self._few_batches, self._dense_statistics)
             best = min(wholes, default=math.inf)
             score = self._proxy(self._scratch, best, 1.0 if several else SINGLE_LAYER_SHARE)
-        return Trial(plan, score.drop, joint=True, divergence=score.divergence), {"interval": score.interval}
+        trial = Trial(plan, score.drop, joint=True, divergence=score.divergence)
+        return trial, {"interval": score.interval, **_cost_and_time(plan, space, began)}
 
-    def evaluate_tuned(self, plan: Plan, threshold: float) -> tuple[Trial, dict[str, Any]]:
+    def evaluate_tuned(
+        self, plan: Plan, space: SearchSpace, trials: Sequence[Trial] = ()
+    ) -> tuple[Trial, dict[str, Any]]:
         """Replace the one layer of ``plan`` and fine-tune it alone if that can decide; its trial, and details.
 
         Fine-tuning keeps the best state, the first one included, so a layer that passes without it passes with it: it
@@ -121,26 +127,35 @@ class PlanEvaluator:
 
         Args:
             plan: of one choice.
-            threshold: what a layer may lose after its own fine-tuning, in points (EPS of Phan et al. 2020).
+            space: with the threshold, what a layer may lose after its own fine-tuning (EPS of Phan et al. 2020).
+            trials: those so far, which change nothing here.
         """
-        (choice,) = plan.choices
+        (choice,), began = plan.choices, time.monotonic()
         site, scratch = self.layers[choice.layer], self._scratch
         factored = self.decompose(choice)
         chain = chain_for(scratch.get_submodule(choice.layer), factored)
         with swap_layer(scratch, site, chain):
             before = after = self.drop(scratch)
-            wanting = not before <= threshold  # NaN is wanting too
+            wanting = not before <= space.threshold  # NaN is wanting too
             if wanting and self.task.tune_layer(scratch, chain.parameters(), self.dense):
                 after = self.drop(scratch)
         details = {
-            "threshold": threshold,
+            "threshold": space.threshold,
             "drop_before_finetuning": before,
             "relative_error": factored.relative_error,
             "weighted_error": factored.weighted_error,
             "sensitivity": factored.sensitivity,
             "macs": site.chain_macs(factored.stages),
         }
-        return Trial(plan, after, final=wanting), details
+        return Trial(plan, after, final=wanting), {**details, **_cost_and_time(plan, space, began)}
+
+    def evaluate_applied(self, plan: Plan) -> tuple[Trial, dict[str, Any]]:
+        """Apply ``plan`` as it would be carried out, untuned; what that loses, and details for the log."""
+        began = time.monotonic()
+        network, kernels = self.apply(plan)
+        drop = self.drop(network)
+        macs = sum(self.layers[name].chain_macs(kernel.stages) for name, kernel in kernels.items())
+        return Trial(plan, drop, joint=True), {"macs": macs, "seconds": round(time.monotonic() - began, 3)}
 
     def apply(self, plan: Plan) -> tuple[nn.Module, dict[str, FactoredKernel]]:
         """A copy of the dense network with ``plan`` applied to it, and the kernels; nothing is fine-tuned.
@@ -204,3 +219,8 @@ class PlanEvaluator:
     def _proxy(self) -> Proxy:
         """What untrained networks are compared by."""
         return self.task.proxy(self.dense)
+
+
+def _cost_and_time(plan: Plan, space: SearchSpace, began: float) -> dict[str, Any]:
+    """What the network would cost, and how long the trial took, for the log."""
+    return {"cost": asdict(space.cost(plan)), "seconds": round(time.monotonic() - began, 3)}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -93,7 +93,7 @@ def find_plan(
     found = run_search(setup)
     trials, evaluator = setup.trials.trials, setup.evaluator
     known = [trial for trial in trials if trial.joint and trial.plan == found.plan]
-    last = known[-1] if known else evaluator.evaluate(found.plan)[0]
+    last = known[-1] if known else evaluator.evaluate(found.plan, found.space)[0]
     setup.clock.lap("search")
     return SearchResult(
         tried=_tried(found.space, last),
@@ -131,20 +131,7 @@ def run_search(setup: SearchSetup) -> Conclusion:
     if target.is_met_by(setup.space.dense):
         return _in_time(setup, Conclusion(Plan(), setup.space, "the rounds before have met the budget"))
     strategy, space, began = target.search, _space_to_search(setup), time.monotonic()
-
-    tried: list[Trial] = []
-
-    def evaluate(plan: Plan) -> tuple[Trial, dict[str, Any]]:
-        started, before = time.monotonic(), store.trials
-        expected = max(strategy.expected_trials(space), len(before))
-        evaluator.show(Progress("search", len(before), expected, trying=_in_words(plan)))
-        if strategy.tunes_layers:
-            trial, details = evaluator.evaluate_tuned(plan, space.threshold)
-        else:
-            trial, details = evaluator.evaluate(plan, before)
-        tried.append(trial)
-        return trial, {**details, "cost": asdict(space.cost(plan)), "seconds": round(time.monotonic() - started, 3)}
-
+    evaluate = evaluator.evaluate_tuned if strategy.tunes_layers else evaluator.evaluate
     stop: str | None = None
     while stop is None:
         running = store.running  # before the trials: what ends meanwhile is in both
@@ -155,10 +142,16 @@ def run_search(setup: SearchSetup) -> Conclusion:
             stop = f"the limit of {options.timeout:g} seconds was reached"
         elif (plan is None or full) and not running:
             stop = COMPLETE if plan is None else f"the limit of {options.trials} trials was reached"
-        elif store.run_trial(None if full else plan, evaluate):
-            evaluator.show(_progress(tried[-1], space, len(store.trials), strategy.expected_trials(space)))
         else:
-            time.sleep(WAIT_S)  # others are at work
+            expected = strategy.expected_trials(space)
+            if plan is not None and not full:
+                total = max(expected, len(trials))
+                evaluator.show(Progress("search", len(trials), total, trying=_in_words(plan)))
+            trial = store.run_trial(None if full else plan, partial(evaluate, space=space, trials=trials))
+            if trial is None:
+                time.sleep(WAIT_S)  # others are at work
+            else:
+                evaluator.show(_progress(trial, space, len(store.trials), expected))
     found = strategy.conclude(space, store.trials)
     conclude = _restore_ranks if strategy.tunes_layers else _fill_up
     return _in_time(setup, conclude(setup, space, found, stop))
@@ -263,20 +256,12 @@ def _restore_ranks(setup: SearchSetup, space: SearchSpace, found: Plan, stop: st
 def _joint_drop(setup: SearchSetup, plan: Plan) -> float:
     """Points that the network loses when all of ``plan`` is applied, untuned; from the trials if known."""
     evaluator, store = setup.evaluator, setup.trials
-
-    def evaluate(plan: Plan) -> tuple[Trial, dict[str, Any]]:
-        began = time.monotonic()
-        network, kernels = evaluator.apply(plan)
-        drop = evaluator.drop(network)
-        macs = sum(evaluator.layers[name].chain_macs(kernel.stages) for name, kernel in kernels.items())
-        return Trial(plan, drop, joint=True), {"macs": macs, "seconds": round(time.monotonic() - began, 3)}
-
     while True:
         running = store.running
         known = [trial.drop for trial in store.trials if trial.joint and trial.plan == plan]
         if known:
             return known[-1]
-        if not store.run_trial(None if plan in running else plan, evaluate):
+        if store.run_trial(None if plan in running else plan, evaluator.evaluate_applied) is None:
             time.sleep(WAIT_S)  # another worker tries it
 
 

@@ -117,7 +117,7 @@ class StudyLog:
             if frozen.state in _OPEN and _PLAN in frozen.user_attrs
         ]
 
-    def run_trial(self, plan: Plan | None, evaluate: Evaluate) -> bool:
+    def run_trial(self, plan: Plan | None, evaluate: Evaluate) -> Trial | None:
         """Evaluate the first plan in the queue; ``plan`` is put there where it is empty. See :class:`TrialStore`.
 
         Raises:
@@ -139,7 +139,7 @@ class StudyLog:
                         raise
         if attempt.error is not None:
             raise attempt.error
-        return attempt.ran
+        return attempt.trial
 
     def _read(self, *states: TrialState) -> list[FrozenTrial]:
         with storage_errors(self.url):
@@ -166,7 +166,7 @@ class _Attempt:
 
     evaluate: Evaluate
     number: int | None = None
-    ran: bool = False
+    trial: Trial | None = None
     error: Exception | None = None
 
     def __call__(self, trial: optuna.Trial) -> float:
@@ -174,16 +174,15 @@ class _Attempt:
         if _PLAN not in trial.user_attrs or self._is_overtaken(trial):
             raise optuna.TrialPruned
         trial.set_user_attr(_WORKER, f"{socket.gethostname()}:{os.getpid()}")
-        self.ran = True
         try:
-            outcome, details = self.evaluate(Plan.from_json(trial.user_attrs[_PLAN]))
+            self.trial, details = self.evaluate(Plan.from_json(trial.user_attrs[_PLAN]))
         except Exception as error:
             self.error = error
             raise _EvaluationError from error
-        record: Mapping[str, Any] = {**outcome.to_json(), **details}
+        record: Mapping[str, Any] = {**self.trial.to_json(), **details}
         for key, value in record.items():
             trial.set_user_attr(key, value)
-        return outcome.loss
+        return self.trial.loss
 
     def is_given_up(self, study: optuna.Study) -> bool:
         """Whether the others took this worker for dead meanwhile: the plan is tried again, and this trial is void."""

@@ -22,7 +22,7 @@ class TrialStore(Protocol):
 
         running = store.running  # before the trials: what ends meanwhile is in both
         plan = strategy.propose(space, store.trials, running)
-        if not store.run_trial(plan, evaluate):
+        if store.run_trial(plan, evaluate) is None:
             time.sleep(1.0)  # others are at work
     """
 
@@ -34,7 +34,7 @@ class TrialStore(Protocol):
     def running(self) -> Sequence[Plan]:
         """Plans that somebody is trying at this moment, or will be. A worker that has died is noticed here."""
 
-    def run_trial(self, plan: Plan | None, evaluate: Evaluate) -> bool:
+    def run_trial(self, plan: Plan | None, evaluate: Evaluate) -> Trial | None:
         """Evaluate a plan, and keep its trial for good before this returns.
 
         The plan is ``plan``, which was proposed from what :attr:`running` and :attr:`trials` said last. It is another
@@ -42,7 +42,7 @@ class TrialStore(Protocol):
         and nothing is kept.
 
         Returns:
-            Whether a plan was evaluated. It is not where there is none, nor where another worker has begun a plan since
+            The trial. None where there is nothing to evaluate, or where another worker has begun a plan since
             :attr:`running` was read: then look and propose again.
 
         Raises:
@@ -64,18 +64,18 @@ class TrialLog:
         self.trials: list[Trial] = self._log.records
         self.running: tuple[Plan, ...] = ()  # one worker at a time writes here, and it asks before it begins
 
-    def run_trial(self, plan: Plan | None, evaluate: Evaluate) -> bool:
+    def run_trial(self, plan: Plan | None, evaluate: Evaluate) -> Trial | None:
         """Evaluate ``plan``, if there is one. See :class:`TrialStore`.
 
         Raises:
             StorageError: the disk refused; the log ends with the last trial that was written whole.
         """
         if plan is None:
-            return False
+            return None
         trial, details = evaluate(plan)
         self.trials.append(trial)
         self._log.append({"trial": len(self.trials), **trial.to_json(), **details})
-        return True
+        return trial
 
 
 def open_trials(

@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from polyadic.storage.files import atomic_path
 
@@ -29,45 +29,32 @@ def content_key(decides: object, *contents: bytes) -> str:
     return digest.hexdigest()
 
 
-class ContentCache(Generic[Content]):
-    """Results in ``directory``, one file each.
+class ContentCache:
+    """Results in a folder, one file each.
 
-    Files are written whole and renamed, so several processes may share a folder. A damaged file is computed again.
+    Files are written whole and renamed, so several processes may share a folder.
     """
 
-    def __init__(
-        self,
-        directory: Path | None,
-        suffix: str,
-        *,
-        read: Callable[[Path], Content],
-        encode: Callable[[Content], bytes],
-    ) -> None:
-        """Keep files named ``KEY + suffix``; where ``directory`` is None nothing is kept.
+    def __init__(self, directory: Path, suffix: str) -> None:
+        """Keep files named ``KEY + suffix`` in ``directory``, which is made when the first one is written."""
+        self.directory, self._suffix = directory, suffix
 
-        Args:
-            directory: made when the first result is written.
-            suffix: of the files, with its dot.
-            read: a file back into a result; any error says that the file is damaged.
-            encode: a result into the content of its file.
-        """
-        self.directory, self._suffix, self._read, self._encode = directory, suffix, read, encode
+    def find(self, key: str, read: Callable[[Path], Content]) -> Content | None:
+        """The result under ``key``; None where there is none, or where ``read`` raises anything: it is damaged then."""
+        path = self.directory / (key + self._suffix)
+        if not path.exists():
+            return None
+        try:
+            return read(path)
+        except Exception as error:  # whatever is wrong with the file, the result can be computed again
+            _log.warning("ignored the damaged cache file %s: %s", path, error)
+            return None
 
-    def get_or_compute(self, key: str, compute: Callable[[], Content]) -> Content:
-        """The result under ``key``, from disk if it was computed before.
+    def keep(self, key: str, content: bytes) -> None:
+        """Write the file of a result.
 
         Raises:
-            StorageError: the result could not be written.
+            StorageError: it could not be written.
         """
-        if self.directory is None:
-            return compute()
-        path = self.directory / (key + self._suffix)
-        if path.exists():
-            try:
-                return self._read(path)
-            except Exception as error:  # whatever is wrong with the file, the result can be computed again
-                _log.warning("ignored the damaged cache file %s: %s", path, error)
-        result = compute()
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(self._encode(result))
-        return result
+        with atomic_path(self.directory / (key + self._suffix)) as temporary:
+            temporary.write_bytes(content)

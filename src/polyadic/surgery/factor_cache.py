@@ -46,16 +46,38 @@ class FactorCache:
             DecompositionError: NaN or Inf weights.
             StorageError: the result could not be written.
         """
+        key = self.key(kernel, spec, fmt, rank, seed, norm)
+        found = self.find(key, spec, fmt, rank)
+        return found if found is not None else self.keep(key, fmt.factorise(kernel, spec, rank, seed, norm))
+
+    def key(self, kernel: Tensor, spec: ConvSpec, fmt: Format, rank: Rank, seed: int, norm: InputNorm | None) -> str:
+        """The SHA-256 of everything that decides a factored kernel; empty where nothing is kept.
+
+        Raises:
+            LayerError: the format refuses the layer or the rank.
+        """
         if self.directory is None:
-            return fmt.factorise(kernel, spec, rank, seed, norm)
+            return ""
         fmt.check(spec, rank)
         roots = norm.roots() if norm is not None else {}
         known = (_LAYOUT, fmt, spec, rank, seed, kernel.dtype, tuple(kernel.shape), tuple(roots))
-        key = content_key(known, *map(_bytes_of, (kernel, *roots.values())))
-        cache = ContentCache(
-            self.directory, ".safetensors", read=partial(_read, fmt.stages(spec, rank)), encode=_encode
-        )
-        return cache.get_or_compute(key, lambda: fmt.factorise(kernel, spec, rank, seed, norm))
+        return content_key(known, *map(_bytes_of, (kernel, *roots.values())))
+
+    def find(self, key: str, spec: ConvSpec, fmt: Format, rank: Rank) -> FactoredKernel | None:
+        """The factored kernel under ``key``, if it is on disk and whole."""
+        if self.directory is None:
+            return None
+        return ContentCache(self.directory, ".safetensors").find(key, partial(_read, fmt.stages(spec, rank)))
+
+    def keep(self, key: str, factored: FactoredKernel) -> FactoredKernel:
+        """``factored``, which is on disk under ``key`` from now on, unless nothing is kept.
+
+        Raises:
+            StorageError: it could not be written.
+        """
+        if self.directory is not None:
+            ContentCache(self.directory, ".safetensors").keep(key, _encode(factored))
+        return factored
 
 
 def _bytes_of(tensor: Tensor) -> bytes:
