@@ -116,8 +116,8 @@ def _bears_weight(module: nn.Module) -> bool:
     if callable(getattr(type(module), "weight", None)):  # quantised layers pack theirs
         return True
     stored = _stored_weight(module)
-    behind = (*_within(module), *parameters_behind(module))
-    return any(tensor.ndim >= 2 for tensor in (behind if stored is None else (*behind, stored)))
+    tensors = (*_within(module), *parameters_behind(module), *(() if stored is None else (stored,)))
+    return any(tensor.ndim >= 2 for tensor in tensors)
 
 
 def _within(module: nn.Module) -> list[nn.Parameter]:

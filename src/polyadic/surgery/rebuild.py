@@ -98,13 +98,11 @@ def _kernel_and_bias(choice: Choice, chain: nn.Module, stages: tuple[Stage, ...]
             f"merging takes the chains of the plan as they were made; layer {choice.layer!r} is no {choice.format} "
             f"of rank {choice.rank} any more: pass the plan that the network was factorised by"
         )
-    weights = tuple(_weight(layer, stage) for layer, stage in zip(layers, stages, strict=True))
+    weights = tuple(
+        kernel_of(layer.get_parameter("weight").detach().double(), stage)
+        if isinstance(stage, ConvSpec)
+        else torch.cat([core.detach().double().flatten() for core in cast(TTLayer, layer).cores])
+        for layer, stage in zip(layers, stages, strict=True)
+    )
     kernel = FactoredKernel(choice.format, choice.rank, stages, weights, 0.0, "").dense_kernel()
     return kernel, layers[-1].get_parameter("bias") if stages[-1].bias else None
-
-
-def _weight(layer: nn.Module, stage: Stage) -> Tensor:
-    """The weight of a stage in float64, as :class:`FactoredKernel` keeps it."""
-    if isinstance(stage, ConvSpec):
-        return kernel_of(layer.get_parameter("weight").detach().double(), stage)
-    return torch.cat([core.detach().double().flatten() for core in cast(TTLayer, layer).cores])

@@ -121,18 +121,10 @@ def replace_in_sequence(
 
 @dataclass(frozen=True, eq=False)
 class _Walk:
-    """What is known of all layers before the pass, and what the pass has brought so far.
+    """What is known of all layers before the pass, by name; and what the pass has brought so far.
 
-    Attributes:
-        plan: layer, format, rank.
-        factorise: see there.
-        options: what is fitted, and how firmly.
-        on_layer: called with the name of each layer of the plan.
-        layers: by name: layer, kernel, geometry.
-        following: what comes after them.
-        shortcuts: what is added to their outputs.
-        kernels: the factored ones, by layer.
-        shifts: biases (T) that batch norms have to take up, by norm.
+    ``layers`` holds layer, kernel and geometry, ``kernels`` the factored ones, ``shifts`` the biases (T) that batch
+    norms have to take up, by norm.
     """
 
     plan: Plan
