@@ -22,6 +22,7 @@ from polyadic.schema import (
     Summary,
     Trial,
     TriedPlan,
+    pareto_front,
 )
 
 PLAN = Plan((Choice("conv1", "cp-epc", (8,)), Choice("conv2", "tucker2", (3, 4))))
@@ -141,3 +142,9 @@ def test_keys_of_later_releases_are_ignored() -> None:
 def test_a_document_that_is_no_object_is_refused() -> None:
     with pytest.raises(StorageError, match=r"a trial is damaged at the top \(a JSON object is needed, not list\)"):
         JsonObject([], "a trial")
+
+
+def test_the_front_holds_what_no_other_beats_cheapest_first() -> None:
+    found = [(3, 1.0), (1, 5.0), (2, 5.0), (2, 2.0), (1, 6.0), (4, math.inf), (0, math.nan)]
+    assert pareto_front(found, lambda one: one[0], lambda one: one[1]) == ((1, 5.0), (2, 2.0), (3, 1.0))
+    assert pareto_front([], lambda one: one, lambda one: one) == ()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +24,7 @@ from polyadic.cli.option_groups import command
 from polyadic.cli.screen import emit, print_table, say, warn
 from polyadic.export import write_plan
 from polyadic.pipeline import CompressOptions, CostEstimate, LayerEstimate, estimate_cost
-from polyadic.reporting import fewer
+from polyadic.reporting import fewer, rank_text
 
 COLUMNS = ("layer", "of all MACs", "what becomes of it", "MACs before", "after")
 
@@ -59,16 +59,7 @@ def plan_command(
     if out is not None:
         write_plan(out, planned.plan, replace(origin, input_shape=tuple(example.shape[1:])))
     if json:
-        document = {
-            "model": model.model,
-            "search": search,
-            "dense": asdict(planned.dense),
-            "planned": asdict(planned.cost),
-            "layers": [asdict(layer) for layer in planned.layers],
-            "speed": None if planned.speed is None else planned.speed.to_json(),
-            "out": None if out is None else str(out),
-        }
-        emit(document)
+        emit({"model": model.model, "search": search, **planned.to_json(), "out": None if out is None else str(out)})
     else:
         _print(planned, f"{search} plan for {model.model}", out)
 
@@ -101,6 +92,5 @@ def _print(planned: CostEstimate, title: str, out: Path | None) -> None:
 def _fate(layer: LayerEstimate) -> str:
     if layer.format is None:
         return f"dense: {layer.reason}"
-    rank = layer.rank if isinstance(layer.rank, int) else ", ".join(map(str, layer.rank or []))
     left = 100 * layer.macs_after / max(layer.macs_before, 1)
-    return f"{layer.format}, rank {rank}: {left:.0f} % of its MACs"
+    return f"{layer.format}, rank {rank_text(layer.rank)}: {left:.0f} % of its MACs"

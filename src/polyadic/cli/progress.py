@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from polyadic.cli.screen import console
-from polyadic.pipeline import Progress, TriedPlan
-from polyadic.schema import Plan
+from polyadic.pipeline import Progress
+from polyadic.schema import Plan, TriedPlan, pareto_front
 
 SHOWN = 10
 """Rows of the front, and of the last trials half as many."""
@@ -129,7 +129,7 @@ def display(*, live: bool) -> LiveView | ProgressBars:
     return LiveView(console) if live else ProgressBars()
 
 
-def front_of(tried: list[TriedPlan]) -> list[TriedPlan]:
+def front_of(tried: list[TriedPlan]) -> tuple[TriedPlan, ...]:
     """The plans that no other beats in MACs and loss, cheapest first.
 
     The loss is the divergence where all of them have it, else the drop.
@@ -139,14 +139,10 @@ def front_of(tried: list[TriedPlan]) -> list[TriedPlan]:
     def loss(one: TriedPlan) -> float:
         return one.divergence if measured and one.divergence is not None else one.drop
 
-    best: list[TriedPlan] = []
-    for one in sorted(tried, key=lambda one: (one.cost.macs, loss(one))):
-        if not best or loss(one) < loss(best[-1]):
-            best.append(one)
-    return best
+    return pareto_front(tried, lambda one: one.cost.macs, loss)
 
 
-def _front_table(front: list[TriedPlan]) -> Table:
+def _front_table(front: tuple[TriedPlan, ...]) -> Table:
     """The best plans so far, the least lossy ones where there are too many."""
     hidden = max(len(front) - SHOWN, 0)
     cheaper = f" ({hidden} cheaper and worse ones not shown)" if hidden else ""

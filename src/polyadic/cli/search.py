@@ -88,8 +88,8 @@ def _print(found: SearchResult, out: Path) -> None:
             "" if tried.divergence is None else f"{tried.divergence:.4f}",
         )
 
-    rows = [*found.front] if found.tried in found.front else [*found.front, found.tried]
-    print_table("plans that no other beats in cost and loss, before fine-tuning", FRONT_COLUMNS, map(row, rows))
+    rows = map(row, found.plans_to_choose_from)
+    print_table("plans that no other beats in cost and loss, before fine-tuning", FRONT_COLUMNS, rows)
     if found.speed is not None:
         say(str(found.speed))
         warn(*found.speed.warnings)

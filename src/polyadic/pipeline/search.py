@@ -20,7 +20,7 @@ from polyadic.pipeline.rounds import Round
 from polyadic.pipeline.setup import Judge, SearchSetup, as_task, example_for, prepare_search
 from polyadic.pipeline.target import Target
 from polyadic.pipeline.timed_candidates import measure_cost
-from polyadic.schema import Choice, LatencyResult, Plan, Rank, SearchResult, TriedPlan, plain_rank
+from polyadic.schema import Choice, LatencyResult, Plan, Rank, SearchResult, TriedPlan, pareto_front, plain_rank
 from polyadic.search import SearchSpace, Trial, relax_plan
 from polyadic.surgery import MACS_CONVENTION
 
@@ -325,13 +325,8 @@ def _front(space: SearchSpace, trials: Sequence[Trial]) -> tuple[TriedPlan, ...]
     """
     several = len(space.by_layer()) > 1
     wholes = {trial.plan: trial for trial in trials if trial.joint and (len(trial.plan.choices) > 1 or not several)}
-    priced = [(space.figure(trial.plan), trial) for trial in wholes.values()]
-    kept, least = [], math.inf
-    for _, trial in sorted(priced, key=lambda row: (row[0], row[1].loss)):
-        if trial.loss < least:
-            least = trial.loss
-            kept.append(_tried(space, trial))
-    return tuple(kept)
+    front = pareto_front(wholes.values(), lambda trial: space.figure(trial.plan), lambda trial: trial.loss)
+    return tuple(_tried(space, trial) for trial in front)
 
 
 def _tried(space: SearchSpace, trial: Trial) -> TriedPlan:

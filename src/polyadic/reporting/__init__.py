@@ -12,6 +12,7 @@ from polyadic.reporting.bench_page import (
 from polyadic.reporting.comparison import compare, comparison_html
 from polyadic.reporting.folder import Folder, read_folder, read_result, read_search, read_study
 from polyadic.reporting.headline import HEADLINE_COLUMNS, fewer, headline_rows
+from polyadic.reporting.layer_charts import rank_text
 from polyadic.reporting.model_card import markdown, model_card
 from polyadic.reporting.plotly_figures import plotly_figure, plotly_figures
 from polyadic.reporting.records import (
@@ -54,6 +55,7 @@ __all__ = [
     "piece",
     "plotly_figure",
     "plotly_figures",
+    "rank_text",
     "read_bench",
     "read_folder",
     "read_result",

@@ -7,15 +7,26 @@ Tidy rows are one dictionary per observation, with the same keys in each.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
+from operator import itemgetter
 from typing import Any
 
 from polyadic.reporting.chart import finite, number_text
 from polyadic.reporting.folder import Folder
 from polyadic.reporting.headline import TextRows
 from polyadic.reporting.layer_charts import rank_text
-from polyadic.schema import Cost, LayerOutcome, LayerSite, Plan, Rows, SearchResult, Summary, TrialRecord, plain_rank
+from polyadic.schema import (
+    Cost,
+    LayerOutcome,
+    LayerSite,
+    Plan,
+    Rows,
+    SearchResult,
+    Summary,
+    TrialRecord,
+    pareto_front,
+    plain_rank,
+)
 
 Record = dict[str, Any]
 
@@ -125,12 +136,7 @@ def _front(rows: list[Record]) -> set[int]:
     measure = loss_measure(rows)
     last = {row["plan"]: row for row in rows if row["scope"] == "network"}
     priced = [row for row in last.values() if row["macs"] is not None and row[measure] is not None]
-    best, least = set(), math.inf
-    for row in sorted(priced, key=lambda row: (row["macs"], row[measure])):
-        if row[measure] < least:
-            least = row[measure]
-            best.add(row["trial"])
-    return best
+    return {row["trial"] for row in pareto_front(priced, itemgetter("macs"), itemgetter(measure))}
 
 
 def layer_rows(summary: Summary) -> TextRows:

@@ -11,7 +11,14 @@ from polyadic.schema.layer_site import LayerSite
 from polyadic.schema.notebook import NotebookResult, Rows, Svg
 from polyadic.schema.plan import Choice, Plan, Rank, plain_rank
 from polyadic.schema.result import LayerOutcome, Summary, points
-from polyadic.schema.search_result import CostEstimate, LatencyResult, LayerEstimate, SearchResult, TriedPlan
+from polyadic.schema.search_result import (
+    CostEstimate,
+    LatencyResult,
+    LayerEstimate,
+    SearchResult,
+    TriedPlan,
+    pareto_front,
+)
 from polyadic.schema.study_result import (
     DegeneracyRow,
     DegeneracyStudy,
@@ -73,6 +80,7 @@ __all__ = [
     "is_mixing",
     "keeps_constants",
     "move_stride",
+    "pareto_front",
     "plain_rank",
     "points",
     "stride_early",

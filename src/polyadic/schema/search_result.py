@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from polyadic.schema.budget import format_cost
 from polyadic.schema.cost import Cost
@@ -14,6 +15,8 @@ from polyadic.schema.notebook import NotebookResult
 from polyadic.schema.plan import Plan
 from polyadic.schema.result import LayerOutcome
 from polyadic.storage import as_plain
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -288,3 +291,15 @@ class SearchResult(NotebookResult):
             provenance=provenance,
             speed=LatencyResult.from_json(latency, tried.plan) if isinstance(latency, Mapping) else None,
         )
+
+
+def pareto_front(
+    found: Iterable[Value], cost: Callable[[Value], float], loss: Callable[[Value], float]
+) -> tuple[Value, ...]:
+    """Those that no other beats in both cost and loss, cheapest first; none whose loss is infinite or not a number."""
+    front, least = [], math.inf
+    for one in sorted(found, key=lambda one: (cost(one), loss(one))):
+        if loss(one) < least:
+            least = loss(one)
+            front.append(one)
+    return tuple(front)
