@@ -11,7 +11,7 @@ from torch.nn.utils import parametrizations
 
 from cases import gaussian
 from oracles import as_torch_stores
-from polyadic.layers import kernel_of, plain_layer, spec_of, stored
+from polyadic.layers import kernel_of, plain_layer, spec_of, torch_weight
 from polyadic.schema import ConvSpec
 
 MODULES = [
@@ -88,7 +88,7 @@ def test_a_kernel_is_the_same_numbers_however_torch_stores_them(
         transposed=transposed, output_padding=(0,) * axes if transposed else (),
     )  # fmt: skip
     layer, kernel = plain_layer(spec, dtype=torch.float64), gaussian(*spec.weight_shape)
-    weight = stored(kernel, spec)
+    weight = torch_weight(kernel, spec)
     assert weight.shape == layer.get_parameter("weight").shape
     assert torch.equal(kernel_of(weight, spec), kernel)
     assert torch.equal(weight, as_torch_stores(spec, kernel))

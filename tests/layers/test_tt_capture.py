@@ -81,7 +81,7 @@ def test_auto_captures_what_was_last_found_faster_or_else_what_takes_fewer_opera
     assert by["dense"] == [6]
     assert convolutions(layer, x) == by[SMALL.cheaper]
     other = {"cores": "dense", "dense": "cores"}[SMALL.cheaper]
-    monkeypatch.setattr(TTLayer, "_measured", lambda *_: other)
+    monkeypatch.setattr(TTLayer, "_measure_ways", lambda *_: other)
     layer(x)
     assert convolutions(layer, x) == by[other]
 

@@ -67,7 +67,7 @@ class PyTorch(Engine):
         if self.channels_last:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         with _frozen() if self.compiled else contextlib.nullcontext():
-            run = _compiled(network) if self.compiled else network
+            run = _compile(network) if self.compiled else network
             prepared = _Prepared(run, example, conditions, self.channels_last)
             try:
                 prepared.once()  # what fails or compiles does so now
@@ -107,7 +107,7 @@ def _compiler_s_failure(said: str) -> str | None:
     )
 
 
-def _compiled(network: nn.Module) -> Callable[..., object]:
+def _compile(network: nn.Module) -> Callable[..., object]:
     """``network`` compiled apart from all others.
 
     Torch counts compilations by code object and, after eight of them, goes on uncompiled without an error. Networks of

@@ -31,7 +31,16 @@ from polyadic.layers.factorised_kinds import (
     Tucker2ConvTranspose2d,
     Tucker2ConvTranspose3d,
 )
-from polyadic.layers.plain import device_of, evaluation_mode, kernel_of, plain_layer, spec_of, stored, stored_shape
+from polyadic.layers.plain import (
+    device_of,
+    evaluation_mode,
+    filled_layer,
+    kernel_of,
+    plain_layer,
+    spec_of,
+    torch_weight,
+    torch_weight_shape,
+)
 from polyadic.layers.tensorised import (
     TTConv1d,
     TTConv2d,
@@ -86,9 +95,10 @@ __all__ = [
     "empty_chain",
     "evaluation_mode",
     "filled_chain",
+    "filled_layer",
     "kernel_of",
     "plain_layer",
     "spec_of",
-    "stored",
-    "stored_shape",
+    "torch_weight",
+    "torch_weight_shape",
 ]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from polyadic.errors import LayerError
 from polyadic.formats import FactoredKernel, Format, rank_for, rank_without_kernel
-from polyadic.layers.plain import Counterpart, kernel_of, plain_layer, spec_of, stored
+from polyadic.layers.plain import Counterpart, filled_layer, kernel_of, plain_layer, spec_of, torch_weight
 from polyadic.layers.tt_layer import TTLayer
 from polyadic.schema import ConvSpec, Rank, Stage
 
@@ -53,7 +53,7 @@ def filled_chain(factored: FactoredKernel, bias: Tensor | None, like: Tensor) ->
     with torch.no_grad():
         for layer, stage, weight in zip(chain, factored.stages, factored.weights, strict=True):
             if isinstance(stage, ConvSpec):
-                layer.get_parameter("weight").copy_(stored(weight, stage))
+                layer.get_parameter("weight").copy_(torch_weight(weight, stage))
             else:
                 cast(TTLayer, layer).load_flat(weight)
         if bias is not None:
@@ -193,12 +193,8 @@ class FactorisedLayer(nn.Sequential, Counterpart):
             LayerError: a stage was replaced by something else.
         """
         kernel = self.kernel().detach()
-        layer = plain_layer(self.dense, kernel.device, kernel.dtype)
-        with torch.no_grad():
-            layer.get_parameter("weight").copy_(stored(kernel, self.dense))
-            if self.dense.bias:
-                layer.get_parameter("bias").copy_(self[len(self) - 1].get_parameter("bias"))
-        return layer.train(self.training)
+        bias = self[len(self) - 1].get_parameter("bias") if self.dense.bias else None
+        return filled_layer(self.dense, kernel, bias).train(self.training)
 
     def extra_repr(self) -> str:
         """Format, sizes and rank."""

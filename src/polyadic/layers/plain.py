@@ -127,27 +127,41 @@ def plain_layer(spec: ConvSpec, device: torch.device | str = "cpu", dtype: torch
     return kind(spec.in_channels, spec.out_channels, **arguments).to_empty(device=device)
 
 
+def filled_layer(spec: ConvSpec, kernel: Tensor, bias: Tensor | None, like: Tensor | None = None) -> nn.Module:
+    """The torch layer that ``spec`` describes, with this kernel (T x S/groups x window) and bias (T).
+
+    It has the dtype and the device of ``like``, or else of the kernel.
+    """
+    like = kernel if like is None else like
+    layer = plain_layer(spec, like.device, like.dtype)
+    with torch.no_grad():
+        layer.get_parameter("weight").copy_(torch_weight(kernel, spec))
+        if bias is not None:
+            layer.get_parameter("bias").copy_(bias)
+    return layer
+
+
 def kernel_of(weight: Tensor, spec: ConvSpec) -> Tensor:
     """The kernel T x S/groups x window of a layer whose weight torch stores as ``weight``.
 
     Transposed layers store S x T/groups x window; every other weight is the kernel already.
     """
-    return _turned(weight, spec.in_channels // spec.groups, spec.groups) if spec.transposed else weight
+    return _swap_channels(weight, spec.in_channels // spec.groups, spec.groups) if spec.transposed else weight
 
 
-def stored(kernel: Tensor, spec: ConvSpec) -> Tensor:
+def torch_weight(kernel: Tensor, spec: ConvSpec) -> Tensor:
     """The inverse of :func:`kernel_of`: the weight as torch stores it."""
-    return _turned(kernel, spec.out_channels // spec.groups, spec.groups) if spec.transposed else kernel
+    return _swap_channels(kernel, spec.out_channels // spec.groups, spec.groups) if spec.transposed else kernel
 
 
-def stored_shape(spec: ConvSpec) -> tuple[int, ...]:
+def torch_weight_shape(spec: ConvSpec) -> tuple[int, ...]:
     """Shape of the weight as torch stores it: S x T/groups x window for a transposed layer, else that of the kernel."""
     if spec.transposed:
         return (spec.in_channels, spec.out_channels // spec.groups, *spec.kernel)
     return spec.weight_shape
 
 
-def _turned(weight: Tensor, rows: int, groups: int) -> Tensor:
+def _swap_channels(weight: Tensor, rows: int, groups: int) -> Tensor:
     """Rows and columns exchanged in each group: (groups rows) x columns to (groups columns) x rows."""
     blocks = weight.reshape(groups, rows, *weight.shape[1:])
     return blocks.transpose(1, 2).flatten(0, 1)

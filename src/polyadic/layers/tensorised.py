@@ -36,7 +36,7 @@ class _Tensorised(TTLayer, Counterpart):
         dtype: torch.dtype | None,
     ) -> None:
         fmt = _format(*modes)
-        (spec,) = fmt.chain(dense, _fitting(fmt, dense, ranks))
+        (spec,) = fmt.chain(dense, _fit_ranks(fmt, dense, ranks))
         super().__init__(spec.in_way(way), device, dtype)
 
     def __init_subclass__(cls, axes: int | None = None) -> None:
@@ -77,7 +77,7 @@ class _Tensorised(TTLayer, Counterpart):
         """
         dense, kernel, weight, bias = cls.weights_of(layer)
         fmt = _format(row_modes, column_modes)
-        given = _fitting(fmt, dense, ranks) if ranks is not None else None
+        given = _fit_ranks(fmt, dense, ranks) if ranks is not None else None
         factored = fmt.factorise(kernel, dense, rank_for(fmt, kernel, dense, rank=given, ratio=ratio, error=error))
         made = cls.__new__(cls)
         spec = cast(TTSpec, factored.stages[0]).in_way(way)
@@ -224,7 +224,7 @@ def _format(rows: Modes, columns: Modes) -> TTMatrixFormat:
     )
 
 
-def _fitting(fmt: TTMatrixFormat, dense: ConvSpec, ranks: Ranks) -> Rank:
+def _fit_ranks(fmt: TTMatrixFormat, dense: ConvSpec, ranks: Ranks) -> Rank:
     """One rank for all bonds where one number is given, and never more than a bond can use."""
     reason = fmt.refuses(dense)
     if reason is not None:

@@ -39,7 +39,7 @@ def apply_cores(spec: TTSpec, cores: Sequence[Tensor], bias: Tensor | None, x: T
     """
     if not spec.axes:
         rows = x.reshape(-1, spec.in_channels).mT
-        y = _mixed(spec, cores, _widened(rows, math.prod(spec.column_modes)))
+        y = _mix(spec, cores, _pad_channels(rows, math.prod(spec.column_modes)))
         y = y[: spec.out_channels].mT.reshape(*x.shape[:-1], spec.out_channels)
         return y if bias is None else y + bias.to(y.dtype)  # autocast made y shorter than the bias
     alone = x.ndim == spec.axes + 1
@@ -53,32 +53,32 @@ def apply_cores(spec: TTSpec, cores: Sequence[Tensor], bias: Tensor | None, x: T
 def _first_to_last(spec: TTSpec, cores: Sequence[Tensor], x: Tensor) -> Tensor:
     B, size = x.shape[0], spec.output_size(tuple(x.shape[2:]))
     columns = math.prod(spec.column_modes)
-    x = _widened(x.transpose(0, 1), columns)  # S x B x positions
+    x = _pad_channels(x.transpose(0, 1), columns)  # S x B x positions
     if spec.windowed:
         filters = cores[0].flatten(0, 2).mT.unsqueeze(1)
-        z = _windowed(spec, filters, x.reshape(columns * B, 1, *x.shape[2:]))
+        z = _apply_window(spec, filters, x.reshape(columns * B, 1, *x.shape[2:]))
         z = z.reshape(columns, B, z.shape[1], math.prod(size)).permute(2, 0, 1, 3)  # r_0 x S x B x positions
         cores = cores[1:]
     else:
-        z = _moved(spec, x)
-    y = _mixed(spec, cores, z.reshape(cores[0].shape[0] * columns, B * math.prod(size)))
+        z = _pad_and_stride(spec, x)
+    y = _mix(spec, cores, z.reshape(cores[0].shape[0] * columns, B * math.prod(size)))
     return y[: spec.out_channels].reshape(spec.out_channels, B, *size).transpose(0, 1)
 
 
 def _last_to_first(spec: TTSpec, cores: Sequence[Tensor], x: Tensor) -> Tensor:
     B, size = x.shape[0], tuple(x.shape[2:])
-    x = _widened(x.transpose(0, 1), math.prod(spec.column_modes))
+    x = _pad_channels(x.transpose(0, 1), math.prod(spec.column_modes))
     if not spec.windowed:
-        y = _mixed(spec, cores, x.reshape(x.shape[0], -1))[: spec.out_channels]
-        return _moved(spec, y.reshape(spec.out_channels, B, *size)).transpose(0, 1)
-    y = _mixed(spec, cores[1:], x.reshape(x.shape[0], -1))  # (r_0 T) x (B positions)
+        y = _mix(spec, cores, x.reshape(x.shape[0], -1))[: spec.out_channels]
+        return _pad_and_stride(spec, y.reshape(spec.out_channels, B, *size)).transpose(0, 1)
+    y = _mix(spec, cores[1:], x.reshape(x.shape[0], -1))  # (r_0 T) x (B positions)
     y = y.reshape(cores[0].shape[3], math.prod(spec.row_modes), B, *size)[:, : spec.out_channels]
     y = y.permute(1, 2, 0, *range(3, 3 + spec.axes)).flatten(0, 1)  # (T B) x r_0 x positions
-    z = _windowed(spec, cores[0].flatten(0, 2).mT.unsqueeze(0), y)
+    z = _apply_window(spec, cores[0].flatten(0, 2).mT.unsqueeze(0), y)
     return z.reshape(spec.out_channels, B, *z.shape[2:]).transpose(0, 1)
 
 
-def _mixed(spec: TTSpec, cores: Sequence[Tensor], z: Tensor) -> Tensor:
+def _mix(spec: TTSpec, cores: Sequence[Tensor], z: Tensor) -> Tensor:
     """The cores of the channels on ``z``: (r S) x positions to T x positions, or S x positions to (r T) x positions.
 
     A batch may be empty, so sizes are spelled out where -1 would then be ambiguous.
@@ -99,20 +99,20 @@ def _mixed(spec: TTSpec, cores: Sequence[Tensor], z: Tensor) -> Tensor:
     return z.reshape(cores[0].shape[0] * rows, positions)
 
 
-def _windowed(spec: TTSpec, filters: Tensor, x: Tensor) -> Tensor:
+def _apply_window(spec: TTSpec, filters: Tensor, x: Tensor) -> Tensor:
     """The window's filters (outputs x inputs x taps), with the layer's geometry."""
     return apply_kernel(spec.dense, filters.reshape(*filters.shape[:2], *spec.dense.kernel), None, x)
 
 
-def _moved(spec: TTSpec, x: Tensor) -> Tensor:
+def _pad_and_stride(spec: TTSpec, x: Tensor) -> Tensor:
     """What a window of one tap does to positions: padding and stride, each channel by itself."""
     if not spec.moves:
         return x
-    z = _windowed(spec, x.new_ones(1, 1, 1), x.flatten(0, 1).unsqueeze(1))
+    z = _apply_window(spec, x.new_ones(1, 1, 1), x.flatten(0, 1).unsqueeze(1))
     return z.reshape(*x.shape[:2], *z.shape[2:])
 
 
-def _widened(x: Tensor, channels: int) -> Tensor:
+def _pad_channels(x: Tensor, channels: int) -> Tensor:
     """``x`` (S x ...) with zeros for the channels that only the modes have."""
     missing = channels - x.shape[0]
     return x if not missing else torch.cat((x, x.new_zeros(missing, *x.shape[1:])))

@@ -21,7 +21,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from polyadic.errors import LayerError
 from polyadic.formats import contract_train, split_cores
-from polyadic.layers.plain import plain_layer, stored
+from polyadic.layers.plain import filled_layer
 from polyadic.layers.tt_contraction import apply_cores, apply_kernel
 from polyadic.schema import TTSpec, Way
 
@@ -134,13 +134,7 @@ class TTLayer(nn.Module):
 
     def to_dense(self) -> nn.Module:
         """The torch layer that gives the same answers."""
-        spec = self.spec.dense
-        layer = plain_layer(spec, self.cores[0].device, self.cores[0].dtype)
-        with torch.no_grad():
-            layer.get_parameter("weight").copy_(stored(self.kernel(), spec))
-            if self.bias is not None:
-                layer.get_parameter("bias").copy_(self.bias)
-        return layer.train(self.training)
+        return filled_layer(self.spec.dense, self.kernel(), self.bias).train(self.training)
 
     def footprint(self, x: Tensor) -> Footprint:
         """What a pass over ``x`` holds in memory, in both ways."""
@@ -158,7 +152,7 @@ class TTLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x as the dense layer does."""
-        way = self.spec.way if self.spec.way != "auto" else self._chosen(x)
+        way = self.spec.way if self.spec.way != "auto" else self._choose_way(x)
         return self._by_cores(x) if way == "cores" else self._dense(x)
 
     def run_in(self, way: Way) -> None:
@@ -211,17 +205,17 @@ class TTLayer(nn.Module):
     def _samples(self, x: Tensor) -> int:
         return x.numel() // (self.spec.in_channels * math.prod(self._size_of(x)))
 
-    def _chosen(self, x: Tensor) -> Way:
+    def _choose_way(self, x: Tensor) -> Way:
         """The faster way for inputs about as large as ``x``."""
         if torch.compiler.is_compiling():
             return next(reversed(self._faster.values()), self.spec.cheaper)
         trained = torch.is_grad_enabled() and any(G.requires_grad for G in self.cores)
         kind = (x.numel().bit_length(), x.dtype, x.device, trained, torch.is_autocast_enabled(x.device.type))
         if kind not in self._faster:
-            self._faster[kind] = self._measured(x, trained)
+            self._faster[kind] = self._measure_ways(x, trained)
         return self._faster[kind]
 
-    def _measured(self, x: Tensor, trained: bool) -> Way:
+    def _measure_ways(self, x: Tensor, trained: bool) -> Way:
         space = self.footprint(x)
         if space.cores_bytes > SPACIOUS * space.dense_bytes:
             log.info(

@@ -35,7 +35,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from polyadic.layers import device_of, kernel_of, spec_of, stored
+from polyadic.layers import device_of, kernel_of, spec_of, torch_weight
 from polyadic.schema import ConvSpec
 from polyadic.surgery import copy_model
 
@@ -153,7 +153,7 @@ def _apply(bond: Bond, d: Tensor) -> None:
     with torch.no_grad():
         weight = bond.first.get_parameter("weight")
         kernel = kernel_of(weight.double(), first)
-        weight.copy_(stored(kernel * d.reshape(-1, *(1,) * (kernel.ndim - 1)), first))
+        weight.copy_(torch_weight(kernel * d.reshape(-1, *(1,) * (kernel.ndim - 1)), first))
         bias = bond.first._parameters.get("bias")
         if bias is not None:
             bias.copy_(bias.double() * d)
@@ -162,7 +162,7 @@ def _apply(bond: Bond, d: Tensor) -> None:
         G = second.groups
         blocks = kernel.reshape(G, second.out_channels // G, second.in_channels // G, -1)
         blocks = blocks / d.reshape(G, 1, -1, 1)
-        weight.copy_(stored(blocks.reshape(kernel.shape), second))
+        weight.copy_(torch_weight(blocks.reshape(kernel.shape), second))
 
 
 def _ranges(network: nn.Module, bonds: Sequence[Bond], batches: Iterable[Tensor]) -> dict[nn.Module, Tensor]:

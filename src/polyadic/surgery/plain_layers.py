@@ -20,7 +20,7 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from polyadic.errors import LayerError
-from polyadic.layers import evaluation_mode, spec_of, stored_shape
+from polyadic.layers import evaluation_mode, spec_of, torch_weight_shape
 from polyadic.schema import ConvSpec
 
 _TENSORS = ("weight", "bias")
@@ -72,7 +72,7 @@ def weight_of(layer: nn.Module) -> Tensor:
         raise LayerError("its weight is computed by code that is no parametrisation: use torch.nn.utils.parametrize")
     if type(weight) not in (Tensor, nn.Parameter):
         raise LayerError(f"its weight is a {type(weight).__name__}, not a plain tensor")
-    if spec is not None and tuple(weight.shape) != (shape := stored_shape(spec)):
+    if spec is not None and tuple(weight.shape) != (shape := torch_weight_shape(spec)):
         raise LayerError(f"its weight has shape {tuple(weight.shape)}, and its geometry says {shape}: make them agree")
     return weight
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from polyadic.errors import LayerError
 from polyadic.formats import FactoredKernel
-from polyadic.layers import filled_chain, kernel_of, plain_layer, stored
+from polyadic.layers import filled_chain, filled_layer, kernel_of
 from polyadic.schema import ConvSpec, LayerSite
 from polyadic.surgery.plain_layers import bias_of, geometry_of, kind_of, parameters_behind, weight_of
 
@@ -91,11 +91,7 @@ def replace_by_plain(model: nn.Module, site: LayerSite, spec: ConvSpec, kernel: 
     """
     old = model.get_submodule(site.name)
     empty = empty_like_weight(old)
-    layer = plain_layer(spec, empty.device, empty.dtype)
-    with torch.no_grad():
-        layer.get_parameter("weight").copy_(stored(kernel, spec))
-        if bias is not None:
-            layer.get_parameter("bias").copy_(bias)
+    layer = filled_layer(spec, kernel, bias, like=empty)
     trained = any(parameter.requires_grad for parameter in parameters_behind(old) or old.parameters())
     replace_layer(model, site, layer.train(old.training).requires_grad_(trained))
 
