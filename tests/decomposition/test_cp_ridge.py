@@ -15,7 +15,7 @@ from polyadic.algebra import CPTensor
 from polyadic.decomposition import RidgeOptions, StopReason, cp_ridge, cp_ridge_curve
 from polyadic.decomposition.alternation import UnitTensors
 from polyadic.decomposition.batch import Finished, initial_cp
-from polyadic.decomposition.cp_ridge import EXACT, follow
+from polyadic.decomposition.cp_ridge import EXACT, follow_path
 
 SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5))
 ANY_ORDER = st.lists(st.integers(1, 4), min_size=3, max_size=5).map(tuple)
@@ -35,7 +35,7 @@ def objective(unit: UnitTensors, cp: CPTensor, mu: float) -> float:
 def descend(unit: UnitTensors, start: CPTensor, mu: float, sweeps: int, tolerance: float = -1.0) -> Finished:
     """Hold one penalty."""
     options = RidgeOptions(strongest=mu, weakest=mu, max_sweeps=sweeps, tolerance=tolerance)
-    return follow(unit, start, options)[0]
+    return follow_path(unit, start, options)[0]
 
 
 def after(unit: UnitTensors, start: CPTensor, mu: float, sweeps: int) -> float:
@@ -137,6 +137,6 @@ def test_the_first_penalty_may_be_one_for_each_member() -> None:
     seen: dict[int, list[float]] = {0: [], 1: []}
     options = RidgeOptions(weakest=1e-4, max_sweeps=5)
     mu = torch.tensor([1e-2, 1e-3], dtype=torch.float64)
-    follow(unit, start, options, mu=mu, visit=lambda member, point: seen[member].append(point.mu))
+    follow_path(unit, start, options, mu=mu, visit=lambda member, point: seen[member].append(point.mu))
     assert (seen[0][0], seen[1][0]) == (1e-2, 1e-3)
     assert len(seen[0]) > len(seen[1])

@@ -17,7 +17,7 @@ from torch import Tensor
 from cases import CASES, gaussian
 from polyadic.algebra import largest_tt_ranks
 from polyadic.decomposition import StopReason, tt_svd, tt_svd_bounded
-from polyadic.decomposition.tt_rounding import cheapest_ranks, discard
+from polyadic.decomposition.tt_rounding import cheapest_ranks, tail_energies
 from polyadic.errors import DecompositionError
 
 SHAPES = st.lists(st.integers(1, 5), min_size=2, max_size=5).map(tuple)
@@ -160,7 +160,7 @@ def test_the_price_decides_between_ranks() -> None:
 
 @given(st.lists(st.integers(1, 6), min_size=2, max_size=3), ERRORS, st.integers(0, 50))
 def test_planned_ranks_keep_the_budget_and_no_pair_is_cheaper(sizes: list[int], error: float, seed: int) -> None:
-    tails = [discard(torch.linalg.svdvals(gaussian(n, n, seed=seed + k))) for k, n in enumerate(sizes)]
+    tails = [tail_energies(torch.linalg.svdvals(gaussian(n, n, seed=seed + k))) for k, n in enumerate(sizes)]
     weights = [float(w) for w in range(1, len(sizes) + 2)]
     allowed = error**2 * float(tails[0][0])
     ranks = cheapest_ranks(tails, allowed, weights)

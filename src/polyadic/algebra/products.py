@@ -13,9 +13,9 @@ from torch import Tensor
 
 
 def unfold(X: Tensor, mode: int) -> Tensor:
-    """Mode-``mode`` unfolding ``X_(mode)``.
+    """The unfolding ``X_(mode)`` of ``X`` (I_1 x ... x I_N) along one mode, I_mode x (product of the other sizes).
 
-    I_mode rows, the other modes in their order as columns (the last fastest).
+    The columns run through the other modes in their order, the last fastest.
     """
     return torch.movedim(X, mode, 0).reshape(X.shape[mode], -1)
 
@@ -30,7 +30,11 @@ def kernel_to_order3(K: Tensor) -> Tensor:
 
 
 def order3_to_kernel(X: Tensor, window: tuple[int, ...]) -> Tensor:
-    """The inverse of :func:`kernel_to_order3`: ``(prod(window)) x S x T`` to ``T x S x window``."""
+    """The inverse of :func:`kernel_to_order3`: ``(prod(window)) x S x T`` to ``T x S x window``.
+
+    Raises:
+        ValueError: a window that does not have as many taps as the first mode.
+    """
     I, S, T = X.shape
     if math.prod(window) != I:
         raise ValueError(f"a window {window} has {math.prod(window)} taps, but the tensor's first mode has {I}")
@@ -43,7 +47,11 @@ def gram(U: Tensor) -> Tensor:
 
 
 def gram_product(factors: Sequence[Tensor], skip: int) -> Tensor:
-    """Elementwise product of the Grams (... x R x R) of all factors but ``skip``: ``(BtB) * (CtC)`` for ``skip=0``."""
+    """Elementwise product of the Grams (... x R x R) of all factors but ``skip``: ``(BtB) * (CtC)`` for ``skip=0``.
+
+    Raises:
+        ValueError: no other factor.
+    """
     product: Tensor | None = None
     for mode, U in enumerate(factors):
         if mode != skip:
@@ -67,7 +75,16 @@ def mode_product(X: Tensor, M: Tensor, mode: int) -> Tensor:
 
 
 def mttkrp(X: Tensor, factors: Sequence[Tensor], mode: int) -> Tensor:
-    """Matricised tensor times Khatri-Rao product: ``X_(mode) Z`` (I_mode x R), contracted mode after mode."""
+    """Matricised tensor times Khatri-Rao product: ``X_(mode) Z`` (I_mode x R), contracted mode after mode.
+
+    Args:
+        X: I_1 x ... x I_N.
+        factors: N matrices, number n of shape I_n x R; that of ``mode`` is not looked at.
+        mode: counted from 0.
+
+    Raises:
+        ValueError: factors of different numbers of columns.
+    """
     columns = factors[0].shape[1]
     letters = "ijklmnop"[: X.ndim]
     result, left = X, letters

@@ -68,7 +68,7 @@ class Objective(Enum):
 
 
 def least_sensitive(block: Block, bound: Tensor, objective: Objective = Objective.SENSITIVITY) -> Tensor:
-    """The factor of least weighted norm with squared error at most ``bound`` (b; the sub-problem above, ``||K|| = 1``).
+    """The factor (b x I x R) of least weighted norm with squared error at most ``bound`` (b), where ``||K|| = 1``.
 
     Where no factor meets the bound, the least-squares one; where zero meets it, zero.
     """
@@ -82,7 +82,7 @@ def least_sensitive(block: Block, bound: Tensor, objective: Objective = Objectiv
 
 
 def best_within(block: Block, bound: Tensor, objective: Objective) -> Tensor:
-    """The factor of least error whose objective, with the other factors, is at most ``bound`` (b)."""
+    """The factor (b x I x R) of least error whose objective, with the other factors, is at most ``bound`` (b)."""
     spectrum = WeightedSpectrum.of(block, objective.weight(block))
     size = (bound - objective.untouched(block)).clamp_min(0.0)
     return spectrum.ridge(spectrum.ridge_of_size(size))

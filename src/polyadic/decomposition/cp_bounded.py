@@ -48,7 +48,7 @@ class BoundedOptions:
 
 
 def cp_bounded(K: Tensor, cp: CPTensor, options: BoundedOptions | None = None) -> Solution[CPTensor]:
-    """Lower the error of ``cp`` (factors of ``K``, any order >= 3) while an objective stays within its bound.
+    """Lower the error of ``cp`` (factors I_n x R of ``K``, any order >= 3) while an objective stays within its bound.
 
     Factors beyond the bound are first scaled down to it.
 

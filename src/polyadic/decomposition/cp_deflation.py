@@ -50,7 +50,7 @@ class DeflationOptions:
 
 
 def cp_deflation(K: Tensor, rank: int, options: DeflationOptions | None = None, *, seed: int = 0) -> Solution[CPTensor]:
-    """Fit ``K`` (any order >= 3) by ``rank`` rank-one terms, each the best for what those before it left over.
+    """Fit ``K`` (any order >= 3) by ``rank`` terms, each the best for what those before it left (Denton et al. 2014).
 
     Returns:
         The factors, terms in the order in which they were found; ``history`` is the relative error after every term.

@@ -69,7 +69,7 @@ class _Krylov:
 
 
 def cp_klm(K: Tensor, cp: CPTensor, options: KLMOptions | None = None) -> Solution[CPTensor]:
-    """Lower the error of ``cp`` (factors of ``K``, any order >= 3) at a given sensitivity.
+    """Lower the error of ``cp``, factors of ``K`` (any order >= 3), at a given sensitivity (Tichavsky et al. 2019).
 
     Raises:
         DecompositionError: NaN or Inf, factors that do not fit ``K``, a zero tensor or zero factors.

@@ -19,7 +19,7 @@ from torch import Tensor
 from polyadic.algebra import CPTensor
 from polyadic.decomposition.alternation import UnitTensors
 from polyadic.decomposition.batch import Finished, initial_cp, solutions
-from polyadic.decomposition.cp_ridge import EXACT, RidgeOptions, follow
+from polyadic.decomposition.cp_ridge import EXACT, RidgeOptions, follow_path
 from polyadic.decomposition.solution import Solution, check_batch
 from polyadic.decomposition.stable_cp import exact_cp, full_rank
 from polyadic.errors import DecompositionError
@@ -117,13 +117,13 @@ def cp_rank_path(
 def _next(unit: UnitTensors, before: Finished | None, rank: int, options: RankPathOptions, seed: int) -> Finished:
     """The homotopy at ``rank``, from the rank before if there is one."""
     if before is None:
-        return follow(unit, initial_cp(unit, rank, options.ridge.init, [seed]), options.ridge)[0]
+        return follow_path(unit, initial_cp(unit, rank, options.ridge.init, [seed]), options.ridge)[0]
     cp = before.cp[None]
     start = _grown(unit, cp, rank, seed) if rank > cp.rank else _strongest(cp, rank)
     sensitivity = float(before.cp.sensitivity())
     ended = options.ridge.share * max(before.squared_errors[-1], EXACT) / max(sensitivity, EXACT)
     mu = min(max(options.reheat * ended, options.ridge.weakest), options.ridge.strongest)
-    return follow(unit, start, options.ridge, mu=torch.full_like(unit.norms, mu))[0]
+    return follow_path(unit, start, options.ridge, mu=torch.full_like(unit.norms, mu))[0]
 
 
 def _grown(unit: UnitTensors, cp: CPTensor, rank: int, seed: int) -> CPTensor:

@@ -98,7 +98,7 @@ def cp_ridge_batch(
     options = options or RidgeOptions()
     unit = UnitTensors.of(check_batch(tensors, "cp_ridge"))
     start = initial_cp(unit, rank, options.init, seeds or [0] * len(unit))
-    return solutions(tensors, unit, follow(unit, start, options))
+    return solutions(tensors, unit, follow_path(unit, start, options))
 
 
 def cp_ridge_curve(K: Tensor, rank: int, options: RidgeOptions | None = None, *, seed: int = 0) -> list[PathPoint]:
@@ -115,11 +115,11 @@ def cp_ridge_curve(K: Tensor, rank: int, options: RidgeOptions | None = None, *,
         one = UnitTensors(unit.X, torch.ones_like(unit.norms), unit.squares, unit.order)
         points.append(PathPoint(point.mu, one.outside(point.cp[None])[0], point.squared_error))
 
-    follow(unit, initial_cp(unit, rank, options.init, [seed]), options, visit=keep)
+    follow_path(unit, initial_cp(unit, rank, options.init, [seed]), options, visit=keep)
     return points
 
 
-def follow(
+def follow_path(
     unit: UnitTensors, cp: CPTensor, options: RidgeOptions, *, mu: Tensor | None = None, visit: Visit | None = None
 ) -> list[Finished]:
     """Walk the path of every member from ``cp``, beginning at the penalties ``mu`` (strongest when absent)."""

@@ -137,7 +137,7 @@ def fitted_kernel(kernel: Tensor, moments: PatchMoments, ridge: float = 0.03) ->
 
 
 def fitted_bias(kernel: Tensor, moments: PatchMoments) -> Tensor:
-    """``mean(t) - K mean(y)`` (T, float64): with it the mean error of ``kernel`` is zero for every output channel."""
+    """The bias (T, float64) with which ``kernel`` (T x S x window) errs by zero on average: ``mean(t) - K mean(y)``."""
     return moments.target_mean - as_matrix(kernel, moments) @ moments.patch_mean
 
 

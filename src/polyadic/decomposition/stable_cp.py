@@ -23,7 +23,7 @@ from polyadic.decomposition.alternation import UnitTensors
 from polyadic.decomposition.batch import Finished, initial_cp, solutions
 from polyadic.decomposition.cp_bounded import BoundedOptions, fit_bounded
 from polyadic.decomposition.cp_epc import EPCOptions, correct
-from polyadic.decomposition.cp_ridge import EXACT, RidgeOptions, follow
+from polyadic.decomposition.cp_ridge import EXACT, RidgeOptions, follow_path
 from polyadic.decomposition.solution import Solution, StopReason, check_batch, check_rank, check_tensor, solution_of
 from polyadic.errors import DecompositionError
 
@@ -133,7 +133,7 @@ def _best_paths(unit: UnitTensors, rank: int, options: StableOptions, seed: int)
         starts = at_once if count == 0 else 1
         many = unit[torch.arange(len(unit)).repeat_interleave(starts)] if starts > 1 else unit
         seeds = [seed + count + start for _ in range(len(unit)) for start in range(starts)]
-        runs = follow(many, initial_cp(many, rank, options.ridge.init, seeds), options.path())
+        runs = follow_path(many, initial_cp(many, rank, options.ridge.init, seeds), options.path())
         for number, found in enumerate(ends):
             found += runs[number * starts : (number + 1) * starts]
             found[:] = [min(found, key=lambda run: _trade(run, options.ridge.share))]

@@ -96,8 +96,7 @@ def tkd_cpd(
         rank: CP rank R of the core.
         ranks: multilinear ranks (R1, R2); or
         tucker_error: bound on the relative error of the Tucker-2 part, which then finds (R1, R2) itself. With neither
-            they are those of which the least error at equal weights is to be expected
-            (:func:`likely_ranks`).
+            they are those of which the least error at equal weights is to be expected (:func:`likely_ranks`).
         options: of the stable CP.
         seed: of the stable CP.
 
@@ -168,7 +167,7 @@ class SplitForecast:
 
 
 def forecast_split(X: Tensor, rank: int, seed: int = 0) -> SplitForecast:
-    """A forecast for ``X`` whose p is that of a short plain CP of this rank (a hundred sweeps)."""
+    """A forecast for ``X`` (D^2 x S x T) whose p is that of a short plain CP of this rank (a hundred sweeps)."""
     forecast = SplitForecast(X)
     forecast.calibrate(rank, cp_als(X, rank, ALSOptions(max_sweeps=100), seed=seed).relative_error)
     return forecast

@@ -40,7 +40,7 @@ Rule = Callable[[int, Tensor, float], int]
 
 @dataclass(frozen=True)
 class Truncated:
-    """A truncated train, the squared error of every cut, and the tails (:func:`discard`) that it met on its way."""
+    """A truncated train, the squared error of every cut, and the :func:`tail_energies` that it met on its way."""
 
     train: TensorTrain
     lost: tuple[float, ...]
@@ -95,7 +95,7 @@ def truncate(canonical: TensorTrain, rule: Rule) -> Truncated:
     C = canonical.cores[0]
     for cut, following in enumerate(canonical.cores[1:]):
         U, s, Vh = torch.linalg.svd(C.flatten(0, 1), full_matrices=False)
-        tail = discard(s)
+        tail = tail_energies(s)
         r = rule(cut, tail, sum(lost))
         tails.append(tail)
         lost.append(float(tail[r]))
@@ -107,7 +107,11 @@ def truncate(canonical: TensorTrain, rule: Rule) -> Truncated:
 def truncate_within(
     canonical: TensorTrain, norm: float, error: float, weights: Sequence[float] | None = None
 ) -> TensorTrain:
-    """The cheapest train found within ``error`` of a right-orthogonal one of that ``norm``."""
+    """The cheapest train found within ``error`` of a right-orthogonal one of that ``norm``.
+
+    Raises:
+        DecompositionError: a bound outside [0, 1), weights that are not d positive numbers.
+    """
     price_of_rank = _check_weights(weights, canonical)
     if not 0.0 <= error < 1.0:
         raise DecompositionError(f"a relative error bound lies in [0, 1); got {error}: 1 would allow the zero tensor")
@@ -157,14 +161,14 @@ def _check_weights(weights: Sequence[float] | None, train: TensorTrain) -> Seque
     return weights
 
 
-def discard(s: Tensor) -> Tensor:
+def tail_energies(s: Tensor) -> Tensor:
     """``tail(r) = sum_{i > r} s_i^2`` for r = 0 ... n, from singular values ``s`` (n), largest first."""
     tail = s.square().flip(0).cumsum(0).flip(0)
     return torch.cat((tail, tail.new_zeros(1)))
 
 
 def smallest_rank(tail: Tensor, allowed: float) -> int:
-    """The smallest rank from 1 on that loses at most ``allowed``; ``tail`` from :func:`discard`."""
+    """The smallest rank from 1 on that loses at most ``allowed``; ``tail`` from :func:`tail_energies`."""
     return max(1, min(int((tail > allowed).sum()), len(tail) - 1))
 
 
@@ -172,7 +176,7 @@ def cheapest_ranks(tails: Sequence[Tensor], allowed: float, weights: Sequence[fl
     """Ranks ``r_1 ... r_{d-1}`` whose tails sum to at most ``allowed``, cheap by ``sum_k weights[k] r_{k-1} r_k``.
 
     Args:
-        tails: for each of the d - 1 cuts, from :func:`discard`.
+        tails: for each of the d - 1 cuts, from :func:`tail_energies`.
         allowed: squared error, at least 0.
         weights: d of them; the sizes of the modes where parameters are the price.
     """

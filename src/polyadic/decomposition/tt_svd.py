@@ -17,7 +17,7 @@ from torch import Tensor
 
 from polyadic.algebra import TensorTrain
 from polyadic.decomposition.solution import Solution, StopReason, check_tensor, relative_error
-from polyadic.decomposition.tt_rounding import ROUNDING, Rule, discard, smallest_rank, truncate_within
+from polyadic.decomposition.tt_rounding import ROUNDING, Rule, smallest_rank, tail_energies, truncate_within
 from polyadic.errors import DecompositionError
 
 
@@ -74,7 +74,7 @@ def _cut(X: Tensor, rule: Rule) -> TensorTrain:
     for cut, size in enumerate(X.shape[:-1]):
         C = C.reshape(r * size, -1)
         U, s = _left_singular(C)
-        tail = discard(s)
+        tail = tail_energies(s)
         rank = rule(cut, tail, lost)
         lost += float(tail[rank])
         U = U[:, :rank]

@@ -107,7 +107,11 @@ def tucker2_frontier(
 
 
 def tucker2_rank_frontier(K: Tensor, cost: Callable[[int, int], float]) -> list[tuple[int, int]]:
-    """Pairs (R1, R2), cheapest first, none both dearer and less exact than another, by truncated HOSVD of ``K``.
+    """Pairs (R1, R2), cheapest first, none both dearer and less exact than another, by truncated HOSVD.
+
+    Args:
+        K: the kernel, D^2 x S x T.
+        cost: what a pair (R1, R2) costs, not falling in either.
 
     Raises:
         DecompositionError: NaN or Inf, a tensor not of order 3.

@@ -50,6 +50,9 @@ class FactoredKernel:
         Two cross-correlations in a row have as kernel the true convolution of theirs, so every stage is applied
         flipped and fully padded; stride, dilation and transposition do not enter, since only one stage per axis has an
         extent. Groups do not meet, so one channel of each is fed at a time.
+
+        Raises:
+            ValueError: a stage that joins the groups of the first one.
         """
         first, axes = self.stages[0], max(self.stages[0].axes, 1)
         response = _as_window(_kernel(first, self.weights[0]), axes).transpose(0, 1)  # channel s is sample s

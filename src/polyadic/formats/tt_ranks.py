@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from polyadic.algebra import TensorTrain, largest_tt_ranks
-from polyadic.decomposition.tt_rounding import cheapest_ranks, discard
+from polyadic.decomposition.tt_rounding import cheapest_ranks, tail_energies
 from polyadic.schema import Rank
 
 _LEVELS = 60  # candidates at most: relative errors from 0.98 down
@@ -25,7 +25,7 @@ def tt_candidate_ranks(X: Tensor) -> list[Rank]:
     norm = float(X.norm())
     unit = X / norm if norm > 0 else X
     flat = (unit.reshape(math.prod(sizes[:cut]), -1) for cut in range(1, len(sizes)))
-    tails = [discard(torch.linalg.svdvals(matrix)) for matrix in flat]
+    tails = [tail_energies(torch.linalg.svdvals(matrix)) for matrix in flat]
     levels = torch.logspace(math.log10(0.98), math.log10(_SMALLEST), _LEVELS, dtype=torch.float64).tolist()
     found = [cheapest_ranks(tails, level**2, sizes) for level in levels]
     kept: list[Rank] = []
