@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from polyadic.schema import Trial
 from polyadic.search.loss_table import anchors
-from polyadic.search.rank_candidates import RankCandidates, relax_plan, round_rank
-from polyadic.search.space import SearchSpace, cheapest_plan, single_layer_plan
+from polyadic.search.space import RankCandidates, SearchSpace, cheapest_plan, relax_plan, round_rank, single_layer_plan
 from polyadic.search.strategies import (
     SEARCHES,
     VBMF,

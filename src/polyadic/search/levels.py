@@ -16,8 +16,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 
 from polyadic.schema import Measure, Plan, Trial
-from polyadic.search.rank_candidates import RankCandidates
-from polyadic.search.space import Candidate, SearchSpace, cheapest_plan
+from polyadic.search.space import Candidate, RankCandidates, SearchSpace, cheapest_plan
 from polyadic.search.strategy import RankSearch, cheapest_kept
 
 STEPS = 64

@@ -17,8 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from polyadic.schema import Measure, Plan, Trial
-from polyadic.search.rank_candidates import RankCandidates
-from polyadic.search.space import Candidate, SearchSpace, plan_of, single_layer_plan
+from polyadic.search.space import Candidate, RankCandidates, SearchSpace, plan_of, single_layer_plan
 
 _ROWS = 3  # of each layer: two ends and what lies between
 _SHARES = (0.1, 0.25, 0.5)  # of the dense layer's MACs: where layers end up at budgets from a half to a tenth

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 from polyadic.schema import Plan
 from polyadic.search.loss_table import DENSE, Option, options_plan
-from polyadic.search.rank_candidates import RankCandidates
-from polyadic.search.space import SearchSpace
+from polyadic.search.space import RankCandidates, SearchSpace
 
 _HALVINGS = 60  # of the logarithm of the common factor, between 1e-6 and 1e6
 

@@ -27,7 +27,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from polyadic.errors import PolyadicError, StorageError
 from polyadic.schema import Plan, Trial
-from polyadic.search.rank_candidates import RankCandidates
+from polyadic.search.space import RankCandidates
 from polyadic.search.study_storage import close_storage, hide_password, open_storage, quiet_optuna, storage_errors
 from polyadic.search.trials import Evaluate
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from polyadic.schema import Plan, Trial
-from polyadic.search.rank_candidates import RankCandidates
+from polyadic.search.space import RankCandidates
 from polyadic.storage import RecordLog
 
 Evaluate = Callable[[Plan], tuple[Trial, Mapping[str, Any]]]

@@ -1,9 +1,15 @@
 """Files said once: whole files, append-only JSON lines, JSON documents, a cache by content."""
 
 from polyadic.storage.content_cache import ContentCache, cache_directory, content_key
-from polyadic.storage.documents import as_plain, json_bytes, read_document
 from polyadic.storage.files import atomic_path, remove_partial, storage_error, storage_errors, write_together
-from polyadic.storage.json_lines import RecordLog, append_record, read_records
+from polyadic.storage.json_files import (
+    RecordLog,
+    append_record,
+    as_plain,
+    json_bytes,
+    read_document,
+    read_records,
+)
 
 __all__ = [
     "ContentCache",

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import final
 
 from polyadic.schema import Plan, Trial
-from polyadic.search.rank_candidates import RankCandidates
-from polyadic.search.space import SearchSpace, single_layer_plan
+from polyadic.search.space import RankCandidates, SearchSpace, single_layer_plan
 from polyadic.search.strategy import RankSearch, verdicts
 
 

@@ -13,8 +13,7 @@ from typing import final
 
 from polyadic.schema import Measure, Plan
 from polyadic.search.levels import LevelSearch, PlanAt, least_loss_within, worthwhile_ranks
-from polyadic.search.rank_candidates import RankCandidates
-from polyadic.search.space import SearchSpace, plan_of
+from polyadic.search.space import RankCandidates, SearchSpace, plan_of
 
 
 @final
