@@ -45,14 +45,13 @@ def find_following_ops(model: nn.Module, layers: Iterable[str], example: Tensor)
         if isinstance(module, BatchNorms) and module.running_mean is not None
     ]
     record = record_forward(model, example, layers, transparent=norms)
-    once = [name for name in layers if len(record.runs.get(name, ())) == 1]
-    found = _Readers(record, norms)
-    over_tokens = {name for name in once if isinstance(model.get_submodule(name), nn.Linear)}
-    return {
-        name: found.after(run, takes_norm=not (name in over_tokens and run.axes > 2))
-        for name in once
-        for run in record.runs[name]
-    }, record.largest
+    readers, following = _Readers(record, norms), {}
+    for name in layers:
+        runs = record.runs.get(name, ())
+        if len(runs) == 1:
+            over_tokens = runs[0].axes > 2 and isinstance(model.get_submodule(name), nn.Linear)
+            following[name] = readers.after(runs[0], takes_norm=not over_tokens)
+    return following, record.largest
 
 
 class _Readers:
