@@ -164,7 +164,7 @@ def test_a_drop_may_be_a_share_of_the_dense_score(world: World, tmp_path: Path) 
         ({"plan": "absent.json"}, "absent.json could not be read"),
         ({"plan": "PLAN", "search": "uniform", "trials": 3}, "leave out --search, --trials"),
         ({"plan": "PLAN"}, "a plan names layers of the model; it has no layer 'conv9'"),
-        ({"plan": "LIST"}, "holds an object with a list called layers"),
+        ({"plan": "LIST"}, "holds a JSON object; got a list"),
     ],
 )
 def test_what_compress_cannot_be_asked(world: World, tmp_path: Path, options: dict[str, Any], expected: str) -> None:
