@@ -163,7 +163,7 @@ def main() -> None:
     parser.add_argument("--search", default="error-bound", choices=("error-bound", "uniform"))
     parser.add_argument("--forecast", action="store_true", help="do not carry plans out: for large networks")
     parser.add_argument("--round-to", type=int, help="ranks are multiples of it")
-    parser.add_argument("--rungs", type=int, default=8, help="ranks of each layer and format")
+    parser.add_argument("--candidates-per-layer", type=int, default=8, help="ranks of each layer and format")
     parser.add_argument("--moment-batches", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=31)
     parser.add_argument("--seconds", type=float, default=2.0)

@@ -123,7 +123,7 @@ def test_by_error_the_kernel_is_that_near(error: float) -> None:
     dense = nn.Linear(16, 12).double()
     made = TTLinear.from_dense(dense, error=error)
     found = float((made.kernel() - dense.weight).norm().detach() / dense.weight.norm().detach())
-    assert 0.2 * error < found <= error  # the ladder has gaps
+    assert 0.2 * error < found <= error  # ranks are whole numbers
 
 
 def test_a_kernel_that_is_a_train_is_found_exactly_at_its_ranks() -> None:

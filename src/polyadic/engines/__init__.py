@@ -1,7 +1,7 @@
 """Engines: a network made ready to run on one of them, and times that can be compared."""
 
 from polyadic.engines.eager import PyTorch
-from polyadic.engines.engine import Conditions, Engine, NumberFormat, Prepared, first_line, silence, tensors_of
+from polyadic.engines.engine import Engine, Prepared, first_line, silence, tensors_of
 from polyadic.engines.latency_cache import LatencyCache, Measured
 from polyadic.engines.latency_model import LatencyModel, Timer, draw_weights, interpolate_time, time_in_turns
 from polyadic.engines.machine import environment
@@ -10,6 +10,7 @@ from polyadic.engines.onnx_runtime import OnnxRuntime
 from polyadic.engines.open_vino import OpenVino
 from polyadic.engines.timing import Ratio, Timing, time_interleaved
 from polyadic.errors import EngineError
+from polyadic.schema import Conditions, NumberFormat
 
 __all__ = [
     "ENGINES",

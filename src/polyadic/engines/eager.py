@@ -16,8 +16,9 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from polyadic.engines.engine import Conditions, Engine, Prepared, tensors_of
+from polyadic.engines.engine import Engine, Prepared, tensors_of
 from polyadic.errors import EngineError
+from polyadic.schema import Conditions
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -38,9 +39,7 @@ class PyTorch(Engine):
     @property
     def name(self) -> str:
         """``pytorch``, ``pytorch-nchw``, ``torch-compile``."""
-        parts = ["torch-compile" if self.compiled else "pytorch"]
-        parts += [] if self.channels_last else ["nchw"]
-        return "-".join(parts)
+        return ("torch-compile" if self.compiled else "pytorch") + ("" if self.channels_last else "-nchw")
 
     @property
     def layout(self) -> str:

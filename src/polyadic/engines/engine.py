@@ -1,4 +1,4 @@
-"""The interface of an engine, which runs a trained network and says why where it cannot; the conditions of a run."""
+"""The interface of an engine, which runs a trained network and says why where it cannot."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from polyadic.errors import EngineError
-from polyadic.schema import Conditions as Conditions
-from polyadic.schema import NumberFormat as NumberFormat
+from polyadic.schema import Conditions, NumberFormat
 
 
 class Prepared(ABC):
@@ -120,6 +120,11 @@ def tensors_of(output: object) -> tuple[Tensor, ...]:
     if isinstance(output, Sequence) and not isinstance(output, str):
         return tuple(tensor for value in output for tensor in tensors_of(value))
     return ()
+
+
+def arrays_of(tensors: tuple[Tensor, ...]) -> list[Any]:
+    """The same numbers for engines that take numpy's arrays."""
+    return [tensor.detach().cpu().contiguous().numpy() for tensor in tensors]
 
 
 def installed_version(*packages: str) -> str:

@@ -19,13 +19,13 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from polyadic.engines.engine import Conditions, Engine, Prepared
+from polyadic.engines.engine import Engine, Prepared
 from polyadic.engines.latency_cache import LatencyCache, Measured
 from polyadic.engines.onnx_graph import chain_graph, input_shape, is_writable
 from polyadic.engines.timing import Timing, time_interleaved
 from polyadic.errors import EngineError
 from polyadic.layers import empty_chain
-from polyadic.schema import ConvSpec, Stage
+from polyadic.schema import Conditions, ConvSpec, Stage
 
 Timer = Callable[[Mapping[str, Prepared], Conditions], Mapping[str, Timing]]
 """Times several prepared networks in turns."""

@@ -9,8 +9,9 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from polyadic.engines.engine import Conditions, Engine, Prepared, installed_version
+from polyadic.engines.engine import Engine, Prepared, arrays_of, installed_version
 from polyadic.engines.onnx_graph import BATCH, onnx_bytes
+from polyadic.schema import Conditions
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _TENSORRT = "TensorrtExecutionProvider"
@@ -92,8 +93,7 @@ class _Prepared(Prepared):
         self._session.run(None, self._example)
 
     def _fed(self, inputs: tuple[Tensor, ...]) -> dict[str, Any]:
-        arrays = (tensor.detach().cpu().contiguous().numpy() for tensor in inputs)
-        return dict(zip(self._names, arrays, strict=True))
+        return dict(zip(self._names, arrays_of(inputs), strict=True))
 
 
 def _available() -> list[str]:

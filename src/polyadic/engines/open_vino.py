@@ -9,8 +9,9 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from polyadic.engines.engine import Conditions, Engine, NumberFormat, Prepared, installed_version
+from polyadic.engines.engine import Engine, Prepared, arrays_of, installed_version
 from polyadic.engines.onnx_graph import onnx_bytes
+from polyadic.schema import Conditions, NumberFormat
 
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
 
@@ -79,18 +80,14 @@ def plugin_properties(conditions: Conditions) -> dict[str, Any]:
 class _Prepared(Prepared):
     def __init__(self, compiled: Any, example: tuple[Tensor, ...]) -> None:
         self._request = compiled.create_infer_request()
-        self._example = _arrays(example)
+        self._example = arrays_of(example)
 
     def answer(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        outputs = self._request.infer(_arrays(inputs), share_inputs=True)
+        outputs = self._request.infer(arrays_of(inputs), share_inputs=True)
         return tuple(torch.from_numpy(array.copy()).float() for array in outputs.values())
 
     def once(self) -> None:
         self._request.infer(self._example, share_inputs=True, share_outputs=True)
-
-
-def _arrays(inputs: tuple[Tensor, ...]) -> list[Any]:
-    return [tensor.detach().cpu().contiguous().numpy() for tensor in inputs]
 
 
 def _has_bfloat16() -> bool:

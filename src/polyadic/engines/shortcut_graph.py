@@ -9,6 +9,7 @@ zeros, the shortcut stays in blocks, sums and activations join the convolutions,
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,9 @@ def shortcuts_as_convolutions(model: Any) -> None:
         slices = _subsampling(pad.inputs[0])
         image = slices[-1].inputs[0] if slices else None
         if before is not None and image is not None and _is_image(image, pad.outputs[0]):
-            strides = [_stride(slices, axis) for axis in range(2, len(image.shape))]
+            steps = [(_single(node, 3), _single(node, 4) or 1) for node in slices]
+            axes = range(2, len(image.shape))
+            strides = [math.prod(step for sliced, step in steps if sliced == axis) for axis in axes]
             if max(strides) > 1:
                 _replace(model.graph, pad, slices, _convolution(model.graph, pad, image, before, strides))
 
@@ -41,7 +44,9 @@ def _zeros_before(pad: Any) -> int | None:
 def _subsampling(value: Any) -> list[Any]:
     """The nodes that leave pixels out and that nobody else sees, last first."""
     found = []
-    while (node := value.producer()) is not None and node.op_type == "Slice" and _is_private(value):
+    while (node := value.producer()) is not None and node.op_type == "Slice":
+        if len(value.uses()) != 1 or value.is_graph_output():
+            break
         start, end, axis, step = (_single(node, position) for position in range(1, 5))
         size = value.shape is not None and node.inputs[0].shape is not None
         if not size or start != 0 or end is None or axis is None or step is None or axis < 2 or step < 1:
@@ -52,15 +57,6 @@ def _subsampling(value: Any) -> list[Any]:
         found.append(node)
         value = node.inputs[0]
     return found
-
-
-def _stride(slices: list[Any], axis: int) -> int:
-    steps = [_single(node, 4) or 1 for node in slices if _single(node, 3) == axis]
-    return int(np.prod(steps, dtype=int))
-
-
-def _is_private(value: Any) -> bool:
-    return len(value.uses()) == 1 and not value.is_graph_output()
 
 
 def _is_image(image: Any, padded: Any) -> bool:

@@ -110,10 +110,7 @@ def _chains(network: nn.Module) -> Iterator[list[nn.Module]]:
 
 def _flat(sequence: nn.Sequential) -> Iterator[nn.Module]:
     for child in sequence:
-        if type(child) is nn.Sequential:
-            yield from _flat(child)
-        else:
-            yield child
+        yield from _flat(child) if type(child) is nn.Sequential else (child,)
 
 
 def _fit(first: ConvSpec, second: ConvSpec) -> bool:

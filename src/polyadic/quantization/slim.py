@@ -6,11 +6,12 @@ every operation into it. A network computes what it computed before, bit for bit
 
 from __future__ import annotations
 
+import itertools
+import string
 import xml.etree.ElementTree as Xml
 from collections.abc import Iterator
 from typing import Any
 
-_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _NAMED = ("Parameter", "Result")  # layers of OpenVINO whose names the world knows
 
 
@@ -112,8 +113,5 @@ def _rename(graph: Any) -> None:
 
 def _short_names() -> Iterator[str]:
     """a, b, ..., z, aa, ab, ..."""
-    length = 1
-    while True:
-        for number in range(len(_LETTERS) ** length):
-            yield "".join(_LETTERS[number // len(_LETTERS) ** place % len(_LETTERS)] for place in range(length))[::-1]
-        length += 1
+    for length in itertools.count(1):
+        yield from map("".join, itertools.product(string.ascii_lowercase, repeat=length))
