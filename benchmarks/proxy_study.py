@@ -116,7 +116,7 @@ class Bench:
             with keep_statistics(network):
                 treat()
                 said = self.proxy(network)
-            found |= {f"drop{suffix}": said.drop, f"divergence{suffix}": said.loss or 0.0}
+            found |= {f"drop{suffix}": said.drop, f"divergence{suffix}": said.divergence or 0.0}
         return found
 
     def random_plan(self, seed: int) -> Plan:

@@ -62,7 +62,7 @@ def compressed(dense: nn.Module, data: ImageData, name: str, ratio: float) -> nn
 
     network, _ = replace_in_sequence(dense, plan, factorise, images, sites)
     proxy = ImageTask(data).proxy(dense)
-    recalibrate_if_better(network, images.split(250), lambda model: -(proxy(model).loss or 0.0))
+    recalibrate_if_better(network, images.split(250), lambda model: -(proxy(model).divergence or 0.0))
     return network.eval()
 
 
