@@ -40,6 +40,12 @@ _ACCURACY = _Axis("accuracy, %", lambda row: in_percent(row.accuracy), lambda ro
 _TUNED = _Axis("accuracy, %", lambda row: in_percent(row.accuracy_tuned), lambda row: percent(row.accuracy_tuned))
 _SENSITIVITY = _Axis("sensitivity (logarithmic)", lambda row: row.sensitivity, lambda row: f"{row.sensitivity:.3g}")
 
+_COLUMNS: dict[str, Callable[[LayerRow], str]] = {
+    "layer": lambda row: row.layer,
+    "format": lambda row: row.format,
+    "rank": lambda row: _rank(row),
+}
+
 _ALONE = "One layer is replaced, all others stay as they are."
 _FIGURES = (
     ("error-rank", "Error against the rank", f"Relative error of the kernel. {_ALONE}", _RANK, _ERROR),
@@ -64,10 +70,8 @@ def layer_study_charts(study: LayerStudy) -> list[Chart]:
 
 def _chart(study: LayerStudy, name: str, title: str, caption: str, across: _Axis, up: _Axis) -> PanelChart:
     panels = panels_of(_marks(study.rows, across, up), distinct(row.format for row in study.rows))
-    columns: dict[str, Callable[[LayerRow], str]] = {"layer": _layer, "format": _format, "rank": _rank}
-    if across is _MACS:
-        columns["MACs, %"] = across.text
-    table = table_of(study.rows, {**columns, up.label: up.text})
+    cost = {"MACs, %": across.text} if across is _MACS else {}
+    table = table_of(study.rows, {**_COLUMNS, **cost, up.label: up.text})
     lines = _dense(study) if up is not _ERROR else ()
     return PanelChart(name, title, caption, table, across.label, up.label, panels, lines, own_x=across is _RANK)
 
@@ -77,13 +81,12 @@ def _over_sensitivity(study: LayerStudy) -> PointChart | None:
     if not known:
         return None
     formats = distinct(row.format for row in known)
-    columns = {"layer": _layer, "format": _format, "rank": _rank, "sensitivity": _SENSITIVITY.text}
     return PointChart(
         "accuracy-sensitivity",
         "Accuracy over the sensitivity",
         "Every layer and rank in a CP format, before fine-tuning. Sensitivity is that of the factors of K / ||K||; "
         "other formats have none.",
-        table_of(known, {**columns, _ACCURACY.label: _ACCURACY.text}),
+        table_of(known, {**_COLUMNS, "sensitivity": _SENSITIVITY.text, _ACCURACY.label: _ACCURACY.text}),
         _SENSITIVITY.label,
         _ACCURACY.label,
         series_of(_marks(known, _SENSITIVITY, _ACCURACY), formats, ["points"] * len(formats)),
@@ -98,14 +101,6 @@ def _marks(rows: Sequence[LayerRow], across: _Axis, up: _Axis) -> list[Mark]:
 
 def _dense(study: LayerStudy) -> tuple[Line, ...]:
     return (Line("dense", 100 * study.dense_accuracy),)
-
-
-def _layer(row: LayerRow) -> str:
-    return row.layer
-
-
-def _format(row: LayerRow) -> str:
-    return row.format
 
 
 def _rank(row: LayerRow) -> str:

@@ -33,6 +33,10 @@ Record = dict[str, Any]
 LAYER_COLUMNS = ("layer", "what happened", "rank", "error", "sensitivity", "MACs before", "after")
 SITE_COLUMNS = ("layer", "kind", "weight", "params", "MACs", "can be factorised as", "if not, why")
 
+_LAYER_FIGURES = (
+    *("status", "format", "rank", "relative_error", "weighted_error"),
+    *("sensitivity", "intensity_ratio", "macs_before", "macs_after"),
+)
 _EPOCH_KEYS = ("epoch", "loss", "score", "score_loss", "learning_rate", "seconds", "diverged")
 
 
@@ -52,15 +56,7 @@ def layer_records(summary: Summary) -> Rows:
     return Rows(
         {
             "layer": layer.name,
-            "status": layer.status,
-            "format": layer.format,
-            "rank": layer.rank,
-            "relative_error": layer.relative_error,
-            "weighted_error": layer.weighted_error,
-            "sensitivity": layer.sensitivity,
-            "intensity_ratio": layer.intensity_ratio,
-            "macs_before": layer.macs_before,
-            "macs_after": layer.macs_after,
+            **{column: getattr(layer, column) for column in _LAYER_FIGURES},
             "why": layer.reason or "",
         }
         for layer in summary.layers

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from polyadic.reporting.chart import Chart
 from polyadic.reporting.folder import Folder, read_folder
@@ -41,20 +42,25 @@ def report(directory: Path | str, out: Path | str | None = None) -> Path:
 
 def report_html(folder: AnyFolder) -> str:
     """The page."""
-    if isinstance(folder.result, Summary):
-        return result_html(cast("Folder[Summary]", folder))
-    if isinstance(folder.result, SearchResult):
-        return search_html(cast("Folder[SearchResult]", folder))
-    return study_html(cast("Folder[StudyResult]", folder))
+    html, _ = _page(folder)
+    return html(folder)
 
 
 def charts(folder: AnyFolder) -> list[Chart]:
     """Every chart that there is something to show in, in the order of the page."""
-    if isinstance(folder.result, Summary):
-        return result_charts(cast("Folder[Summary]", folder))
-    if isinstance(folder.result, SearchResult):
-        return search_page_charts(cast("Folder[SearchResult]", folder))
-    return study_charts(folder.result)
+    _, drawn = _page(folder)
+    return drawn(folder)
+
+
+def _page(folder: AnyFolder) -> tuple[Callable[[Any], str], Callable[[Any], list[Chart]]]:
+    """How the page of such a folder is written, and how its charts are made."""
+    match folder.result:
+        case Summary():
+            return result_html, result_charts
+        case SearchResult():
+            return search_html, search_page_charts
+        case StudyResult():
+            return study_html, lambda folder: study_charts(folder.result)
 
 
 def write_figures(folder: AnyFolder, directory: Path | str) -> list[Path]:

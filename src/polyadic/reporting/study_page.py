@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from polyadic.reporting.chart import Chart, Table, distinct, number_text, percent
 from polyadic.reporting.degeneracy_charts import degeneracy_charts
@@ -54,35 +56,15 @@ def study_piece(study: StudyResult) -> str:
 
 
 def study_charts(study: StudyResult) -> list[Chart]:
-    """Every chart that there is something to show in, in the order of the page.
-
-    Raises:
-        TypeError: it is no study that pages know.
-    """
-    match study:
-        case TruncationStudy():
-            return truncation_charts(study)
-        case DegeneracyStudy():
-            return degeneracy_charts(study)
-        case LayerStudy():
-            return layer_study_charts(study)
-    raise TypeError(f"studies are of truncation, degeneracy and layers; got {type(study).__name__}")
+    """Every chart that there is something to show in, in the order of the page."""
+    charts, _ = _PAGES[type(study)]
+    return charts(study)
 
 
 def describe(study: StudyResult) -> Told:
-    """What is said of a study.
-
-    Raises:
-        TypeError: as :func:`study_charts`.
-    """
-    match study:
-        case TruncationStudy():
-            return _truncation(study)
-        case DegeneracyStudy():
-            return _degeneracy(study)
-        case LayerStudy():
-            return _layers(study)
-    raise TypeError(f"studies are of truncation, degeneracy and layers; got {type(study).__name__}")
+    """What is said of a study."""
+    _, words = _PAGES[type(study)]
+    return words(study)
 
 
 def _truncation(study: TruncationStudy) -> Told:
@@ -179,3 +161,11 @@ def _layers(study: LayerStudy) -> Told:
             "The rank of a format with several ranks is drawn at the largest of them; the tables have them all.",
         ),
     )
+
+
+_PAGES: dict[type[StudyResult], tuple[Callable[[Any], list[Chart]], Callable[[Any], Told]]] = {
+    TruncationStudy: (truncation_charts, _truncation),
+    DegeneracyStudy: (degeneracy_charts, _degeneracy),
+    LayerStudy: (layer_study_charts, _layers),
+}
+"""Plots and words of each study."""

@@ -31,7 +31,7 @@ from polyadic.decomposition import (
 )
 from polyadic.errors import PolyadicError
 from polyadic.schema import DegeneracyRow, DegeneracyStudy, LayerSite
-from polyadic.studies.study import OnProgress, Row, RowFile, is_wanted, no_layer, rows_of
+from polyadic.studies.study import OnProgress, Row, RowFile, choose_layers, no_layer, rows_of
 from polyadic.surgery import find_layers, layer_at
 
 METHODS = {"als": "ALS", "lm": "LM", "stable": "stable CP"}
@@ -191,21 +191,19 @@ def _kernels(
     model: nn.Module, sites: Sequence[LayerSite], options: DegeneracyOptions
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The kernels as D^2 x S x T in float64, and why others are not there."""
-    kernels, skipped = {}, {}
-    for site in sites:
-        if not is_wanted(site.name, options.layers):
-            continue
-        if site.reason is not None or site.spec is None:
-            skipped[site.name] = site.reason or "its geometry is unknown"
-        elif site.spec.taps == 1 or site.spec.groups > 1:
-            skipped[site.name] = (
-                "it has several groups" if site.spec.groups > 1 else "its window is one pixel: a matrix"
-            )
-        else:
-            kernels[site.name] = kernel_to_order3(layer_at(model, site.name)[1].detach().double())
-    if not kernels:
+    chosen, skipped = choose_layers(sites, options.layers, _why_not)
+    if not chosen:
         raise no_layer("a study of degeneracy needs a convolution with a window", skipped)
-    return kernels, skipped
+    return {site.name: kernel_to_order3(layer_at(model, site.name)[1].detach().double()) for site in chosen}, skipped
+
+
+def _why_not(site: LayerSite) -> str | None:
+    """Why the kernel of a layer is not decomposed."""
+    if site.reason is not None or site.spec is None:
+        return site.reason or "its geometry is unknown"
+    if site.spec.groups > 1:
+        return "it has several groups"
+    return "its window is one pixel: a matrix" if site.spec.taps == 1 else None
 
 
 def _digest(kernels: Mapping[str, Tensor], options: DegeneracyOptions) -> str:

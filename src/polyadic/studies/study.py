@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from polyadic.errors import LayerError
-from polyadic.schema import DegeneracyStudy, JsonObject, LayerStudy, TruncationStudy
+from polyadic.schema import DegeneracyStudy, JsonObject, LayerSite, LayerStudy, TruncationStudy
 from polyadic.storage import RecordLog, as_plain, json_bytes, write_together
 
 Row = Mapping[str, Any]
@@ -87,6 +87,15 @@ def rows_of(kind: type[Kind], rows: Iterable[Row]) -> tuple[Kind, ...]:
 def is_wanted(layer: str, patterns: Sequence[str]) -> bool:
     """Whether ``layer`` is one of those to look at: names or patterns with *, all of them where there is none."""
     return not patterns or any(fnmatchcase(layer, pattern) for pattern in patterns)
+
+
+def choose_layers(
+    sites: Iterable[LayerSite], patterns: Sequence[str], why_not: Callable[[LayerSite], str | None]
+) -> tuple[list[LayerSite], dict[str, str]]:
+    """The layers to look at, and why others of those that were asked for are left out."""
+    asked = [site for site in sites if is_wanted(site.name, patterns)]
+    skipped = {site.name: reason for site in asked if (reason := why_not(site)) is not None}
+    return [site for site in asked if site.name not in skipped], skipped
 
 
 def no_layer(needed: str, skipped: Mapping[str, str]) -> LayerError:

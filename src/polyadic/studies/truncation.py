@@ -76,7 +76,7 @@ def _row(
 ) -> Row:
     """Everything about one point but test images."""
     whole = {name: kernels[name] for name in point.ranks}
-    short = {name: point.chain.truncate(K, point.ranks[name]) for name, K in whole.items()}
+    short = point.truncate(kernels)
     with replace_kernels(network, short):
         scores = scorer.scores(network)
     others = []
@@ -170,7 +170,7 @@ def _tested(
         return dict.fromkeys(_TESTED)
     key = f"test/{scorer.test_images}/{point.key}"
     if key not in file:
-        with replace_kernels(network, {n: point.chain.truncate(kernels[n], r) for n, r in point.ranks.items()}):
+        with replace_kernels(network, point.truncate(kernels)):
             file.add(key, dict(zip(_TESTED, scorer.test_accuracies(network), strict=True)))
     return file[key]
 

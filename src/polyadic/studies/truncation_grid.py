@@ -13,7 +13,7 @@ from polyadic.errors import PolyadicError
 from polyadic.schema import LayerSite
 from polyadic.studies.cuts import ALL_CUTS, Chain
 from polyadic.studies.scoring import Scorer
-from polyadic.studies.study import is_wanted, no_layer
+from polyadic.studies.study import choose_layers, no_layer
 from polyadic.training import Execution
 
 Ranks = tuple[int, ...]
@@ -87,10 +87,6 @@ class TruncationOptions:
         for text in (*self.chains, *(chain for chain, _ in self.retrain)):
             Chain.parse(text)
 
-    def wants(self, layer: str) -> bool:
-        """Whether ``layer`` is one of those to look at."""
-        return is_wanted(layer, self.layers)
-
     def scorer(self, network: nn.Module, data: ImageData) -> Scorer:
         """What networks are scored by."""
         return Scorer(
@@ -135,6 +131,10 @@ class Point:
         """What its row is known by."""
         return f"{self.kind}/{self.group}/{self.chain}/{self.share:g}"
 
+    def truncate(self, kernels: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The kernels of its layers, truncated."""
+        return {name: self.chain.truncate(kernels[name], ranks) for name, ranks in self.ranks.items()}
+
 
 def kernels_of(
     model: nn.Module, sites: Sequence[LayerSite], options: TruncationOptions
@@ -144,18 +144,10 @@ def kernels_of(
     Raises:
         LayerError: none of the layers that were asked for has a kernel of four indices.
     """
-    kernels, skipped = {}, {}
-    for site in sites:
-        if not options.wants(site.name):
-            continue
-        reason = _reason(model, site)
-        if reason is None:
-            kernels[site.name] = model.get_parameter(f"{site.name}.weight").detach().clone()
-        else:
-            skipped[site.name] = reason
-    if not kernels:
+    chosen, skipped = choose_layers(sites, options.layers, lambda site: _why_not(model, site))
+    if not chosen:
         raise no_layer("a truncation study needs a convolution over two axes", skipped)
-    return kernels, skipped
+    return {site.name: model.get_parameter(f"{site.name}.weight").detach().clone() for site in chosen}, skipped
 
 
 def groups_of(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -203,7 +195,7 @@ def _effect(chain: Chain, ranks: Ranks, shape: Sequence[int]) -> tuple[object, .
     return tuple((cut.partition(shape), rank) for cut, rank in pairs if rank < cut.largest_rank(shape))
 
 
-def _reason(model: nn.Module, site: LayerSite) -> str | None:
+def _why_not(model: nn.Module, site: LayerSite) -> str | None:
     """Why the kernel of a layer is not looked at."""
     if site.reason is not None:
         return site.reason
