@@ -33,6 +33,11 @@ def test_the_library_alone_loads_nothing() -> None:
     assert loaded("import polyadic\nassert 'compress' in dir(polyadic)") == set()
 
 
+@pytest.mark.parametrize("names", [("compress",), ("find_plan", "apply_plan", "finetune", "load", "save", "CP")])
+def test_the_verbs_load_torch_and_neither_optuna_nor_a_template_engine(names: tuple[str, ...]) -> None:
+    assert loaded(f"from polyadic import {', '.join(names)}") == {"torch"}
+
+
 def test_every_public_name_is_there_once_and_no_other() -> None:
     assert sorted(polyadic.__all__) == sorted(polyadic._HOME)
     assert all(getattr(polyadic, name) is not None for name in polyadic.__all__)

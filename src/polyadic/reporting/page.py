@@ -6,12 +6,14 @@ import functools
 import json
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from polyadic.reporting.svg import svg
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 
 def render(template: str, **context: Any) -> str:
@@ -36,6 +38,8 @@ def plain_text(value: Any) -> str:
 
 @functools.cache
 def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # here, for those who save and load and draw no page
+
     environment = Environment(
         loader=PackageLoader("polyadic.reporting"),
         autoescape=True,
