@@ -32,7 +32,7 @@ def benches(network: nn.Module, data: ImageData) -> Callable[[str], QuantizerSes
     return bench
 
 
-@pytest.mark.parametrize("name", QUANTIZERS)
+@pytest.mark.parametrize("name", ["onnxruntime", pytest.param("openvino", marks=pytest.mark.slow)])
 def test_eight_bits_answer_nearly_as_the_network(
     name: str, benches: Callable[[str], QuantizerSession], network: nn.Module, data: ImageData
 ) -> None:

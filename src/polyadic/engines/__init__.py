@@ -1,6 +1,6 @@
 """Engines: a network made ready to run on one of them, and times that can be compared."""
 
-from polyadic.engines.eager import PyTorch
+from polyadic.engines.eager import PyTorch, frozen_weights
 from polyadic.engines.engine import Engine, Prepared, first_line, silence, tensors_of
 from polyadic.engines.latency_cache import LatencyCache, Measured
 from polyadic.engines.latency_model import LatencyModel, Timer, draw_weights, interpolate_time, time_in_turns
@@ -31,6 +31,7 @@ __all__ = [
     "engine_named",
     "environment",
     "first_line",
+    "frozen_weights",
     "input_names",
     "interpolate_time",
     "onnx_bytes",

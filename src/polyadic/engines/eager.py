@@ -65,7 +65,7 @@ class PyTorch(Engine):
         network = copy.deepcopy(model).eval().to(conditions.device).requires_grad_(False)
         if self.channels_last:
             network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        with _frozen() if self.compiled else contextlib.nullcontext():
+        with frozen_weights() if self.compiled else contextlib.nullcontext():
             run = _compile(network) if self.compiled else network
             prepared = _Prepared(run, example, conditions, self.channels_last)
             try:
@@ -79,7 +79,7 @@ class PyTorch(Engine):
 
 
 @contextlib.contextmanager
-def _frozen() -> Iterator[None]:
+def frozen_weights() -> Iterator[None]:
     """Where the compiler takes weights for constants and lays them out once, without warnings of its own insides."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -17,7 +17,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from polyadic.engines import Conditions, Prepared, silence
+from polyadic.engines import Conditions, Prepared, frozen_weights, silence
 from polyadic.quantization.quantizer import Artefact, Quantizer, QuantizerSession, Recipe
 from polyadic.surgery import copy_model
 
@@ -92,9 +92,8 @@ class _Prepared(Prepared):
     def __init__(self, module: nn.Module, example: Tensor, conditions: Conditions, *, compiled: bool) -> None:
         self._threads = conditions.threads
         self._example = self._fed(example)
-        self._run = torch.compile(module, dynamic=False) if compiled else module
-        # tracing asks for it, too, and does not hear of the options of torch.compile
-        with torch._inductor.config.patch(freezing=True):
+        with frozen_weights():  # tracing asks for it, too, and does not hear of the options of torch.compile
+            self._run = torch.compile(module, dynamic=False) if compiled else module
             self.once()
 
     def answer(self, *inputs: Tensor) -> tuple[Tensor, ...]:
