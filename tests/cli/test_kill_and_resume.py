@@ -92,6 +92,7 @@ def assert_same_end(folder: Path, finished: Path) -> None:
     assert files_in(folder) == files_in(finished)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_ends_like_one_that_was_not(
     world: World, finished: tuple[Path, Result], tmp_path: Path, shown: list[Progress]
 ) -> None:

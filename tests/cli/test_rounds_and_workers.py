@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from stage import World, assert_refused, last_json, run
 
 from disks import files_in
@@ -28,6 +29,7 @@ def test_a_network_of_two_rounds_is_written_loaded_and_reported(world: World, tm
     assert_refused(world.compress(tmp_path / "other", rounds=2), "rounds share the way to a budget")
 
 
+@pytest.mark.slow
 def test_rounds_on_an_engine_say_how_fast_each_has_become(world: World, tmp_path: Path) -> None:
     engine = {"engine": "pytorch", "batch": 2, "threads": 1, "round_to": 1, "latency_dir": tmp_path / "times"}
     result = world.compress(

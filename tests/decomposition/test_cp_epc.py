@@ -25,6 +25,7 @@ from polyadic.decomposition import (
 ROUNDING = 4e-7  # root of the 1e-13 by which a squared error may miss its bound
 SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5))
 ANY_ORDER = st.lists(st.integers(1, 4), min_size=3, max_size=5).map(tuple)
+DIFFICULT = ("full rank", "collinear swamp", "border rank")
 every_objective = pytest.mark.parametrize("objective", Objective)
 
 
@@ -40,7 +41,7 @@ def test_the_correction_keeps_its_bound_and_never_raises_the_sensitivity(
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("rank", [1, 3, 7])
+@pytest.mark.parametrize("rank", [1, 3, pytest.param(7, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("slack", [0.0, 0.05])
 def test_the_correction_keeps_its_promises_on_difficult_tensors(case: str, rank: int, slack: float) -> None:
     K = CASES[case]()
@@ -188,7 +189,9 @@ def test_an_error_out_of_reach_gives_the_least_found_and_says_so(delta: float) -
 
 
 @every_objective
-@pytest.mark.parametrize("case", ["full rank", "rank plus noise", "collinear swamp", "border rank"])
+@pytest.mark.parametrize(
+    "case", ["rank plus noise", *(pytest.param(case, marks=pytest.mark.slow) for case in DIFFICULT)]
+)
 def test_rounds_are_never_worse_than_one_correction_in_error_or_objective(case: str, objective: Objective) -> None:
     K = CASES[case]()
     start = cp_als(K, 2, ALSOptions(max_sweeps=50)).factors

@@ -45,7 +45,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }
 
 
-@pytest.fixture(scope="module", params=list(NETWORKS))
+@pytest.fixture(scope="module", params=[pytest.param("resnet20", marks=pytest.mark.slow), "two outputs", "sound"])
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
     build, shape = NETWORKS[request.param]
     model, inputs, folder = build(), normal(3, *shape), tmp_path_factory.mktemp("exported")
