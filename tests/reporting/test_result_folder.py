@@ -10,8 +10,6 @@ from folders import PROVENANCE, TRIALS, folder
 from summaries import summary
 
 from polyadic.errors import StorageError
-from polyadic.export import checkpoint
-from polyadic.reporting import folder as folders_read
 from polyadic.reporting import read_result
 
 
@@ -22,10 +20,6 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert (read.model, read.damaged) == ("net.py:build", 0)
     assert [record.number for record in read.trials] == [1, 2, 3, 4, 5]
     assert read.trials[0].trial.plan.choices[0].rank == (2,)
-
-
-def test_reader_and_writer_mean_the_same_files() -> None:
-    assert (folders_read.RESULT, folders_read.PLAN) == (checkpoint.RESULT, checkpoint.PLAN)
 
 
 def test_what_is_not_finite_is_not_a_number_again(tmp_path: Path) -> None:

@@ -2,10 +2,9 @@
 
 from polyadic.benchmarking.benchmark import benchmark, write_bench
 from polyadic.benchmarking.options import BenchOptions, BenchProgress
-from polyadic.schema import BENCH, BenchNetwork, BenchResult, BenchRow
+from polyadic.schema import BenchNetwork, BenchResult, BenchRow
 
 __all__ = [
-    "BENCH",
     "BenchNetwork",
     "BenchOptions",
     "BenchProgress",

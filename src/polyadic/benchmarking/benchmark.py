@@ -32,7 +32,7 @@ from polyadic.engines import (
 )
 from polyadic.errors import EngineError
 from polyadic.layers import evaluation_mode
-from polyadic.schema import BENCH, BenchNetwork, BenchResult, BenchRow
+from polyadic.schema import BenchNetwork, BenchResult, BenchRow
 from polyadic.storage import json_bytes, write_together
 from polyadic.surgery import MACS_CONVENTION, network_cost
 
@@ -70,7 +70,10 @@ def write_bench(result: BenchResult, folder: Path, beside: Sequence[tuple[str, b
     Raises:
         StorageError: the file system refused; what stood there is as it was.
     """
-    contents = {folder / BENCH: json_bytes(result.to_json()), **{folder / name: content for name, content in beside}}
+    contents = {
+        folder / result.file: json_bytes(result.to_json()),
+        **{folder / name: content for name, content in beside},
+    }
     write_together(contents)
     return list(contents)
 

@@ -28,7 +28,7 @@ from polyadic.cli.screen import command_line, emit, say
 from polyadic.errors import PolyadicError
 from polyadic.export import read_plan, save_applied
 from polyadic.pipeline import CompressOptions, apply_plan, compress
-from polyadic.schema import Plan
+from polyadic.schema import Plan, Summary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ def apply_command(
     json: AsJson = False,
 ) -> None:
     """Carry out a plan and train nothing: fitted to images where there are any, else by weights alone."""
-    if any((out / name).exists() for name in ("result.json", "model.safetensors")):
+    if any((out / name).exists() for name in (Summary.file, "model.safetensors")):
         raise PolyadicError(f"{out} already holds a network: choose another folder")
     given = Plan.from_json(read_plan(plan)["layers"])
     images = samples.load(seed, held_out)

@@ -24,7 +24,7 @@ from polyadic.cli.screen import command_line
 from polyadic.errors import PolyadicError
 from polyadic.export import read_plan
 from polyadic.pipeline import compress
-from polyadic.schema import Plan
+from polyadic.schema import Plan, Summary
 from polyadic.storage import remove_partial
 
 
@@ -77,7 +77,7 @@ def _prepare(out: Path, resume: bool) -> None:
     Raises:
         PolyadicError: there is a result.
     """
-    if (out / "result.json").exists() and not resume:
+    if (out / Summary.file).exists() and not resume:
         raise PolyadicError(
             f"{out} already holds a result: choose another folder, or --resume to repeat its last steps"
         )

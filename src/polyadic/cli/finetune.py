@@ -108,7 +108,7 @@ def _prepare(out: Path, resume: bool) -> None:
     Raises:
         PolyadicError: there is one.
     """
-    if (out / "result.json").exists():
+    if (out / Summary.file).exists():
         raise PolyadicError(f"{out} already holds a result: choose another folder")
     if (out / CHECKPOINT).exists() and not resume:
         raise PolyadicError(

@@ -24,6 +24,7 @@ from polyadic.errors import PolyadicError
 from polyadic.export import save_search
 from polyadic.pipeline import SearchResult, TriedPlan, find_plan
 from polyadic.reporting import report
+from polyadic.schema import Plan, Summary
 from polyadic.storage import remove_partial
 
 FRONT_COLUMNS = ("", "layers", "MACs", "parameters", "drop, points", "divergence")
@@ -48,9 +49,9 @@ def search_command(
 ) -> None:
     """Find format and rank for every layer and write the plan; ``compress --plan`` carries it out."""
     out = run.out
-    if (out / "result.json").exists():
+    if (out / Summary.file).exists():
         raise PolyadicError(f"{out} already holds the result of a compression: choose another folder")
-    if (out / "plan.json").exists() and not run.resume:
+    if (out / Plan.file).exists() and not run.resume:
         raise PolyadicError(f"{out} already holds a plan: choose another folder, or --resume to go on searching")
     if run.resume:
         remove_partial(out)

@@ -15,11 +15,11 @@ from polyadic.errors import LayerError, StorageError
 from polyadic.models import LIBRARIES, load_model
 from polyadic.pipeline import Applied, CompressionResult
 from polyadic.reporting import model_card
-from polyadic.schema import VERSION, JsonObject, Plan, SearchResult, Stage, TTSpec
+from polyadic.schema import VERSION, JsonObject, Plan, SearchResult, Stage, Summary, TTSpec
 from polyadic.storage import json_bytes, read_document, storage_error, write_together
 from polyadic.surgery import plan_stages, rebuild
 
-PLAN, WEIGHTS, RESULT, CARD, SEARCH = "plan.json", "model.safetensors", "result.json", "README.md", "search.json"
+WEIGHTS, CARD = "model.safetensors", "README.md"
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ def save(result: CompressionResult, directory: Path | str, *, origin: Origin | N
     stages = plan_stages(result.dense, result.plan)
     trains = any(isinstance(stage, TTSpec) for chain in stages.values() for stage in chain)
     card = model_card(result.summary, origin.model, tensor_trains=trains)
-    write_together(
+    write_together(  # the first one appears last, and says that the folder is complete
         {
-            directory / RESULT: json_bytes(result.summary.to_json(), indent=2),  # appears last: the folder is complete
+            directory / Summary.file: json_bytes(result.summary.to_json(), indent=2),
             **_network_files(directory, result.model, result.plan, stages, origin),
             directory / CARD: card.encode(),
         }
@@ -95,8 +95,8 @@ def save_search(
     document["provenance"] = {**(known or {}), **document["provenance"]}
     write_together(
         {
-            directory / PLAN: json_bytes(_plan_to_do(found.plan, origin), indent=2),
-            directory / SEARCH: json_bytes(document),
+            directory / Plan.file: json_bytes(_plan_to_do(found.plan, origin), indent=2),
+            directory / SearchResult.file: json_bytes(document),
         }
     )
 
@@ -156,7 +156,7 @@ def read_plan(path: Path) -> dict[str, Any]:
     Raises:
         StorageError: it is missing, damaged, or of a newer version.
     """
-    path = path if path.suffix == ".json" and not path.is_dir() else path / PLAN
+    path = path if path.suffix == ".json" and not path.is_dir() else path / Plan.file
     document = read_document(path, VERSION)
     if not isinstance(document.get("layers"), list):
         raise StorageError(f"{path} holds an object with a list called layers; got something else")
@@ -169,7 +169,7 @@ def origin_of(document: dict[str, Any]) -> Origin:
     Raises:
         StorageError: what it says of that is damaged.
     """
-    origin: Origin = JsonObject(document.get("origin") or {}, PLAN, place="origin").whole(Origin)
+    origin: Origin = JsonObject(document.get("origin") or {}, Plan.file, place="origin").whole(Origin)
     return origin
 
 
@@ -191,7 +191,7 @@ def _network_files(
         choice["stages"] = [torch_layer(stage) for stage in stages[choice["layer"]]]
     return {
         directory / WEIGHTS: safetensors.torch.save(tensors, metadata={"format": "pt"}),
-        directory / PLAN: json_bytes(document, indent=2),
+        directory / Plan.file: json_bytes(document, indent=2),
     }
 
 

@@ -22,7 +22,7 @@ from polyadic.pipeline.options import CompressOptions, OnProgress
 from polyadic.pipeline.rounds import Round
 from polyadic.pipeline.target import Target
 from polyadic.pipeline.timed_candidates import measure_cost, time_candidates
-from polyadic.schema import Budget, Cost, Plan
+from polyadic.schema import Budget, Cost, Plan, TrialRecord
 from polyadic.schema.budget import format_cost
 from polyadic.search import RankCandidates, SearchSpace, TrialStore, cheapest_plan, open_trials
 from polyadic.surgery import find_layers, layer_at
@@ -138,7 +138,7 @@ def prepare_search(
     space = search_space(goal, all_candidates, dense, now, refused)
     evaluator = PlanEvaluator(dense, task, layers, options, show, start.chains)
     digest = _digest(dense, task, all_candidates, options, goal, example)
-    path = options.work / "trials.jsonl" if options.work else None
+    path = options.work / TrialRecord.file if options.work else None
     trials = open_trials(digest, all_candidates, storage=options.storage, path=path, resume=options.resume)
     allowed = goal.allowed_drop(options.finetune_recovery_factor, evaluator.dense_score)
     if goal.plan is None:

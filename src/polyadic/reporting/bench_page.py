@@ -23,7 +23,7 @@ from polyadic.reporting.chart import (
 from polyadic.reporting.page import plain_text, render
 from polyadic.reporting.svg import svg_file
 from polyadic.reporting.svg_parts import xml_safe
-from polyadic.schema import BENCH, VERSION, BenchResult, BenchRow
+from polyadic.schema import VERSION, BenchResult, BenchRow
 from polyadic.storage import read_document
 
 _Column = Callable[[BenchRow], str]
@@ -45,7 +45,7 @@ def read_bench(folder: Path | str) -> BenchResult:
     Raises:
         StorageError: it is missing, damaged or of another version.
     """
-    path = Path(folder) / BENCH
+    path = Path(folder) / BenchResult.file
     return BenchResult.from_json(read_document(path, VERSION), path)
 
 
@@ -74,7 +74,7 @@ def bench_section_in(folder: Path) -> BenchSection | None:
 
     What cannot be read is said in a note, for the rest of a page is worth having without it.
     """
-    if not (folder / BENCH).exists():
+    if not (folder / BenchResult.file).exists():
         return None
     try:
         return bench_section(read_bench(folder))

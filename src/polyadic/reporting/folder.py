@@ -20,7 +20,6 @@ from polyadic.schema import (
 )
 from polyadic.storage import read_document, read_records
 
-RESULT, SEARCH, PLAN, TRIALS = "result.json", "search.json", "plan.json", "trials.jsonl"
 STUDIES: dict[str, type[StudyResult]] = {kind.file: kind for kind in (TruncationStudy, DegeneracyStudy, LayerStudy)}
 
 Result = TypeVar("Result", bound=Summary | SearchResult | StudyResult, covariant=True)
@@ -58,13 +57,13 @@ def read_folder(directory: Path | str) -> Folder[Summary | SearchResult | StudyR
         PolyadicError: the folder holds several studies.
     """
     directory = Path(directory)
-    if (directory / RESULT).exists():
+    if (directory / Summary.file).exists():
         return read_result(directory)
-    if (directory / SEARCH).exists():
+    if (directory / SearchResult.file).exists():
         return read_search(directory)
     if any((directory / name).exists() for name in STUDIES):
         return read_study(directory)
-    raise StorageError(_what_is_missing(directory, (RESULT, SEARCH, *STUDIES)))
+    raise StorageError(_what_is_missing(directory, (Summary.file, SearchResult.file, *STUDIES)))
 
 
 def read_result(directory: Path | str) -> Folder[Summary]:
@@ -74,17 +73,17 @@ def read_result(directory: Path | str) -> Folder[Summary]:
         StorageError: a file is missing, damaged or of another version.
     """
     directory = Path(directory)
-    if not (directory / RESULT).exists():
-        raise StorageError(_what_is_missing(directory, (RESULT,)))
-    document, plan_document = (read_document(directory / name, VERSION) for name in (RESULT, PLAN))
+    if not (directory / Summary.file).exists():
+        raise StorageError(_what_is_missing(directory, (Summary.file,)))
+    document, plan_document = (read_document(directory / name, VERSION) for name in (Summary.file, Plan.file))
     try:
         plan = Plan.from_json(plan_document.get("layers"))
     except LayerError as error:
-        raise StorageError(f"{directory / PLAN} is damaged ({error}): copy it again") from error
-    summary = Summary.from_json(document, plan, directory / RESULT)
+        raise StorageError(f"{directory / Plan.file} is damaged ({error}): copy it again") from error
+    summary = Summary.from_json(document, plan, directory / Summary.file)
     origin = plan_document.get("origin")
     model = _text(origin.get("model")) if isinstance(origin, dict) else None
-    return Folder(directory, summary, model, *_read_trials(directory / TRIALS))
+    return Folder(directory, summary, model, *_read_trials(directory / TrialRecord.file))
 
 
 def read_search(directory: Path | str) -> Folder[SearchResult]:
@@ -93,9 +92,9 @@ def read_search(directory: Path | str) -> Folder[SearchResult]:
     Raises:
         StorageError: a file is missing, damaged or of another version.
     """
-    directory = Path(directory)
-    result = SearchResult.from_json(read_document(directory / SEARCH, VERSION), directory / SEARCH)
-    return Folder(directory, result, _text(result.provenance.get("model")), *_read_trials(directory / TRIALS))
+    directory, path = Path(directory), Path(directory) / SearchResult.file
+    result = SearchResult.from_json(read_document(path, VERSION), path)
+    return Folder(directory, result, _text(result.provenance.get("model")), *_read_trials(directory / TrialRecord.file))
 
 
 def read_study(directory: Path | str) -> Folder[StudyResult]:
@@ -132,7 +131,7 @@ def _what_is_missing(directory: Path, wanted: tuple[str, ...]) -> str:
         return f"a page is made of the folder of a result, a search or a study; {directory} is none"
     if (directory / "rows.jsonl").exists():
         return f"{directory} holds rows of a study that did not end: finish it with polyadic analyze ... --resume"
-    if (directory / PLAN).exists():
+    if (directory / Plan.file).exists():
         return (
             f"{directory} holds a plan that was not carried out, and no {' or '.join(wanted[:2])}: carry it out with "
             f"polyadic compress --plan {directory}"

@@ -1,6 +1,6 @@
 """Frozen descriptions in integers and JSON; no algorithm."""
 
-from polyadic.schema.bench_result import BENCH, BenchNetwork, BenchResult, BenchRow, Conditions, NumberFormat
+from polyadic.schema.bench_result import BenchNetwork, BenchResult, BenchRow, Conditions, NumberFormat
 from polyadic.schema.budget import Budget
 from polyadic.schema.chain import Stage, chain_macs, chain_params, stride_early
 from polyadic.schema.composition import compose, is_mixing, keeps_constants, move_stride
@@ -34,7 +34,6 @@ from polyadic.schema.trial import Trial, TrialRecord
 from polyadic.schema.tt_spec import TTSpec, Way
 
 __all__ = [
-    "BENCH",
     "VERSION",
     "BenchNetwork",
     "BenchResult",

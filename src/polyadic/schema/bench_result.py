@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from polyadic.errors import EngineError, StorageError
 from polyadic.schema.json_object import VERSION, JsonObject
-
-BENCH = "bench.json"
 
 NumberFormat = Literal["float32", "bfloat16", "float16", "int8"]
 
@@ -132,6 +130,8 @@ class BenchResult:
         environment: machine and versions.
     """
 
+    file: ClassVar[str] = "bench.json"
+
     networks: tuple[BenchNetwork, ...]
     rows: tuple[BenchRow, ...]
     skipped: tuple[tuple[str, str], ...] = ()
@@ -144,7 +144,7 @@ class BenchResult:
         return {"version": VERSION, **asdict(self)}
 
     @staticmethod
-    def from_json(data: object, where: Path | str = BENCH) -> BenchResult:
+    def from_json(data: object, where: Path | str = file) -> BenchResult:
         """The inverse of :meth:`to_json`; ``where`` is named where something is wrong.
 
         Raises:

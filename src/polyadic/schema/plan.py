@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, field_serializer, field_validator
 from pydantic.dataclasses import dataclass as checked_dataclass
@@ -37,6 +37,8 @@ class Plan:
 
     A choice may name a stage of the chain of an earlier one: ``conv1``, then ``conv1.1``.
     """
+
+    file: ClassVar[str] = "plan.json"
 
     choices: tuple[Choice, ...] = ()
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from polyadic.schema.cost import Cost
 from polyadic.schema.json_object import VERSION, JsonObject
@@ -79,6 +79,8 @@ class Summary(NotebookResult):
         warnings: what a reader must know before relying on the result.
     """
 
+    file: ClassVar[str] = "result.json"
+
     dense: Cost
     compressed: Cost
     dense_score: float
@@ -132,7 +134,7 @@ class Summary(NotebookResult):
         return plain
 
     @staticmethod
-    def from_json(data: object, plan: Plan, where: Path | str = "result.json") -> Summary:
+    def from_json(data: object, plan: Plan, where: Path | str = file) -> Summary:
         """The inverse of :meth:`to_json`, for the ``plan`` beside it; ``where`` is named where something is wrong.
 
         Raises:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from polyadic.schema.budget import format_cost
 from polyadic.schema.cost import Cost
@@ -224,6 +224,8 @@ class SearchResult(NotebookResult):
         speed: of the plan as a whole on the engine, where one was named.
     """
 
+    file: ClassVar[str] = "search.json"
+
     tried: TriedPlan
     dense: Cost
     dense_score: float
@@ -267,7 +269,7 @@ class SearchResult(NotebookResult):
         return plain
 
     @staticmethod
-    def from_json(data: object, where: Path | str = "the document of a search") -> SearchResult:
+    def from_json(data: object, where: Path | str = file) -> SearchResult:
         """The inverse of :meth:`to_json`; ``where`` is named where something is wrong.
 
         Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from polyadic.schema.cost import Cost
 from polyadic.schema.json_object import JsonObject
@@ -77,6 +77,8 @@ class TrialRecord:
         threshold: points that a single layer might lose.
         seconds: how long the trial took.
     """
+
+    file: ClassVar[str] = "trials.jsonl"
 
     number: int
     trial: Trial

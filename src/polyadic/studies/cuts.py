@@ -26,8 +26,6 @@ from polyadic.errors import DecompositionError
 INDICES = "oihw"
 SIDES = ("o", "i", "h", "w", "oi", "oh", "ow")
 
-Shape4 = tuple[int, int, int, int]
-
 
 @final
 @dataclass(frozen=True)
