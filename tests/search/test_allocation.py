@@ -14,7 +14,7 @@ from polyadic.search.allocation import allocate
 from polyadic.search.loss_table import anchors, is_complete, missing_probe, options_of, probes
 from polyadic.search.ratio_space import RatioSpace
 from polyadic.search.space import single_layer_plan
-from polyadic.search.strategies.uniform import uniform_plan, uniform_within
+from polyadic.search.strategies.uniform import Uniform, uniform_within
 
 Losses = dict[tuple[str, str, int], float]
 
@@ -244,6 +244,6 @@ def test_uniform_ranks_keep_the_budget_and_no_larger_share_does(drawn: tuple[Sea
     space, _ = drawn
     plan = uniform_within(space)
     assert space.admits(plan)
-    costs = [space.cost(uniform_plan(space, share / 200)) for share in range(201)]
+    costs = [space.cost(Uniform().family(space)(share / 200)) for share in range(201)]
     admitted = [cost.macs for cost in costs if space.budget is not None and space.budget.admits(cost)]
     assert space.cost(plan).macs >= max(admitted, default=0)

@@ -27,7 +27,7 @@ from polyadic.search import (
     cheapest_plan,
     search_named,
 )
-from polyadic.search.strategies.uniform import uniform_plan
+from polyadic.search.strategies.uniform import Uniform
 
 BUDGETS = {
     "macs": toy(Budget(macs=5000)),
@@ -165,7 +165,7 @@ def test_an_impossible_budget_ends_with_the_cheapest_plan(name: str, limits: Bud
 def test_a_budget_that_is_kept_already_costs_next_to_nothing(name: str) -> None:
     space = toy(Budget(macs=10**9))
     trials, plan = searched(named(name), space, most=120)
-    assert divergence(space, plan) <= divergence(space, uniform_plan(space, 1.0))
+    assert divergence(space, plan) <= divergence(space, Uniform().family(space)(1.0))
     assert len(trials) <= (20 if name == "greedy" else 1)
 
 

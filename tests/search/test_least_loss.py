@@ -13,7 +13,7 @@ from polyadic.schema import Budget, Measure, Plan
 from polyadic.search import RankCandidates, SearchSpace, cheapest_plan, search_named
 from polyadic.search.levels import least_loss_within, worthwhile_ranks
 from polyadic.search.space import Candidate
-from polyadic.search.strategies.uniform import uniform_plan, uniform_within
+from polyadic.search.strategies.uniform import Uniform, uniform_within
 
 SEARCHES = ("uniform", "vbmf")
 MEASURES: tuple[Measure, ...] = ("macs", "params", "latency")
@@ -66,7 +66,7 @@ def test_known_errors_decide_between_formats() -> None:
 def test_every_layer_keeps_its_share_of_the_time() -> None:
     space = toy(Budget(latency=5.5), formats=2, timed=True, ranked=40)
     for share in (0.3, 0.5, 0.7):
-        for choice in uniform_plan(space, share).choices:
+        for choice in Uniform().family(space)(share).choices:
             candidates = space.candidates_for(choice)
             kept = candidates.times[candidates.position(choice)] / candidates.dense_time
             assert share - 0.05 < kept <= share

@@ -9,7 +9,6 @@ from toys import toy, trial_of
 
 from polyadic.schema import Budget, Choice, Cost, Plan
 from polyadic.search import RankCandidates, SearchSpace, Trial, Uniform, cheapest_plan, single_layer_plan
-from polyadic.search.strategies.uniform import uniform_plan
 from polyadic.search.strategy import cheapest_kept
 
 COSTS = st.lists(st.integers(1, 10_000), min_size=1, max_size=200, unique=True).map(sorted)
@@ -82,7 +81,7 @@ def levels(space: SearchSpace, allowed_macs: int) -> tuple[list[Plan], Plan]:
 def test_the_cheapest_level_that_keeps_a_drop_is_found_in_seven_trials(allowed_macs: int) -> None:
     space = toy()
     tried, plan = levels(space, allowed_macs)
-    family = [uniform_plan(space, step / 64) for step in range(65)]
+    family = [Uniform().family(space)(step / 64) for step in range(65)]
     passing = [space.cost(one).macs for one in family if space.cost(one).macs >= allowed_macs]
     assert len(tried) <= 7
     if passing:
@@ -104,7 +103,7 @@ def test_a_level_under_a_budget_is_tried_once_and_not_while_another_tries_it() -
 
 def test_the_cheapest_plan_that_kept_the_drop_was_tried_untuned() -> None:
     space = toy(allowed=0.5)
-    cheap, dear = uniform_plan(space, 0.2), uniform_plan(space, 0.8)
+    cheap, dear = Uniform().family(space)(0.2), Uniform().family(space)(0.8)
     kept = [Trial(cheap, 0.4), Trial(cheap, 0.6, joint=True), Trial(dear, 0.5, joint=True)]
     assert cheapest_kept(space, kept) == dear
     assert cheapest_kept(space, kept[:2]) == Plan()

@@ -10,13 +10,15 @@ many small losses for more, a larger one fears the largest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from polyadic.schema import Budget, Choice, Cost, Plan
-from polyadic.search.loss_table import Option, options_plan
+from polyadic.schema import Budget, Plan
+from polyadic.search.loss_table import Option, options_cost, options_plan
 from polyadic.search.space import SearchSpace, cheapest_plan
 
 Table = Mapping[str, Sequence[Option]]
+Chosen = dict[str, Option]
+"""One option for each layer."""
 
 _ROUNDS = 8  # turns of the direction, where there are several limits
 
@@ -30,32 +32,32 @@ def allocate(space: SearchSpace, table: Table, power: float = 1.0) -> Plan:
     if space.budget is None:
         raise ValueError("an allocation divides a budget; the search space has none")
     direction = dict.fromkeys(space.budget.limits, 1.0)
-    best: Plan | None = None
+    best: Chosen | None = None
     for _ in range(_ROUNDS if len(direction) > 1 else 1):
-        plan = _along(space, table, direction, power)
-        if plan is None:
+        chosen = _along(space, table, direction, power)
+        if chosen is None:
             break
-        plan = _filled(space, table, plan, power)
-        if best is None or _total(table, plan) < _total(table, best):
-            best = plan
-        cost = space.cost(plan)
+        chosen = _filled(space, table, chosen, power)
+        if best is None or _total(chosen) < _total(best):
+            best = chosen
+        cost = options_cost(space, chosen.values())
         use = {name: getattr(cost, name) / limit for name, limit in space.budget.limits.items()}
         direction = {name: share * use[name] ** 4 for name, share in direction.items()}
-    return best if best is not None else cheapest_plan(space)
+    return options_plan(best.values()) if best is not None else cheapest_plan(space)
 
 
-def _along(space: SearchSpace, table: Table, direction: Mapping[str, float], power: float) -> Plan | None:
-    """The plan of the smallest multiplier, along one direction of the limits, that the budget admits; None if none."""
+def _along(space: SearchSpace, table: Table, direction: Mapping[str, float], power: float) -> Chosen | None:
+    """The options of the smallest multiplier along one direction of the limits that the budget admits, if one does."""
     priced = {
         layer: [(option.loss**power, _saved(space, option, direction), option) for option in options]
         for layer, options in table.items()
     }
 
-    def at(multiplier: float) -> list[Option]:
-        return [min(rows, key=lambda row: row[0] - multiplier * row[1])[2] for rows in priced.values()]
+    def at(multiplier: float) -> Chosen:
+        return {layer: min(rows, key=lambda row: row[0] - multiplier * row[1])[2] for layer, rows in priced.items()}
 
-    def admits(options: list[Option]) -> bool:
-        return (space.budget or Budget()).admits(_cost(space, options))
+    def admits(chosen: Chosen) -> bool:
+        return (space.budget or Budget()).admits(options_cost(space, chosen.values()))
 
     low, high = 1e-12, 1e12
     if not admits(at(high)):
@@ -63,7 +65,7 @@ def _along(space: SearchSpace, table: Table, direction: Mapping[str, float], pow
     while high > 1.001 * low:
         middle = (low * high) ** 0.5
         low, high = (low, middle) if admits(at(middle)) else (middle, high)
-    return options_plan(at(high))
+    return at(high)
 
 
 def _saved(space: SearchSpace, option: Option, direction: Mapping[str, float]) -> float:
@@ -78,17 +80,9 @@ def _saved(space: SearchSpace, option: Option, direction: Mapping[str, float]) -
     return sum(weight * shares[name] for name, weight in direction.items())
 
 
-def _cost(space: SearchSpace, options: Iterable[Option]) -> Cost:
-    """Of the network, every layer in its option."""
-    chosen = list(options)
-    macs, params = (sum(getattr(option, name) for option in chosen) for name in ("macs", "params"))
-    return space.cost_after(macs, params, sum(option.latency for option in chosen))
-
-
-def _filled(space: SearchSpace, table: Table, plan: Plan, power: float) -> Plan:
-    """The plan with options of less loss wherever the budget still admits one, the best buys first."""
-    chosen = {layer: _option(options, plan, layer) for layer, options in table.items()}
-    budget = space.budget or Budget()
+def _filled(space: SearchSpace, table: Table, chosen: Chosen, power: float) -> Chosen:
+    """Options of less loss wherever the budget still admits one, the best buys first."""
+    chosen, budget = dict(chosen), space.budget or Budget()
     even = dict.fromkeys(budget.limits, 1.0)
     while True:
         macs, params, latency = (
@@ -109,21 +103,10 @@ def _filled(space: SearchSpace, table: Table, plan: Plan, power: float) -> Plan:
             )
         ]
         if not buys:
-            return options_plan(chosen.values())
+            return chosen
         _, layer, at = max(buys)
         chosen[layer] = table[layer][at]
 
 
-def _option(options: Sequence[Option], plan: Plan, layer: str) -> Option:
-    choice = plan.of(layer)
-    return next(option for option in options if _choice_of(option) == choice)
-
-
-def _choice_of(option: Option) -> Choice | None:
-    if option.candidates is None:
-        return None
-    return Choice(option.candidates.layer, option.candidates.format, option.candidates.ranks[option.position])
-
-
-def _total(table: Table, plan: Plan) -> float:
-    return sum(_option(options, plan, layer).loss for layer, options in table.items())
+def _total(chosen: Chosen) -> float:
+    return sum(option.loss for option in chosen.values())

@@ -16,7 +16,7 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from polyadic.schema import Measure, Plan, Trial
+from polyadic.schema import Cost, Measure, Plan, Trial
 from polyadic.search.space import Candidate, RankCandidates, SearchSpace, plan_of, single_layer_plan
 
 _ROWS = 3  # of each layer: two ends and what lies between
@@ -98,6 +98,15 @@ def options_of(space: SearchSpace, trials: Sequence[Trial]) -> dict[str, list[Op
         rising = [DENSE, *sorted(found, key=lambda option: (option.saved(space.measure), option.loss))]
         table[layer] = [option for option in rising if not any(_beats(other, option) for other in rising)]
     return table
+
+
+def options_cost(space: SearchSpace, options: Iterable[Option]) -> Cost:
+    """What the network costs with one option for each layer."""
+    macs = params = 0
+    latency = 0.0
+    for option in options:
+        macs, params, latency = macs + option.macs, params + option.params, latency + option.latency
+    return space.cost_after(macs, params, latency)
 
 
 def options_plan(options: Iterable[Option]) -> Plan:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from polyadic.schema import Plan
-from polyadic.search.loss_table import DENSE, Option, options_plan
+from polyadic.search.loss_table import DENSE, Option, options_cost, options_plan
 from polyadic.search.space import RankCandidates, SearchSpace
 
 _HALVINGS = 60  # of the logarithm of the common factor, between 1e-6 and 1e6
@@ -108,14 +108,14 @@ class RatioSpace:
         return at
 
     def _admits(self, at: Sequence[int]) -> bool:
-        chosen = [options[position] for options, position in zip(self.options.values(), at, strict=True)]
-        macs, params = sum(one.macs for one in chosen), sum(one.params for one in chosen)
-        cost = self.space.cost_after(macs, params, sum(one.latency for one in chosen))
-        return self.space.budget is None or self.space.budget.admits(cost)
+        budget = self.space.budget
+        return budget is None or budget.admits(options_cost(self.space, self._chosen(at)))
 
     def _plan(self, at: Sequence[int]) -> Plan:
-        chosen = [options[position] for options, position in zip(self.options.values(), at, strict=True)]
-        return options_plan(chosen)
+        return options_plan(self._chosen(at))
+
+    def _chosen(self, at: Sequence[int]) -> list[Option]:
+        return [options[position] for options, position in zip(self.options.values(), at, strict=True)]
 
 
 def _options(candidates: RankCandidates) -> list[Option]:

@@ -56,6 +56,12 @@ def verdicts(space: SearchSpace, trials: Sequence[Trial]) -> dict[Plan, bool]:
     return {plan: verdict for plan, verdict in known.items() if verdict is not None}
 
 
+def best_within(space: SearchSpace, trials: Sequence[Trial]) -> Plan | None:
+    """Of the plans tried as they are, the one of least loss within the budget; None if none is within."""
+    within = [trial for trial in trials if trial.joint and space.admits(trial.plan)]
+    return min(within, key=lambda trial: trial.loss).plan if within else None
+
+
 def cheapest_kept(space: SearchSpace, trials: Sequence[Trial]) -> Plan:
     """Of the plans tried as they are, the cheapest one that kept the allowed drop; empty if none did."""
     kept = [trial.plan for trial in trials if trial.joint and trial.drop <= space.allowed]

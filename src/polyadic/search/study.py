@@ -129,8 +129,8 @@ class StudyLog:
                 self._study.add_trial(self._enqueued(plan))
             waiting = self._read(TrialState.WAITING)
             for frozen in waiting:  # else one that dies before its first heartbeat would never be noticed
-                number = self._storage.get_trial_id_from_study_id_trial_number(self._id, frozen.number)
-                self._storage.record_heartbeat(number)
+                trial_id = self._storage.get_trial_id_from_study_id_trial_number(self._id, frozen.number)
+                self._storage.record_heartbeat(trial_id)
             if waiting:
                 try:
                     self._study.optimize(attempt, n_trials=1, catch=(_EvaluationError,))

@@ -23,7 +23,7 @@ from polyadic.search.loss_table import Option, is_complete, missing_probe, optio
 from polyadic.search.space import SearchSpace
 from polyadic.search.strategies.error_bound import error_bound_plan
 from polyadic.search.strategies.uniform import uniform_within
-from polyadic.search.strategy import RankSearch, cheapest_kept
+from polyadic.search.strategy import RankSearch, best_within, cheapest_kept
 
 _HALVINGS = 6  # of the budget, where a drop is given
 _WEIGHT = 2.0  # of a group that is given more, on its losses to the power
@@ -62,9 +62,9 @@ class Frontier(RankSearch):
             return cheapest_kept(space, trials)
         if space.admits(Plan()):
             return Plan()
-        within = [trial for trial in trials if trial.joint and space.admits(trial.plan)]
-        if within:
-            return min(within, key=lambda trial: trial.loss).plan
+        best = best_within(space, trials)
+        if best is not None:
+            return best
         return allocate(space, options_of(space, trials)) if is_complete(space, trials) else uniform_within(space)
 
     def expected_trials(self, space: SearchSpace) -> int:

@@ -36,7 +36,7 @@ from polyadic.errors import PolyadicError
 from polyadic.schema import Plan, Trial
 from polyadic.search.ratio_space import RatioSpace
 from polyadic.search.space import SearchSpace, cheapest_plan
-from polyadic.search.strategy import RankSearch, cheapest_kept
+from polyadic.search.strategy import RankSearch, best_within, cheapest_kept
 from polyadic.search.study_storage import quiet_optuna
 
 _RELATIVE = (0.2, 1.8)  # bounds of x under a budget: a layer at 1/25 to 3 times the mean share
@@ -91,9 +91,9 @@ class PARS(RankSearch):
         """The plan of least loss within the budget, or the cheapest one that kept the drop."""
         if space.budget is None:
             return cheapest_kept(space, trials)
-        within = [trial for trial in trials if trial.joint and space.admits(trial.plan)]
-        if within:
-            return min(within, key=lambda trial: trial.loss).plan
+        best = best_within(space, trials)
+        if best is not None:
+            return best
         untried = RatioSpace.of(space).plan([1.0] * len(space.by_layer()))
         return untried if untried is not None else cheapest_plan(space)
 

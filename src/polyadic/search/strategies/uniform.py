@@ -28,8 +28,3 @@ class Uniform(LevelSearch):
 def uniform_within(space: SearchSpace) -> Plan:
     """The dearest uniform plan within the budget; the cheapest plan of all if there is none."""
     return dearest_within(Uniform().family(space), space)
-
-
-def uniform_plan(space: SearchSpace, share: float) -> Plan:
-    """Every layer at ``share`` of its cost, or at its cheapest rank where that is dearer."""
-    return Uniform().family(space)(share)
