@@ -184,7 +184,7 @@ def test_the_exact_form_of_a_higher_order_is_a_sum_over_fibres(shape: tuple[int,
     torch.testing.assert_close(exact.full(), K, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("shape", [(4, 5, 6), (3, 2, 4, 3)])
+@pytest.mark.parametrize("shape", [(4, 5, 6), pytest.param((3, 2, 4, 3), marks=pytest.mark.slow)])
 def test_a_bound_on_the_error_is_kept_and_spent(shape: tuple[int, ...]) -> None:
     K, rank = gaussian(*shape), 6
     least = stable_cp(K, rank)
@@ -195,7 +195,7 @@ def test_a_bound_on_the_error_is_kept_and_spent(shape: tuple[int, ...]) -> None:
     assert stable_cp(K, 1, StableOptions(error=0.01)).stop is StopReason.BOUND_UNMET
 
 
-@pytest.mark.parametrize("shape", [(4, 5, 6), (3, 2, 4, 3)])
+@pytest.mark.parametrize("shape", [(4, 5, 6), pytest.param((3, 2, 4, 3), marks=pytest.mark.slow)])
 def test_a_bound_on_the_sensitivity_is_kept_and_spent(shape: tuple[int, ...]) -> None:
     K, rank = gaussian(*shape), 6
     reached = stable_cp(K, rank).stability.sensitivity
