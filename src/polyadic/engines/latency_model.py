@@ -9,7 +9,6 @@ small layers are told apart although a call alone costs about 10 microseconds.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
@@ -26,6 +25,7 @@ from polyadic.engines.timing import Timing, time_interleaved
 from polyadic.errors import EngineError
 from polyadic.layers import empty_chain
 from polyadic.schema import Conditions, ConvSpec, Stage
+from polyadic.storage import content_key
 
 Timer = Callable[[Mapping[str, Prepared], Conditions], Mapping[str, Timing]]
 """Times several prepared networks in turns."""
@@ -247,4 +247,4 @@ def _generator(seed: int = 0) -> torch.Generator:
 def _structure(model: nn.Module) -> str:
     """A digest of what a network is built of; its weights do not change its time."""
     shapes = [(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
-    return hashlib.sha256(repr((str(model), shapes)).encode()).hexdigest()
+    return content_key((str(model), shapes))
