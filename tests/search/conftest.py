@@ -8,25 +8,25 @@ from postgresql import postgresql
 __all__ = ["postgresql"]
 
 
-@pytest.fixture(params=["sqlite", "journal", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty storage of each kind; one server serves all tests, each in its own database."""
-    if request.param != "postgresql":
-        return f"{request.param}:///{tmp_path / 'study'}"
+def empty_storage(kind: str, request: pytest.FixtureRequest, folder: Path) -> str:
+    """The URL of a new storage; one server serves all tests, each in its own database."""
+    if kind != "postgresql":
+        return f"{kind}:///{folder / 'study'}"
     server: str = request.getfixturevalue("postgresql")
-    return new_database(server, tmp_path)
-
-
-@pytest.fixture
-def postgresql_url(postgresql: str, tmp_path: Path) -> str:
-    """An empty database."""
-    return new_database(postgresql, tmp_path)
-
-
-def new_database(server: str, folder: Path) -> str:
-    """A database named after the folder of a test."""
     psycopg = pytest.importorskip("psycopg")
     name = f"db{abs(hash(str(folder)))}"
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f"create database {name}")
     return server.removesuffix("/postgres") + f"/{name}"
+
+
+@pytest.fixture(params=["sqlite", "journal", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty storage of each kind."""
+    return empty_storage(request.param, request, tmp_path)
+
+
+@pytest.fixture(params=["journal", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("sqlite", "postgresql"))])
+def url_to_wait_at(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty storage for tests that wait for heartbeats: quick in a journal, slow in a database."""
+    return empty_storage(request.param, request, tmp_path)

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -48,7 +49,19 @@ DROPS = {
 ASKED = {**BUDGETS, **DROPS}
 NAMES = [name for name in SEARCHES if name != "bisection"]
 EVERY = [(name, asked) for name in NAMES for asked in ASKED] + [("bisection", asked) for asked in DROPS]
-every_search = pytest.mark.parametrize(("name", "asked"), EVERY)
+QUICK = ("one layer", "drop, one layer")  # of the searches that fit a Gaussian process; the other spaces are slow
+
+
+def with_slow_ones(pairs: list[tuple[str, str]]) -> list[Any]:
+    """The same pairs, those marked that take seconds."""
+    slow = [name == "pars" and asked not in QUICK for name, asked in pairs]
+    return [
+        pytest.param(*pair, marks=pytest.mark.slow if is_slow else ())
+        for pair, is_slow in zip(pairs, slow, strict=True)
+    ]
+
+
+every_search = pytest.mark.parametrize(("name", "asked"), with_slow_ones(EVERY))
 
 
 def named(name: str) -> RankSearch:
@@ -120,7 +133,7 @@ def test_three_workers_that_finish_in_any_order_come_to_a_conclusion(name: str, 
         assert search.conclude(space, trials) == history(name, asked)[1]
 
 
-@pytest.mark.parametrize(("name", "asked"), [(name, asked) for name in NAMES for asked in BUDGETS])
+@pytest.mark.parametrize(("name", "asked"), with_slow_ones([(name, asked) for name in NAMES for asked in BUDGETS]))
 def test_the_budget_is_kept_whenever_the_search_is_ended(name: str, asked: str) -> None:
     trials, plan = history(name, asked)
     search, space = named(name), BUDGETS[asked]
@@ -186,6 +199,7 @@ def test_within_a_drop_they_come_near_the_cheapest_plan_there_is(name: str, aske
     assert space.cost(plan).macs <= 1.35 * least
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", [BUDGETS["macs"], DROPS["drop"]], ids=["macs", "drop"])
 def test_bayesian_optimisation_leaves_uniform_ranks_behind(space: SearchSpace) -> None:
     _, plan = searched(PARS(evaluations=25, initial=6), space)

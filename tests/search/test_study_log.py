@@ -17,12 +17,14 @@ from typing import Any
 import optuna
 import pytest
 from toys import searched, toy, trial_of, work
-from workers import FORK, GRACE, INTERVAL, RUN, open_study, space, start_worker
+from workers import FORK, INTERVAL, RUN, open_study, space, start_worker
 
 from polyadic.errors import PolyadicError, StorageError
 from polyadic.schema import Budget, Choice, Plan
 from polyadic.search import PARS, SEARCHES, Frontier, StudyLog, Trial, TrialLog, TrialStore, search_named
 from polyadic.search.study_storage import close_storage, hide_password, open_storage
+
+QUIET = 3  # seconds without a heartbeat after which a worker of this process counts as dead
 
 TRIALS = [
     Trial(Plan((Choice("layer0", "svd", (3,)),)), 0.25, final=False),
@@ -101,9 +103,9 @@ def test_an_evaluation_that_fails_is_raised_as_it_is_and_its_plan_is_free(url: s
 
 
 def test_the_plan_of_a_worker_that_fell_silent_is_tried_again_and_its_late_trial_is_dropped(
-    url: str, monkeypatch: pytest.MonkeyPatch
+    url_to_wait_at: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    silent, other = open_study(url), open_study(url)
+    silent, other = open_study(url_to_wait_at, grace=QUIET), open_study(url_to_wait_at, grace=QUIET)
     began = time.monotonic()
 
     def falls_silent(_: Plan) -> tuple[Trial, dict[str, Any]]:
@@ -115,17 +117,17 @@ def test_the_plan_of_a_worker_that_fell_silent_is_tried_again_and_its_late_trial
 
     _ = silent.running
     assert silent.run_trial(TRIALS[0].plan, falls_silent)
-    assert time.monotonic() - began > GRACE
+    assert time.monotonic() - began > QUIET
     assert silent.trials == other.trials == TRIALS[:1]
     assert silent.running == other.running == []
-    assert states_at(url) == {"COMPLETE": 1, "FAIL": 1}
+    assert states_at(url_to_wait_at) == {"COMPLETE": 1, "FAIL": 1}
 
 
-def test_a_worker_that_lives_is_waited_for_however_long_it_takes(url: str) -> None:
-    slow, other = open_study(url), open_study(url)
+def test_a_worker_that_lives_is_waited_for_however_long_it_takes(url_to_wait_at: str) -> None:
+    slow, other = open_study(url_to_wait_at, grace=QUIET), open_study(url_to_wait_at, grace=QUIET)
 
     def takes_its_time(_: Plan) -> tuple[Trial, dict[str, Any]]:
-        until = time.monotonic() + GRACE + 2 * INTERVAL
+        until = time.monotonic() + QUIET + 2 * INTERVAL
         while time.monotonic() < until:
             assert other.running == [TRIALS[0].plan]
             assert not other.run_trial(None, lambda _: pytest.fail("somebody is at it"))
@@ -137,6 +139,7 @@ def test_a_worker_that_lives_is_waited_for_however_long_it_takes(url: str) -> No
     assert other.trials == TRIALS[:1]
 
 
+@pytest.mark.slow
 def test_a_killed_worker_repeats_one_trial_at_most_and_all_others_end_with_the_same_plan(url: str) -> None:
     together, plans = FORK.Barrier(3), FORK.Queue()
     victim = start_worker(url, together, plans, stalls=True)
@@ -169,15 +172,15 @@ def test_a_killed_worker_repeats_one_trial_at_most_and_all_others_end_with_the_s
     assert Frontier().conclude(space(), late.trials) == plan
 
 
-def test_workers_at_once_try_no_plan_twice_and_end_alike(url: str) -> None:
+def test_workers_at_once_try_no_plan_twice_and_end_alike(url_to_wait_at: str) -> None:
     together, plans = FORK.Barrier(4), FORK.Queue()
-    workers = [start_worker(url, together, plans) for _ in range(4)]
+    workers = [start_worker(url_to_wait_at, together, plans) for _ in range(4)]
     alone, plan = searched(Frontier(), space())
     assert [plans.get(timeout=300) for _ in workers] == [plan] * 4
     for process in workers:
         process.join(60)
         assert process.exitcode == 0
-    trials = open_study(url).trials
+    trials = open_study(url_to_wait_at).trials
     assert Counter(repr(trial.plan) for trial in trials) == Counter(repr(trial.plan) for trial in alone)
 
 

@@ -24,9 +24,9 @@ def space() -> SearchSpace:
     return toy(Budget(macs=5000))
 
 
-def open_study(url: str, run: str = RUN) -> StudyLog:
+def open_study(url: str, run: str = RUN, grace: int = GRACE) -> StudyLog:
     """The trials of all workers here; a worker counts as dead early."""
-    return StudyLog(url, run, space().candidates, interval=INTERVAL, grace=GRACE)
+    return StudyLog(url, run, space().candidates, interval=INTERVAL, grace=grace)
 
 
 def worker(url: str, together: Barrier, stalls: bool, plans: Queue[Plan]) -> None:
