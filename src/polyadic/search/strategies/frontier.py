@@ -54,7 +54,7 @@ class Frontier(RankSearch):
         if probe is not None or not is_complete(space, trials):
             return probe
         tried = {trial.plan for trial in trials if trial.joint} | set(running)
-        return next((plan for plan in self._candidates(space, trials) if plan not in tried), None)
+        return next((plan for plan in self._plans_to_try(space, trials) if plan not in tried), None)
 
     def conclude(self, space: SearchSpace, trials: Sequence[Trial]) -> Plan:
         """The plan of least loss within the budget, or the cheapest one that kept the drop."""
@@ -75,8 +75,8 @@ class Frontier(RankSearch):
         groups = min(self.groups, len(space.by_layer()))
         return rows + len(self.powers) + 2 + (groups + len(_STEPS) if groups > 1 else 0)
 
-    def _candidates(self, space: SearchSpace, trials: Sequence[Trial]) -> list[Plan]:
-        """Plans that are to be tried as far as the trials tell, in order; those that were tried are among them."""
+    def _plans_to_try(self, space: SearchSpace, trials: Sequence[Trial]) -> list[Plan]:
+        """Plans worth a trial as far as the trials tell, in order; those that were tried are among them."""
         table = options_of(space, trials)
         if space.budget is None:
             return self._shrinking(space, trials, table)
