@@ -64,6 +64,12 @@ class StudyArguments:
     resume: Annotated[bool, typer.Option(help="go on with the study in OUT")] = False
     json: AsJson = False
 
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """What the options of every study have in common."""
+        layers = tuple(self.layer or ())
+        return {"layers": layers, "seed": self.seed, "work": self.out, "resume": self.resume}
+
     def known(self, model: ModelArguments, data: str | None) -> dict[str, Any]:
         """Where the study comes from."""
         return {"command": command_line(), "model": model.model, "data": data, "seed": self.seed, **environment()}
@@ -121,7 +127,6 @@ def truncation(
     }
     options = TruncationOptions(
         **{name: value for name, value in chosen.items() if value is not None},
-        layers=tuple(study.layer or ()),
         joint=joint,
         images=images,
         calibration_images=calibration_images,
@@ -129,9 +134,7 @@ def truncation(
         draws=draws,
         retrain_epochs=retrain_epochs,
         retrain_steps=retrain_steps,
-        seed=study.seed,
-        work=study.out,
-        resume=study.resume,
+        **study.chosen,
     )
     with ProgressBars() as bars:
         made = truncation_study(loaded.model, loaded_images, options, on_progress=bars.rows)
@@ -157,10 +160,7 @@ def degeneracy(
     options = DegeneracyOptions(
         methods=names_of(methods),
         ranks=whole_numbers(ranks, "--ranks") if ranks is not None else (),
-        layers=tuple(study.layer or ()),
-        seed=study.seed,
-        work=study.out,
-        resume=study.resume,
+        **study.chosen,
     )
     with ProgressBars() as bars:
         made = degeneracy_study(loaded.model, size.example(loaded, images), options, on_progress=bars.rows)
@@ -189,13 +189,10 @@ def layers(
     options = LayerOptions(
         formats=names_of(formats),
         shares=numbers(shares, "--shares") or LayerOptions.shares,
-        layers=tuple(study.layer or ()),
         tuning=LAYER_TUNING if tune else None,
         images=images,
         cache=factor_cache(cache_dir),
-        seed=study.seed,
-        work=study.out,
-        resume=study.resume,
+        **study.chosen,
     )
     with ProgressBars() as bars:
         made = layer_study(loaded.model, loaded_images, options, on_progress=bars.rows)

@@ -12,7 +12,7 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from polyadic.engines import Conditions, OnnxRuntime, OpenVino, tensors_of
+from polyadic.engines import Conditions, Engine, OnnxRuntime, OpenVino, PyTorch, tensors_of
 from polyadic.engines.open_vino import plugin_properties
 from polyadic.errors import EngineError
 from polyadic.export.export_source import ExportSource, run_network
@@ -32,19 +32,23 @@ class FileFormat(ABC):
     Attributes:
         name: on the command line.
         suffixes: of its files; the first is the one that is named, the others lie beside it.
+        program: what runs the file here.
+        runtime: the engine that is built on that program.
     """
 
     name: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]
+    program: ClassVar[str]
+    runtime: ClassVar[Engine]
 
     @property
-    @abstractmethod
     def engine(self) -> str:
         """What runs the file here, with its version."""
+        return f"{self.program} {self.runtime.version}"
 
-    @abstractmethod
     def missing(self) -> str | None:
         """What is not installed, with the command that installs it; None where files can be written and run."""
+        return self.runtime.missing()
 
     @abstractmethod
     def write(self, source: ExportSource, path: Path) -> None:
@@ -65,15 +69,8 @@ class OnnxFile(FileFormat):
 
     name = "onnx"
     suffixes = (".onnx",)
-
-    @property
-    def engine(self) -> str:
-        """ONNX Runtime and its version."""
-        return f"ONNX Runtime {OnnxRuntime().version}"
-
-    def missing(self) -> str | None:
-        """What the engine lacks."""
-        return OnnxRuntime().missing()
+    program = "ONNX Runtime"
+    runtime = OnnxRuntime()
 
     def write(self, source: ExportSource, path: Path) -> None:
         """Write the graph."""
@@ -103,15 +100,8 @@ class OpenVinoFile(FileFormat):
 
     name = "openvino"
     suffixes = (".xml", ".bin")  # the first names the second by its own name
-
-    @property
-    def engine(self) -> str:
-        """OpenVINO and its version."""
-        return f"OpenVINO {OpenVino().version}"
-
-    def missing(self) -> str | None:
-        """What the engine lacks."""
-        return OpenVino().missing()
+    program = "OpenVINO"
+    runtime = OpenVino()
 
     def write(self, source: ExportSource, path: Path) -> None:
         """Write both files by way of the ONNX graph, the weights in float32; the notes stand under ``rt_info``."""
@@ -162,15 +152,8 @@ class ProgramFile(FileFormat):
 
     name = "pt2"
     suffixes = (".pt2",)
-
-    @property
-    def engine(self) -> str:
-        """Torch and its version."""
-        return f"PyTorch {torch.__version__}"
-
-    def missing(self) -> str | None:
-        """Nothing: the library is built on torch."""
-        return None
+    program = "PyTorch"
+    runtime = PyTorch()
 
     def write(self, source: ExportSource, path: Path) -> None:
         """Write the program, with the notes as the extra file ``polyadic.json``.
