@@ -40,8 +40,13 @@ def measured(K: Tensor, solution: Solution[CPTensor]) -> float:
     return float((K.double() - full).norm() / K.double().norm())
 
 
+QUICK = ("order 4", "1-wide modes", "tiny", "half precision")
+
+
 @every_solver
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=() if case in QUICK else pytest.mark.slow) for case in CASES]
+)
 def test_errors_are_the_measured_ones_and_factors_have_the_type_of_the_tensor(solver: str, case: str) -> None:
     K = CASES[case]
     solution = ALL[solver](K, 3, 0)
