@@ -30,7 +30,6 @@ def test_a_network_of_two_rounds_is_written_loaded_and_reported(world: World, tm
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_rounds_on_an_engine_say_how_fast_each_has_become(world: World, tmp_path: Path) -> None:
     engine = {"engine": "pytorch", "batch": 2, "threads": 1, "round_to": 1, "latency_dir": tmp_path / "times"}
     result = world.compress(

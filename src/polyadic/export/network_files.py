@@ -153,9 +153,7 @@ def _write_one(
     except EngineError:
         raise
     except Exception as error:  # whatever a stranger's compiler raises
-        raise EngineError(
-            f"{target.name} does not take this network: {type(error).__name__}: {_first_line(error)}"
-        ) from error
+        raise EngineError(f"{target.name} does not take this network: {_telling_line(error)}") from error
     for comparison in comparisons:
         if not comparison.agrees:
             raise EngineError(
@@ -169,7 +167,7 @@ def _write_one(
     return ExportedFile(target.name, path, size, digests, seconds, target.engine, comparisons), contents
 
 
-def _first_line(error: Exception) -> str:
+def _telling_line(error: Exception) -> str:
     """The line of a message that says most: OpenVINO begins with lines that name its own sources."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no message"]
     line = next((line for line in lines if not line.startswith("Exception from")), lines[0])
