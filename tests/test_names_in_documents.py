@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import tomllib
 from collections.abc import Iterator
 from dataclasses import is_dataclass
 from importlib import import_module
@@ -96,3 +97,16 @@ def test_a_page_shows_what_is_there(path: Path) -> None:
 def test_what_is_not_there_is_found() -> None:
     code = "from polyadic import nothing, find_layers\nimport polyadic\npolyadic.nowhere\nfind_layers(1, image=2)"
     assert list(faults(ast.parse(code))) == ["polyadic.nothing", "polyadic.nowhere", "find_layers(image=)"]
+
+
+def test_the_floors_are_drawn_as_they_are_checked() -> None:
+    layers = next(
+        contract["layers"]
+        for contract in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+        if contract["type"] == "layers"
+    )
+    drawn = re.search(
+        r"## Floors\n.*?^```\n(.*?)^```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    assert drawn is not None
+    assert drawn[1].splitlines() == [floor for floor in layers if floor != "__main__"]

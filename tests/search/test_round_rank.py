@@ -20,3 +20,7 @@ def test_every_part_is_the_nearest_multiple_that_there_is(parts: list[tuple[int,
 
 def test_one_is_every_number() -> None:
     assert round_rank((3, 7), 1, (9, 9)) == (3, 7)
+
+
+def test_a_part_that_has_no_multiple_below_its_largest_value_stays() -> None:
+    assert round_rank((3, 21), 8, (5, 30)) == (3, 24)
