@@ -7,6 +7,7 @@ from polyadic.pipeline.evaluate import evaluate
 from polyadic.pipeline.finetune import finetune
 from polyadic.pipeline.options import CompressOptions, OnProgress, Progress
 from polyadic.pipeline.search import find_plan
+from polyadic.pipeline.summarise import warnings_of
 from polyadic.schema import CostEstimate, LayerEstimate, SearchResult, TriedPlan
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "evaluate",
     "find_plan",
     "finetune",
+    "warnings_of",
 ]
