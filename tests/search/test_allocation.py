@@ -118,6 +118,16 @@ def test_the_larger_the_power_the_smaller_the_largest_loss() -> None:
     assert divergence(space, plans[1.0]) < min(divergence(space, plans[0.25]), divergence(space, plans[4.0]))
 
 
+def test_what_two_layers_of_one_price_leave_of_the_budget_is_filled_up() -> None:
+    space = SearchSpace(
+        tuple(RankCandidates(layer, "svd", ((1,),), (10,), 100) for layer in "ab"),
+        dense=Cost(params=0, macs=200, bytes=0),
+        budget=Budget(macs=110),
+    )
+    trials = [Trial(plan, 1.0, joint=True) for plan in probes(space)]
+    assert len(allocate(space, options_of(space, trials)).choices) == 1, "no price tells one from the other"
+
+
 def test_an_allocation_takes_a_budget() -> None:
     with pytest.raises(ValueError, match="divides a budget; the search space has none"):
         allocate(toy(), {})

@@ -49,6 +49,7 @@ def test_thinning_even_ranks_is_even_in_the_root() -> None:
 def test_within_a_cost_stands_the_dearest_rank_or_the_cheapest_of_all(macs: list[int], limit: float) -> None:
     affordable = [at for at, cost in enumerate(macs) if cost <= limit]
     assert of(macs).within(limit) == (affordable[-1] if affordable else 0)
+    assert [of(macs).within(cost) for cost in macs[:5]] == list(range(len(macs[:5])))
 
 
 def test_some_of_the_ranks_take_along_what_is_known_of_each_rank() -> None:
