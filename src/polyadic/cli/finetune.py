@@ -24,6 +24,7 @@ from polyadic.engines import environment
 from polyadic.errors import PolyadicError
 from polyadic.models import LIBRARIES
 from polyadic.pipeline import CompressionResult, finetune, warnings_of
+from polyadic.reporting import read_result
 from polyadic.schema import Summary
 from polyadic.surgery import copy_model
 from polyadic.training import (
