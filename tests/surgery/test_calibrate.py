@@ -116,3 +116,12 @@ def test_without_batches_statistics_do_not_shift() -> None:
     assert measure_statistics(model, []) == {}
     shift_statistics(model, [], {})
     assert everything_of(model)["state"] == before["state"]
+
+
+def test_a_channel_that_is_silent_in_the_dense_network_is_not_blown_up() -> None:
+    net = nn.Sequential(nn.BatchNorm1d(1)).eval()
+    x = 0.01 * torch.randn(64, 1, generator=torch.Generator().manual_seed(0))
+    shift_statistics(net, [x], {"0": (torch.zeros(1), torch.zeros(1))})
+    eps = 1e-5
+    expected = (x.var() + eps) * (1.0 + eps) / eps - eps
+    torch.testing.assert_close(net.get_buffer("0.running_var"), expected.reshape(1), rtol=1e-4, atol=0.0)

@@ -308,3 +308,10 @@ def test_both_halves_of_a_pass_are_the_networks_themselves() -> None:
     changed = copy.deepcopy(model)
     changed.body[1] = other
     torch.testing.assert_close(outputs[-1], torch.cat([dense, changed(x)]))
+
+
+def test_a_layer_that_runs_twice_has_the_norm_of_its_first_inputs() -> None:
+    layer = nn.Linear(4, 4)
+    x = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+    once, twice = (input_norms(nn.Sequential(*[layer] * runs), ["0"], x)["0"] for runs in (1, 2))
+    assert torch.equal(once.channels.root, twice.channels.root)
