@@ -62,7 +62,7 @@ Written by `make zoo`; do not edit.
 
 {what}
 
-- *layers*: all that `find_sites` lists, {found} altogether.
+- *layers*: all that `find_layers` lists, {found} altogether.
 - *factorised*: those that have {ratios} times fewer parameters in a format: Tucker-2 for windows, the SVD for matrices.
 - *left dense*: the others, and why. [In full](#reasons) below.
 - *params*, *MACs*: of the whole network for one input, dense and factorised. One multiply-accumulate counts 1.
