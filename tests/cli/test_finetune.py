@@ -71,7 +71,7 @@ def test_a_result_is_trained_further_into_a_folder_of_its_own(world: World, save
     assert (len(known["finetuning"]), known["finetuning_processes"], known["taught_by"]) == (20, 1, "the dense network")
     assert known["finetuned_from"]["folder"] == str(saved)
     assert known["finetuned_from"]["epochs"] == 0
-    assert known["finetuned_from"]["command"].startswith("polyadic ")
+    assert known["finetuned_from"]["command"].startswith("polyadic")
     assert (tmp_path / "out" / "report.html").exists()
     assert not (tmp_path / "out" / ".finetune.pt").exists()
 
