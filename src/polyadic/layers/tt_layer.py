@@ -257,7 +257,7 @@ def _optimizer_steps() -> list[int]:
 
 def _is_captured() -> bool:
     """Whether a graph is being captured; sizes are no plain numbers then, and nothing may be kept or measured."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return torch.compiler.is_compiling() or torch._C._is_tracing()
 
 
 def _now(device: torch.device) -> float:

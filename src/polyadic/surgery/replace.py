@@ -29,10 +29,10 @@ def layer_at(model: nn.Module, name: str) -> tuple[nn.Module, Tensor, ConvSpec]:
     module, spec = spec_at(model, name)
     try:
         check_plain(module)
-        bias_of(module)
-        return module, kernel_of(weight_of(module), spec), spec
+        kernel, _ = kernel_of(weight_of(module), spec), bias_of(module)
     except LayerError as error:
         raise LayerError(f"layer {name!r} cannot be factorised: {error}") from error
+    return module, kernel, spec
 
 
 def spec_at(model: nn.Module, name: str) -> tuple[nn.Module, ConvSpec]:
