@@ -135,3 +135,14 @@ def test_it_runs_inside_a_model_that_is_compiled_and_trained() -> None:
         optimizer.step()
         with torch.no_grad():
             torch.testing.assert_close(compiled(x), model(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.torch.jit.trace:DeprecationWarning")
+@every_way
+@every_spec
+def test_traced_it_answers_the_same_for_any_size(spec: TTSpec, way: Way) -> None:
+    layer, (first, second, third) = layer_of(spec, way).eval(), batches(spec)
+    traced = torch.jit.trace(layer, second)
+    wider = torch.cat([first, first], -1) if spec.axes else first
+    for x in (first, second, third, wider):
+        torch.testing.assert_close(traced(x), layer(x), rtol=1e-9, atol=1e-9)

@@ -34,6 +34,54 @@ def test_macs_are_those_of_one_sample_whatever_the_batch(batch: int) -> None:
     assert sum(site.macs for site in find_layers(Net(), images(batch))) == network_cost(Net(), images(batch)).macs
 
 
+class OneByOne(nn.Module):
+    """Each sample by itself, in batches of one or without a batch."""
+
+    def __init__(self, batched: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.head = nn.Linear(4, 5)
+        self.batched = batched
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = [self.conv(each[None] if self.batched else each).mean((-2, -1)) for each in x]
+        return torch.stack([self.head(part) for part in parts])
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+@pytest.mark.parametrize("batched", [False, True])
+def test_calls_for_each_sample_by_itself_cost_one_sample_together(batched: bool, batch: int) -> None:
+    model = OneByOne(batched)
+    sites = sites_of(model, images(batch))
+    assert [site.input_sizes for site in sites.values()] == [((12, 12),), ((1,),)]
+    assert sum(site.macs for site in sites.values()) == network_cost(model, images(batch)).macs == 27 * 4 * 100 + 20
+
+
+class InChunks(nn.Module):
+    """A convolution that runs on two samples at a time, and once per forward pass on something of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.own = nn.Parameter(torch.zeros(1, 3, 5, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.conv(part) for part in x.split(2)]) + self.conv(self.own).mean()
+
+
+def test_calls_for_parts_of_a_batch_count_once_per_sample_and_those_for_all_once() -> None:
+    assert sites_of(InChunks(), images(4))["conv"].macs == 27 * 4 * (100 + 9)
+    assert network_cost(InChunks(), images(4)).macs == 27 * 4 * (100 + 9)
+
+
+def test_an_example_without_a_batch_is_one_sample() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Flatten(0), nn.Linear(600, 5)).eval()
+    x = images(1)[0]
+    assert sum(site.macs for site in find_layers(model, x)) == network_cost(model, x).macs == 27 * 6 * 100 + 3000
+    line = nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 2))
+    assert sum(site.macs for site in find_layers(line, torch.ones(6))) == network_cost(line, torch.ones(6)).macs == 32
+
+
 @pytest.mark.parametrize("name", ["resnet20", "digits-cnn"])
 def test_the_macs_of_all_sites_are_those_that_torch_counts(name: str) -> None:
     loaded = load_model(f"polyadic:{name}")

@@ -19,6 +19,8 @@ class Block(nn.Module):
         self.stem = nn.Conv2d(3, 3, 1)
         self.conv = nn.Conv2d(3, 3, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(3)
+        self.other = nn.Conv2d(3, 3, 1)
+        self.kept = torch.zeros(0)
         self.ends = ends
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,6 +53,46 @@ def _norm_twice(block: Block, x: Tensor) -> Tensor:
     return y
 
 
+def _norm_and_layer(block: Block, x: Tensor) -> Tensor:
+    y: Tensor = block.conv(x)
+    return block.norm(y) + block.other(y)
+
+
+def _layer_behind_the_norm(block: Block, x: Tensor) -> Tensor:
+    y: Tensor = block.norm(block.conv(x))
+    return (y + x) * block.other(y)
+
+
+def _layer_without_a_norm(block: Block, x: Tensor) -> Tensor:
+    y: Tensor = block.conv(x)
+    return (y + x) * block.other(y)
+
+
+def _layer_before_the_sum(block: Block, x: Tensor) -> Tensor:
+    y: Tensor = block.norm(block.conv(x))
+    z = block.other(y)
+    y += x
+    return y * z
+
+
+def _layer_after_the_sum(block: Block, x: Tensor) -> Tensor:
+    y: Tensor = block.norm(block.conv(x))
+    y += x
+    z: Tensor = block.other(y)
+    return z
+
+
+def _conv_is_kept(block: Block, x: Tensor) -> Tensor:
+    block.kept = block.conv(x)
+    y: Tensor = block.norm(block.kept)
+    return y
+
+
+def _norm_is_kept(block: Block, x: Tensor) -> Tensor:
+    block.kept = block.norm(block.conv(x))
+    return block.kept + x
+
+
 ENDS: dict[str, tuple[Callable[[Block, Tensor], Tensor], str | None, int | None]] = {
     "sum": (lambda block, x: block.norm(block.conv(x)) + x, "norm", 0),
     "sum the other way": (lambda block, x: torch.add(x, block.norm(block.conv(x))), "norm", 0),
@@ -63,6 +105,13 @@ ENDS: dict[str, tuple[Callable[[Block, Tensor], Tensor], str | None, int | None]
     "norm used twice": (_norm_twice, None, None),
     "weighted sum": (lambda block, x: torch.add(block.norm(block.conv(x)), x, alpha=2), "norm", None),
     "broadcast sum": (lambda block, x: block.norm(block.conv(x)) + x.mean((2, 3), keepdim=True), "norm", None),
+    "norm and a layer": (_norm_and_layer, None, None),
+    "layer behind the norm": (_layer_behind_the_norm, "norm", None),
+    "layer without a norm": (_layer_without_a_norm, None, None),
+    "layer before the sum in place": (_layer_before_the_sum, "norm", None),
+    "layer after the sum in place": (_layer_after_the_sum, "norm", 0),
+    "kept before the norm": (_conv_is_kept, None, None),
+    "kept before the sum": (_norm_is_kept, "norm", None),
     "plus itself": (lambda block, x: block.conv(x) + block.conv.weight.sum(), None, None),
 }
 
@@ -71,7 +120,7 @@ ENDS: dict[str, tuple[Callable[[Block, Tensor], Tensor], str | None, int | None]
 def test_what_follows_a_layer_is_found(kind: str) -> None:
     ends, norm, partner = ENDS[kind]
     model = seeded(lambda: Block(ends)).eval()
-    found, _ = find_following_ops(model, ["stem", "conv"], images(1))
+    found, _ = find_following_ops(model, ["stem", "conv", "other"], images(1))
     assert (found["conv"].norm, found["conv"].partner) == (norm, partner)
     assert found["stem"] == FollowingOps(None, None, 0)
 

@@ -44,7 +44,8 @@ def test_a_chain_takes_over_dtype_mode_gradient_flag_and_bias() -> None:
     chain = chain_of(model, "body.1", "tucker2", (2, 2))
     assert not chain.training
     assert {p.dtype for p in chain.parameters()} == {torch.float64}
-    assert not any(p.requires_grad for p in chain.parameters())
+    trained = [name for name, parameter in chain.named_parameters() if parameter.requires_grad]
+    assert trained == ["2.bias"]  # the bias of the layer still is
     assert torch.equal(chain[-1].bias, layer.bias)
     assert all(type(stage) is nn.Conv2d for stage in chain)
 

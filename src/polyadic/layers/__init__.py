@@ -50,6 +50,7 @@ from polyadic.layers.tensorised import (
     TTConvTranspose3d,
     TTLinear,
 )
+from polyadic.layers.tt_contraction import apply_weight
 from polyadic.layers.tt_layer import Footprint, TTLayer
 
 __all__ = [
@@ -91,6 +92,7 @@ __all__ = [
     "Tucker2ConvTranspose1d",
     "Tucker2ConvTranspose2d",
     "Tucker2ConvTranspose3d",
+    "apply_weight",
     "device_of",
     "empty_chain",
     "evaluation_mode",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import operator
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, cast
@@ -23,8 +24,9 @@ _TRANSPOSED: dict[int, type[nn.Module]] = {1: nn.ConvTranspose1d, 2: nn.ConvTran
 def spec_of(module: nn.Module) -> ConvSpec | None:
     """The description of a plain ``nn.Linear``, ``nn.Conv1d/2d/3d`` or ``nn.ConvTranspose1d/2d/3d``.
 
-    A layer whose weight is parametrised is described as the class that it was before. None for every other class,
-    subclasses too.
+    A layer whose weight is parametrised is described as the class that it was before. Sizes that were set after the
+    layer was made are read as torch reads them: a plain int counts for every axis. None for every other class,
+    subclasses too, and for sizes that no plain layer has.
     """
     kind = nn.utils.parametrize.type_before_parametrizations(module)
     if kind is nn.Linear:
@@ -34,22 +36,35 @@ def spec_of(module: nn.Module) -> ConvSpec | None:
     if kind not in _CONVOLUTIONS.values() and not transposed:
         return None
     conv = cast(nn.Conv2d, module)
-    padding = conv.padding
-    if padding == "valid":
-        padding = (0,) * len(conv.kernel_size)
-    return ConvSpec(
-        conv.in_channels,
-        conv.out_channels,
-        tuple(conv.kernel_size),
-        tuple(conv.stride),
-        "same" if padding == "same" else cast("tuple[int, ...]", tuple(padding)),
-        tuple(conv.dilation),
-        conv.groups,
-        conv.bias is not None,
-        conv.padding_mode,
-        transposed,
-        tuple(conv.output_padding) if transposed else (),
-    )
+    axes = next(axes for axes in _CONVOLUTIONS if kind in (_CONVOLUTIONS[axes], _TRANSPOSED[axes]))
+    padding: Any = 0 if conv.padding == "valid" else conv.padding
+    try:
+        return ConvSpec(
+            conv.in_channels,
+            conv.out_channels,
+            _as_torch_reads(conv.kernel_size, axes),
+            _as_torch_reads(conv.stride, axes),
+            "same" if padding == "same" else _as_torch_reads(padding, axes),
+            _as_torch_reads(conv.dilation, axes),
+            conv.groups,
+            conv.bias is not None,
+            conv.padding_mode,
+            transposed,
+            _as_torch_reads(conv.output_padding, axes) if transposed else (),
+        )
+    except (TypeError, ValueError):
+        return None
+
+
+def _as_torch_reads(sizes: Any, axes: int) -> tuple[int, ...]:
+    """One number for each axis; a single one, also in a list, counts for all of them.
+
+    Raises:
+        TypeError: no whole numbers.
+    """
+    values = tuple(sizes) if isinstance(sizes, Sequence) else (sizes,)
+    values = tuple(map(operator.index, values))
+    return values * axes if len(values) == 1 else values
 
 
 def conv_spec(

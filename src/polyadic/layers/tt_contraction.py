@@ -18,17 +18,21 @@ _CONV_TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_tran
 
 def apply_kernel(spec: ConvSpec, kernel: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
     """The plain layer ``spec`` of one group, with ``kernel`` T x S x window, on ``x``."""
+    return apply_weight(spec, kernel.transpose(0, 1) if spec.transposed else kernel, bias, x)
+
+
+def apply_weight(spec: ConvSpec, weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
+    """The plain layer ``spec``, with ``weight`` as torch stores it, on ``x``."""
     if spec.axes == 0:
-        return F.linear(x, kernel, bias)
+        return F.linear(x, weight, bias)
     if spec.transposed:
         spread: Callable[..., Tensor] = _CONV_TRANSPOSED[spec.axes]
-        weight = kernel.transpose(0, 1)
-        return spread(x, weight, bias, spec.stride, spec.padding, spec.output_padding, 1, spec.dilation)
+        return spread(x, weight, bias, spec.stride, spec.padding, spec.output_padding, spec.groups, spec.dilation)
     padding: Any = spec.padding
     if spec.padding_mode != "zeros":
         x, padding = F.pad(x, spec.pads, mode=spec.padding_mode), 0
     gather: Callable[..., Tensor] = _CONV[spec.axes]
-    return gather(x, kernel, bias, stride=spec.stride, padding=padding, dilation=spec.dilation)
+    return gather(x, weight, bias, spec.stride, padding, spec.dilation, spec.groups)
 
 
 def apply_cores(spec: TTSpec, cores: Sequence[Tensor], bias: Tensor | None, x: Tensor) -> Tensor:

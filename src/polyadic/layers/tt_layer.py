@@ -66,8 +66,8 @@ class TTLayer(nn.Module):
     (:meth:`footprint`). **Dense**: the cores are contracted to the kernel, and an ordinary layer runs. While no
     gradient is asked for, the kernel is kept until a core changes. **Auto** times both for each new size of its input
     and remembers the faster one; it does not try the cores where they would hold more than 4 times what the dense way
-    holds. While a graph is captured (``torch.compile``, ``torch.export``), "auto" takes the way that was last found
-    faster, or else the one of fewer multiply-accumulates.
+    holds. While a graph is captured (``torch.compile``, ``torch.export``, ``torch.jit.trace``), "auto" takes the way
+    that was last found faster, or else the one of fewer multiply-accumulates.
 
     A core that is changed through ``.data``, or by an optimizer that is none of torch's, may escape notice: call
     :meth:`forget` after that.
@@ -190,7 +190,7 @@ class TTLayer(nn.Module):
     def _kernel_for_now(self) -> Tensor:
         trained = torch.is_grad_enabled() and any(G.requires_grad for G in self.cores)
         # tensors of inference mode do not count their changes
-        if trained or torch.compiler.is_compiling() or any(G.is_inference() for G in self.cores):
+        if trained or _is_captured() or any(G.is_inference() for G in self.cores):
             return self.kernel()
         state = (_optimizer_steps()[0], *((G.data_ptr(), G._version, G.dtype, G.device) for G in self.cores))
         if self._kept is None or self._kept.state != state:
@@ -207,7 +207,7 @@ class TTLayer(nn.Module):
 
     def _choose_way(self, x: Tensor) -> Way:
         """The faster way for inputs about as large as ``x``."""
-        if torch.compiler.is_compiling():
+        if _is_captured():
             return next(reversed(self._faster.values()), self.spec.cheaper)
         trained = torch.is_grad_enabled() and any(G.requires_grad for G in self.cores)
         kind = (x.numel().bit_length(), x.dtype, x.device, trained, torch.is_autocast_enabled(x.device.type))
@@ -253,6 +253,11 @@ def _optimizer_steps() -> list[int]:
 
     register_optimizer_step_post_hook(count)
     return made
+
+
+def _is_captured() -> bool:
+    """Whether a graph is being captured; sizes are no plain numbers then, and nothing may be kept or measured."""
+    return torch.compiler.is_compiling() or torch._C._is_tracing()
 
 
 def _now(device: torch.device) -> float:

@@ -135,9 +135,6 @@ class Round:
         plan = Plan.from_json(kept["plan"])
         network = rebuild(copy_model(self.origin), plan)
         network.load_state_dict(kept["weights"])
-        for choice in plan.choices:  # what is frozen in a layer is so in its chain
-            trained = any(parameter.requires_grad for parameter in self.origin.get_submodule(choice.layer).parameters())
-            network.get_submodule(choice.layer).requires_grad_(trained)
         outcomes = {record["name"]: LayerOutcome(**record) for record in kept["outcomes"]}
         return self.next(network.eval(), plan, outcomes, kept["report"])
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +17,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from polyadic.errors import LayerError
 from polyadic.layers import TTLayer, device_of, evaluation_mode
 from polyadic.schema import ConvSpec, Cost, LayerSite
-from polyadic.surgery.forward_record import ForwardRecord, Inputs, record_forward
+from polyadic.surgery.forward_record import ForwardRecord, Inputs, Run, record_forward
 from polyadic.surgery.model_checks import check_model, check_replacement
 from polyadic.surgery.plain_layers import (
     bias_of,
+    check_plain,
     foreign_hooks,
     geometry_of,
     is_computed,
@@ -30,6 +32,7 @@ from polyadic.surgery.plain_layers import (
 )
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_SIZES = ("stride", "padding", "dilation", "padding_mode")
 _BAGS = (nn.ParameterList, nn.ParameterDict)
 
 MACS_CONVENTION = "1 MAC = one multiply-accumulate of a convolution or matrix product; FLOPs = 2 x MACs; one sample"
@@ -54,12 +57,13 @@ def find_layers(model: nn.Module, example_input: Inputs) -> tuple[LayerSite, ...
     layers = _named_layers(model)
     record = record_forward(model, example_input, [names[0] for names in layers.values()])
     owners, elsewhere = _owners(model), _reads_elsewhere(record, layers)
+    samples = _samples_in(model, record)
     sites = (
         LayerSite(
             names[0],
             kind_of(layer),
             geometry_of(layer),
-            _input_sizes(record, names[0], geometry_of(layer)),
+            _input_sizes(record.runs.get(names[0], ()), geometry_of(layer), samples),
             _reason(names, layer, record, owners, elsewhere.get(names[0])),
             names[1:],
         )
@@ -71,7 +75,7 @@ def find_layers(model: nn.Module, example_input: Inputs) -> tuple[LayerSite, ...
 
 
 def network_cost(model: nn.Module, example_input: Tensor) -> Cost:
-    """Cost of one forward pass over the first sample of ``example_input`` (N, ...).
+    """Cost of one forward pass over the first sample of ``example_input`` (N, ...), or over a sample without a batch.
 
     MACs are half of what torch's own counter reports: convolutions and matrix products, each multiply-accumulate once;
     batch norm, activations and additions are not counted.
@@ -79,21 +83,38 @@ def network_cost(model: nn.Module, example_input: Tensor) -> Cost:
     Raises:
         LayerError: the model does not run on the example.
     """
-    counter = FlopCounterMode(display=False)
     try:
-        with evaluation_mode(model), torch.no_grad(), counter:
-            model(example_input[:1].to(device_of(model)))
+        macs = _count_macs(model, example_input[:1])
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        raise LayerError(
-            f"counting operations takes an input that the model accepts; it failed on shape "
-            f"{tuple(example_input[:1].shape)}: {error}"
-        ) from error
+        if not _is_one_sample(model, example_input):
+            raise LayerError(
+                f"counting operations takes an input that the model accepts; it failed on shape "
+                f"{tuple(example_input[:1].shape)}: {error}"
+            ) from error
+        macs = _count_macs(model, example_input)
     tensors = [*model.parameters(), *model.buffers()]
     return Cost(
         params=sum(parameter.numel() for parameter in model.parameters()),
-        macs=counter.get_total_flops() // 2,
+        macs=macs,
         bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
     )
+
+
+def _count_macs(model: nn.Module, x: Tensor) -> int:
+    counter = FlopCounterMode(display=False)
+    with evaluation_mode(model), torch.no_grad(), counter:
+        model(x.to(device_of(model)))
+    return counter.get_total_flops() // 2
+
+
+def _is_one_sample(model: nn.Module, example_input: Tensor) -> bool:
+    """Whether the model takes the example for one sample without a batch."""
+    names = [names[0] for names in _named_layers(model).values()]
+    try:
+        record = record_forward(model, example_input.to(device_of(model)), names)
+    except LayerError:  # it takes it in no way
+        return False
+    return record.samples > 1 and _samples_in(model, record) == 1
 
 
 def _named_layers(model: nn.Module) -> Names:
@@ -137,58 +158,96 @@ def _stored_weight(module: nn.Module) -> Tensor | None:
     return next((parameter for parameter in own if parameter.ndim >= 2), None)
 
 
-def _owners(model: nn.Module) -> dict[int, list[str]]:
+Memory = tuple[object, ...]
+Owners = dict[Memory, list[str]]
+
+
+def _owners(model: nn.Module) -> Owners:
     """Names of the modules that each parameter tensor belongs to; what is behind a parametrisation, to its layer."""
-    owners: dict[int, list[str]] = defaultdict(list)
+    owners: Owners = defaultdict(list)
     for name, module in model.named_modules():
         if not _is_behind_a_weight(name):
             for parameter in (*module._parameters.values(), *_within(module)):
-                owners[id(parameter)].append(name)
+                if parameter is not None:
+                    owners[_memory_of(parameter)].append(name)
     return owners
 
 
+def _memory_of(parameter: Tensor) -> Memory:
+    """Where a parameter keeps its numbers: two that keep them in one place are tied, whether they are one or not."""
+    if type(parameter) in (Tensor, nn.Parameter) and parameter.layout == torch.strided and parameter.numel():
+        return parameter.device, parameter.data_ptr()
+    return (id(parameter),)
+
+
 def _reads_elsewhere(record: ForwardRecord, layers: Names) -> dict[str, str]:
-    """By layer, the operation that took its weight while the layer was not running."""
-    stored = ((names[0], _stored_weight(layer)) for layer, names in layers.items())
-    owners = {record.numbers.of(weight): name for name, weight in stored if weight is not None}
+    """By layer, which of its tensors was taken while it was not running, and by which operation."""
+    stored = (
+        (names[0], what, tensor)
+        for layer, names in layers.items()
+        for what, tensor in (("weight", _stored_weight(layer)), ("bias", layer._parameters.get("bias")))
+    )
+    owners = {record.numbers.of(tensor): (name, what) for name, what, tensor in stored if tensor is not None}
     found = {}
     for operation in record.operations:
         for tensor in operation.reads:
-            owner = owners.get(tensor)
+            owner, what = owners.get(tensor, (None, ""))
             if owner is None or owner in operation.within or tensor == operation.result:
                 continue
             if issubclass(operation.returned, Tensor | tuple):  # also its shape; not its type or device
-                found[owner] = operation.name
+                found[owner] = f"its {what} is also used outside the layer's own forward pass (by {operation.name})"
     return found
 
 
-def _input_sizes(record: ForwardRecord, name: str, spec: ConvSpec | None) -> tuple[tuple[int, ...], ...]:
-    """Spatial input size of every run of a layer, once per sample: a batch folded into a larger one counts so often."""
-    sizes: list[tuple[int, ...]] = []
-    for run in record.runs.get(name, ()):
-        if run.shape is None or spec is None:
-            sizes.append(())
-        elif spec.axes == 0:
-            sizes.append((max(math.prod(run.shape[:-1]) // record.samples, 1),))
-        else:
-            folded = run.shape[0] // record.samples if len(run.shape) == spec.axes + 2 else 1
-            sizes += [run.shape[-spec.axes :]] * max(folded, 1)
-    return tuple(sizes)
+def _samples_in(model: nn.Module, record: ForwardRecord) -> int:
+    """How many samples the example holds: one where a layer takes its first axis for the channels of a single one."""
+    for name, runs in record.runs.items():
+        spec = geometry_of(model.get_submodule(name))
+        fits = spec is not None and spec.axes + 1 == record.axes and spec.in_channels == record.samples
+        if fits and any(run.shape is not None and len(run.shape) == record.axes for run in runs):
+            return 1
+    return max(record.samples, 1)
+
+
+def _input_sizes(runs: Iterable[Run], spec: ConvSpec | None, samples: int) -> tuple[tuple[int, ...], ...]:
+    """Spatial input size of every run of a layer, once per sample: a batch folded into a larger one counts so often.
+
+    Where the model calls the layer for each sample by itself, or for parts of the batch, these calls are one per sample
+    together.
+    """
+    known = [run.shape for run in runs if run.shape is not None and spec is not None]
+    if spec is None or not known:
+        return tuple(() for _ in runs)
+    calls: list[tuple[tuple[int, ...], int]]
+    if spec.axes == 0:
+        calls = [((1,), math.prod(shape[:-1])) for shape in known]
+    else:
+        calls = [(shape[-spec.axes :], shape[0] if len(shape) == spec.axes + 2 else 1) for shape in known]
+    if any(count % samples for _, count in calls):
+        total: dict[tuple[int, ...], int] = defaultdict(int)
+        for size, count in calls:
+            total[size] += count
+        calls = [(size, -(-count // samples) * samples) for size, count in total.items()]
+    if spec.axes == 0:
+        return tuple((count // samples,) for _, count in calls)
+    return tuple(size for size, count in calls for _ in range(count // samples))
 
 
 def _reason(
-    names: tuple[str, ...], layer: nn.Module, record: ForwardRecord, owners: dict[int, list[str]], elsewhere: str | None
+    names: tuple[str, ...], layer: nn.Module, record: ForwardRecord, owners: Owners, elsewhere: str | None
 ) -> str | None:
     """Why no format may replace this layer; None if one may."""
     if geometry_of(layer) is None:
         return _unknown_kind(layer)
     if names[0] == "":
         return "the model itself is this layer: wrap it in nn.Sequential"
-    others = {name: None for part in parameters_behind(layer) for name in owners[id(part)] if name not in names}
-    if others:
-        return f"it shares its weight with {', '.join(others)}"
+    for what in ("weight", "bias"):
+        parts = parameters_behind(layer, what)
+        others = {name: None for part in parts for name in owners[_memory_of(part)] if name not in names}
+        if others:
+            return f"it shares its {what} with {', '.join(others)}"
     if elsewhere is not None:
-        return f"its weight is also used outside the layer's own forward pass (by {elsewhere})"
+        return elsewhere
     if names[0] not in record.runs:
         return "it did not run in the traced forward pass"
     for given in (run.arguments for run in reversed(record.runs[names[0]]) if len(run.arguments) != 1):
@@ -196,9 +255,8 @@ def _reason(
         return f"the model calls it with more than one tensor ({words}), and a chain takes one"
     if foreign_hooks(layer):
         return "it carries hooks that a replacement would lose"
-    if "forward" in vars(layer):
-        return "its forward pass was replaced by another function, which a replacement would lose"
     try:
+        check_plain(layer)
         weight, _ = weight_of(layer), bias_of(layer)
     except LayerError as error:
         return str(error)
@@ -215,6 +273,9 @@ def _unknown_kind(module: nn.Module) -> str:
         return "it is a tensor-train layer already"
     if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
         own = overridden_names(module)
+        if not own and type(module).__module__.startswith("torch.nn.modules."):
+            sizes = ", ".join(f"{name}={getattr(module, name, None)!r}" for name in _SIZES)
+            return f"the sizes of this {kind} are not those of a plain layer ({sizes})"
         what = "a forward pass" if {"forward", "_conv_forward"} & own or not own else ", ".join(sorted(own))
         return f"{kind} is a subclass with {what} of its own"
     return f"{kind} is neither a convolution nor a fully connected layer"

@@ -24,7 +24,14 @@ from torch import Tensor, nn
 from polyadic.schema import ConvSpec, LayerSite, keeps_constants
 from polyadic.surgery.forward_record import ForwardRecord, Inputs, record_forward
 from polyadic.surgery.model_checks import check_replacement
-from polyadic.surgery.plain_layers import bias_of, copy_model, foreign_hooks, kind_of, overridden_names
+from polyadic.surgery.plain_layers import (
+    bias_of,
+    copy_model,
+    foreign_hooks,
+    kind_of,
+    overridden_names,
+    replaced_methods,
+)
 from polyadic.surgery.replace import empty_like_weight, layer_at, replace_by_plain, replace_layer
 
 Norms = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
@@ -141,7 +148,7 @@ def _rest(norm: nn.Module) -> nn.Module | None:
     An ``nn.Identity``, or, of a subclass that runs its children one after the other behind the norm (as timm's
     ``BatchNormAct2d`` runs an activation), these. Whether it does is seen on a random input.
     """
-    if not overridden_names(norm) and "forward" not in vars(norm):
+    if not overridden_names(norm) and not replaced_methods(norm):
         return nn.Identity().eval()
     rest, twin = nn.Sequential(OrderedDict(norm.named_children())).eval(), copy_model(norm).double()
     scale, shift = affine_of(twin)

@@ -74,18 +74,20 @@ class _Readers:
 
     def after(self, run: Run, takes_norm: bool) -> FollowingOps:
         """What follows one run of a layer."""
-        output, norm = run.result, None
+        output, norm, last = run.result, None, run
         if output is None:
             return FollowingOps(None, None, run.begins)
         norms = self.norms[output] if takes_norm else []
-        if len(norms) == 1 and len(self.readings[output]) == 1:
+        if len(norms) == 1 and len(self.readings[output]) == 1 and not run.layers and not run.is_kept:
             name, norm_run, once = norms[0]
             if once and norm_run.result is not None:
-                norm, output = name, norm_run.result
+                norm, output, last = name, norm_run.result, norm_run
         partner, readings = None, self.readings[output]
         if readings:
             added, total, other = readings[0]
-            alone = len(readings) == 1 or total == output  # added in place: later readers see the sum
+            alone = len(readings) == 1 and not last.layers and not last.is_kept
+            if total == output:  # added in place: later readers see the sum
+                alone = all(at > added for at in last.read_at)
             if alone and other is not None and other != output:
                 made = [number for number in self.made[other] if number < added]
                 partner = made[-1] if made and made[-1] < run.begins else None

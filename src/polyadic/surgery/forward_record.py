@@ -61,12 +61,13 @@ class Run:
         shape: of its first argument, if that is a tensor.
         arguments: the names of all arguments, empty for those that were given by position.
         reads: the tensors in them.
-        source: the layer that made what it read; None if no layer did, or it read several tensors.
+        source: the recorded module that made what it read; None if none did, or it read several tensors.
         result: the tensor that it put out.
         axes: of that tensor, batch and channels included.
         dtype: of that tensor.
         size: how many numbers that tensor has.
         layers: the layers that read it.
+        read_at: how many operations were numbered when each of these began.
         others: who else did, in words.
     """
 
@@ -80,7 +81,13 @@ class Run:
     dtype: torch.dtype | None = None
     size: int = 0
     layers: list[str] = field(default_factory=list)
+    read_at: list[int] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the model keeps or returns what the run put out."""
+        return _KEPT in self.others
 
 
 @dataclass(frozen=True)
@@ -90,13 +97,15 @@ class ForwardRecord:
     Attributes:
         operations: in order.
         runs: of every recorded module that ran, by name, in order.
-        samples: how many are in the example.
+        samples: how many are in the example, if it is a batch.
+        axes: of the example, that of the batch included.
         numbers: of the tensors that were there.
     """
 
     operations: tuple[Operation, ...]
     runs: Mapping[str, tuple[Run, ...]]
     samples: int
+    axes: int
     numbers: TensorNumbers
 
     @property
@@ -172,7 +181,8 @@ def record_forward(
     del answer  # only now: what it holds has to be alive while that is noted
     samples = int(first.shape[0]) if first is not None and first.ndim else 1
     runs = {name: tuple(runs) for name, runs in recorder.runs.items()}
-    return ForwardRecord(tuple(recorder.operations), runs, samples, recorder.numbers)
+    axes = first.ndim if first is not None else 0
+    return ForwardRecord(tuple(recorder.operations), runs, samples, axes, recorder.numbers)
 
 
 class OperationCounter(TorchFunctionMode):
@@ -235,7 +245,7 @@ class _Recorder(TorchFunctionMode):
         self.count = 0
         self.running: list[str] = []  # layers
         self.open: list[Run] = []  # of layers and transparent modules
-        self.made: dict[int, tuple[str, Run]] = {}  # the layer, and its run, that put a tensor out last
+        self.made: dict[int, tuple[str, Run]] = {}  # the module, and its run, that put a tensor out last
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -281,6 +291,7 @@ class _Recorder(TorchFunctionMode):
             for number in reads:
                 if number in self.made:
                     self.made[number][1].layers.append(name)
+                    self.made[number][1].read_at.append(self.count)
 
     def leave(self, name: str, is_layer: bool, _: nn.Module, __: object, output: object) -> None:
         """After it."""
@@ -291,12 +302,11 @@ class _Recorder(TorchFunctionMode):
             with torch._C.DisableTorchFunction():
                 run.result, run.axes, run.dtype = self.numbers.of(output), output.ndim, output.dtype
                 run.size = output.numel()
-            if is_layer:
-                self.made[run.result] = (name, run)
+            self.made[run.result] = (name, run)
 
     def note_what_is_kept(self) -> None:
-        """When the pass is over: whoever still holds what a layer put out has read it."""
-        if any(run.layers and self.numbers.is_alive(number) for number, (_, run) in self.made.items()):
+        """When the pass is over: whoever still holds what a module put out has read it."""
+        if any((run.layers or run.others) and self.numbers.is_alive(number) for number, (_, run) in self.made.items()):
             gc.collect()  # a cycle that is merely not collected yet holds nothing
         for number, (_, run) in self.made.items():
             if self.numbers.is_alive(number):

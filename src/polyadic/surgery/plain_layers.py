@@ -56,6 +56,28 @@ def overridden_names(layer: nn.Module) -> set[str]:
     return own & ({*dir(base), *vars(layer), "weight", "bias"} - _INERT)
 
 
+def check_plain(layer: nn.Module) -> None:
+    """Refuse a layer of a plain layer's class and geometry that computes something else, as far as one can read it.
+
+    Raises:
+        LayerError: says in half a sentence which method was replaced on the instance, or what it pads by instead.
+    """
+    for name in replaced_methods(layer):
+        what = "its forward pass" if name == "forward" else f"its {name}"
+        raise LayerError(f"{what} was replaced by another function, which a replacement would lose")
+    spec, kept = geometry_of(layer), getattr(layer, "_reversed_padding_repeated_twice", None)
+    if spec is not None and spec.padding_mode != "zeros" and kept is not None and list(kept) != spec.pads:
+        raise LayerError(
+            f"it pads by {list(kept)}, as it was made, and its padding and dilation now say {spec.pads}: make it anew"
+        )
+
+
+def replaced_methods(layer: nn.Module) -> list[str]:
+    """The methods of the layer's class, such as ``_conv_forward``, that this one instance has another function for."""
+    kind = type(layer)
+    return [name for name in vars(layer) if name not in _INERT and callable(getattr(kind, name, None))]
+
+
 def kind_of(module: nn.Module) -> str:
     """Name of the module's class, "Conv2d" also where torch made it a "ParametrizedConv2d"."""
     return str(parametrize.type_before_parametrizations(module).__name__)
@@ -68,6 +90,8 @@ def weight_of(layer: nn.Module) -> Tensor:
         LayerError: says in half a sentence why there is no weight of the layer's geometry.
     """
     weight, spec = _tensor_of(layer, "weight"), geometry_of(layer)
+    if weight is None and layer._buffers.get("weight") is not None:
+        raise LayerError("its weight is a buffer, which is not trained, and a chain would have parameters instead")
     if weight is None:
         raise LayerError("its weight is computed by code that is no parametrisation: use torch.nn.utils.parametrize")
     if type(weight) not in (Tensor, nn.Parameter):
@@ -81,9 +105,14 @@ def bias_of(layer: nn.Module) -> Tensor | None:
     """The bias (T) of a plain layer: its parameter, or what its parametrisation computes, detached; None without one.
 
     Raises:
-        LayerError: the parametrisation fails, or gives a bias of another shape.
+        LayerError: the parametrisation fails, or gives a bias of another shape; or the bias is no parameter.
     """
     bias, spec = _tensor_of(layer, "bias"), geometry_of(layer)
+    if bias is None and spec is not None and spec.bias:
+        what = "a buffer" if layer._buffers.get("bias") is not None else "computed by code that is no parametrisation"
+        raise LayerError(f"its bias is {what}, and that of a chain is a parameter")
+    if bias is not None and type(bias) not in (Tensor, nn.Parameter):
+        raise LayerError(f"its bias is a {type(bias).__name__}, not a plain tensor")
     if bias is not None and spec is not None and tuple(bias.shape) != (spec.out_channels,):
         raise LayerError(f"its bias has shape {tuple(bias.shape)}, and its geometry says ({spec.out_channels},)")
     return bias

@@ -16,15 +16,15 @@ from polyadic.formats import FactoredKernel, format_named
 from polyadic.layers import TTLayer, empty_chain, kernel_of, spec_of
 from polyadic.schema import Choice, ConvSpec, Plan, Stage
 from polyadic.surgery.plain_layers import copy_model
-from polyadic.surgery.replace import empty_like_weight, replace_by_plain, replace_layer, site_at, spec_at
+from polyadic.surgery.replace import empty_like_weight, replace_by_plain, replace_layer, site_at, spec_at, take_flags
 
 
 def rebuild(model: nn.Module, plan: Plan) -> nn.Module:
     """Replace every layer that ``plan`` names by its chain with uninitialised weights, in place; returns ``model``.
 
     A choice may name a stage of the chain of an earlier one: ``conv1``, then ``conv1.1``. So a network that was
-    factorised twice is rebuilt from ``Plan((*first.choices, *second.choices))``. Of the model only geometry, dtypes and
-    devices are read; it may be on the meta device.
+    factorised twice is rebuilt from ``Plan((*first.choices, *second.choices))``. Of the model only geometry, dtypes,
+    devices and gradient flags are read; it may be on the meta device.
 
     Raises:
         LayerError: a layer is missing, or its format or rank does not fit it.
@@ -33,7 +33,7 @@ def rebuild(model: nn.Module, plan: Plan) -> nn.Module:
     for choice in plan.choices:
         layer, _ = spec_at(model, choice.layer)
         chain = empty_chain(stages[choice.layer], empty_like_weight(layer)).train(layer.training)
-        replace_layer(model, site_at(model, choice.layer), chain)
+        replace_layer(model, site_at(model, choice.layer), take_flags(chain, layer))
     return model
 
 

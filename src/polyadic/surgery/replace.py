@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from polyadic.errors import LayerError
 from polyadic.formats import FactoredKernel
 from polyadic.layers import filled_chain, filled_layer, kernel_of
 from polyadic.schema import ConvSpec, LayerSite
-from polyadic.surgery.plain_layers import bias_of, geometry_of, kind_of, parameters_behind, weight_of
+from polyadic.surgery.plain_layers import bias_of, check_plain, geometry_of, kind_of, parameters_behind, weight_of
 
 
 def layer_at(model: nn.Module, name: str) -> tuple[nn.Module, Tensor, ConvSpec]:
@@ -22,13 +23,16 @@ def layer_at(model: nn.Module, name: str) -> tuple[nn.Module, Tensor, ConvSpec]:
     computes in evaluation mode.
 
     Raises:
-        LayerError: there is no such layer, it is no plain convolution or Linear, or it has no such weight.
+        LayerError: there is no such layer, it is no plain convolution or Linear, it has no such weight, or it does
+            something else than its class, see :func:`polyadic.surgery.plain_layers.check_plain`.
     """
     module, spec = spec_at(model, name)
     try:
-        return module, kernel_of(weight_of(module), spec), spec
+        check_plain(module)
+        kernel, _ = kernel_of(weight_of(module), spec), bias_of(module)
     except LayerError as error:
         raise LayerError(f"layer {name!r} cannot be factorised: {error}") from error
+    return module, kernel, spec
 
 
 def spec_at(model: nn.Module, name: str) -> tuple[nn.Module, ConvSpec]:
@@ -48,15 +52,41 @@ def spec_at(model: nn.Module, name: str) -> tuple[nn.Module, ConvSpec]:
 
 
 def chain_for(layer: nn.Module, factored: FactoredKernel) -> nn.Sequential:
-    """The chain that takes the place of ``layer``, with its bias, dtype, device, mode and gradient flag.
+    """The chain that takes the place of ``layer``, with its bias, dtype, device, mode and gradient flags.
 
     Raises:
         LayerError: a parametrisation of the layer fails.
     """
     weight, bias = weight_of(layer), bias_of(layer)
     chain = filled_chain(factored, bias, weight)
-    trained = any(parameter.requires_grad for parameter in parameters_behind(layer))
-    return chain.train(layer.training).requires_grad_(trained)
+    return take_flags(chain.train(layer.training), layer)
+
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def take_flags(chain: M, layer: nn.Module) -> M:
+    """``chain`` with the gradient flags of ``layer``, which it replaces: weights have the weight's, a bias its own.
+
+    A bias where the layer had none has the flag of the weight. Either may be a chain itself; of a tensor that is
+    computed, or of several stages, one trainable parameter is enough.
+    """
+    weights, biases = _split_bias(layer)
+    trained = any(parameter.requires_grad for parameter in parameters_behind(layer) or weights)
+    bias_trained = any(parameter.requires_grad for parameter in biases) if biases else trained
+    weights, biases = _split_bias(chain)
+    for parameters, flag in ((weights, trained), (biases, bias_trained)):
+        for parameter in parameters:
+            parameter.requires_grad_(flag)
+    return chain
+
+
+def _split_bias(layer: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """The parameters behind the weight of a layer or chain, and those behind its bias."""
+    last = layer[-1] if isinstance(layer, nn.Sequential) and len(layer) else layer
+    biases = parameters_behind(last, "bias")
+    of_bias = {id(parameter) for parameter in biases}
+    return [parameter for parameter in layer.parameters() if id(parameter) not in of_bias], biases
 
 
 def empty_like_weight(layer: nn.Module) -> Tensor:
@@ -87,13 +117,12 @@ def site_at(model: nn.Module, name: str) -> LayerSite:
 def replace_by_plain(model: nn.Module, site: LayerSite, spec: ConvSpec, kernel: Tensor, bias: Tensor | None) -> None:
     """Set the plain layer of ``spec`` with a kernel (T x S/groups x window) and a bias (T) in the site's place.
 
-    It has the dtype, device, mode and gradient flag of the layer or chain that was there.
+    It has the dtype, device, mode and gradient flags of the layer or chain that was there.
     """
     old = model.get_submodule(site.name)
     empty = empty_like_weight(old)
     layer = filled_layer(spec, kernel, bias, like=empty)
-    trained = any(parameter.requires_grad for parameter in parameters_behind(old) or old.parameters())
-    replace_layer(model, site, layer.train(old.training).requires_grad_(trained))
+    replace_layer(model, site, take_flags(layer.train(old.training), old))
 
 
 @contextmanager
