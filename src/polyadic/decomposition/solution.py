@@ -24,6 +24,11 @@ class StopReason(Enum):
         "the error falls on only while cancelling components grow (no best approximation of this rank exists, or it is "
         "far away): they were kept bounded; raise the rank for less error, or lower it for less sensitivity"
     )
+    STABLE = (
+        "the error stands more than half a percent above that of plain ALS, which pays for it with sensitivity: allow "
+        "more sensitivity, or raise the rank for less error"
+    )
+    DEAD = "the penalty on sensitivity left hardly any terms: end the path at a weaker one, or raise the rank"
     BOUND_UNMET = "no factors of this rank met the error bound: raise the rank or allow a larger error"
     DIVERGING = (
         "component norms grew while the error stalled (degenerate CPD): lower the rank or use cp-epc, "
