@@ -144,7 +144,15 @@ def check_rank(rank: int) -> None:
 
 
 def relative_error(K: Tensor, factors: Factors) -> float:
-    """``||K - K^|| / ||K||`` in float64 (0 for a zero tensor that is met exactly)."""
+    """``||K - K^|| / ||K||`` in float64 (0 for a zero tensor that is met exactly).
+
+    Raises:
+        DecompositionError: factors that left the range of their dtype.
+    """
+    if not factors.is_finite():
+        raise DecompositionError(
+            f"the factors of this tensor leave the range of {K.dtype}: decompose it in float32 or scale it down"
+        )
     X = K.detach().double()
     approximation = factors.to(X).full()
     norm, residual = float(X.norm()), float((X - approximation).norm())

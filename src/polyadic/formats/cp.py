@@ -23,7 +23,7 @@ from polyadic.decomposition import (
     stable_cp,
     stable_cp_batch,
 )
-from polyadic.formats.factored_kernel import FactoredKernel
+from polyadic.formats.factored_kernel import FactoredKernel, weights_in_range
 from polyadic.formats.format import Format, stability_of_groups
 from polyadic.schema import ConvSpec, Rank, Stage
 
@@ -105,7 +105,8 @@ class CPFormat(Format):
 def rebalance(factored: FactoredKernel, last: Tensor, kernel: Tensor) -> FactoredKernel:
     """A CP of any order with ``last`` for its last stage: balanced columns, and the stability of these factors."""
     groups = factored.stages[0].groups
-    given = (*factored.weights[:-1], last.to(factored.weights[-1]))
+    stored = last.to(factored.weights[-1])
+    given = (*factored.weights[:-1], stored if bool(torch.isfinite(stored).all()) else last)
     terms = []
     for *inner, outer in zip(*(weight.double().chunk(groups) for weight in given), strict=True):
         terms.append(CPTensor((*(weight.flatten(1).mT for weight in inner), outer.flatten(1))).rescaled())
@@ -116,7 +117,9 @@ def rebalance(factored: FactoredKernel, last: Tensor, kernel: Tensor) -> Factore
     stability = stability_of_groups(terms, kernel)
     return replace(
         factored,
-        weights=tuple(M.reshape(old.shape).to(old).contiguous() for M, old in zip(stages, given, strict=True)),
+        weights=weights_in_range(
+            factored.stages, [M.reshape(old.shape) for M, old in zip(stages, given, strict=True)], stored
+        ),
         sensitivity=stability.sensitivity if stability else None,
         intensity_ratio=stability.intensity_ratio if stability else None,
     )
