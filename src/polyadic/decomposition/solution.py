@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -98,6 +99,16 @@ def check_tensor(K: Tensor, name: str, order: int | None = None) -> Tensor:
     Raises:
         DecompositionError: not a floating tensor of the right order, an empty mode, NaN or Inf entries.
     """
+    check_entries(K, name, order)
+    return K.detach().double()
+
+
+def check_entries(K: Tensor, name: str, order: int | None = None) -> None:
+    """The checks of :func:`check_tensor`, without a copy of a large tensor.
+
+    Raises:
+        DecompositionError: as there.
+    """
     if not K.is_floating_point():
         raise DecompositionError(
             f"{name} decomposes real floating-point tensors; got dtype {K.dtype}: convert it first"
@@ -107,18 +118,18 @@ def check_tensor(K: Tensor, name: str, order: int | None = None) -> Tensor:
         raise DecompositionError(
             f"{name} takes a tensor of order {wanted} without empty modes; got shape {tuple(K.shape)}"
         )
-    X = K.detach().double()
-    bad = int((~torch.isfinite(X)).sum())
-    if bad:
+    X = K.detach() if K.dtype in (torch.float32, torch.float64) else K.detach().double()
+    low, high = (float(value) for value in X.aminmax())  # NaN where there is one
+    if not (math.isfinite(low) and math.isfinite(high)):
+        bad = int((~torch.isfinite(X)).sum())
         raise DecompositionError(
             f"{name} needs finite entries; got {bad} of {K.numel()} NaN or Inf: repair the weights"
         )
-    largest = float(X.abs().max())
+    largest = max(-low, high)
     if largest > 0 and not 1e-100 < largest < 1e100:  # the square of its norm would leave the range of float64
         raise DecompositionError(
             f"{name} needs a largest entry between 1e-100 and 1e100; got {largest:.1e}: scale the tensor first"
         )
-    return X
 
 
 def check_batch(tensors: Sequence[Tensor], name: str) -> Tensor:
