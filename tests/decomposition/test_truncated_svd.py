@@ -81,7 +81,7 @@ def test_a_large_matrix_is_met_as_well_through_its_gram(shape: tuple[int, int], 
 
 
 def test_directions_below_the_rounding_of_a_gram_are_not_lost() -> None:
-    """Singular values from 1 to 1e-11: the Gram holds their squares to 1e-16, its eigenvectors still span the matrix."""
+    """Singular values from 1 to 1e-11: the Gram holds squares to 1e-16, its eigenvectors still span the matrix."""
     U, V = (torch.linalg.qr(gaussian(size, 12, seed=size)).Q for size in (12, 40))
     M = U * torch.logspace(0, -11, 12).double() @ V.mT
     with LARGE:

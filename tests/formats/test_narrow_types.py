@@ -64,10 +64,10 @@ def test_a_last_stage_that_was_fitted_out_of_range_shares_its_scale(name: str) -
 def test_what_no_division_of_the_scale_can_hold_is_refused() -> None:
     fmt, kernel = format_named("tucker2"), kernel_of(torch.float16, 0.1)
     found = fmt.factorise(kernel, WINDOW, (3, 4))
-    with pytest.raises(LayerError, match="leave the range of torch.float16"):
+    with pytest.raises(LayerError, match=r"leave the range of torch\.float16"):
         fmt.refitted(found, 1e30 * found.weights[-1].double(), kernel)
 
 
 def test_factors_that_cannot_share_their_scale_are_refused() -> None:
-    with pytest.raises(DecompositionError, match="leave the range of torch.float16"):
+    with pytest.raises(DecompositionError, match=r"leave the range of torch\.float16"):
         tucker2(kernel_of(torch.float16, 0.9).flatten(2).permute(2, 1, 0), (6, 8))

@@ -92,8 +92,8 @@ def rounding_of(X: Tensor, stored: torch.dtype) -> float:
     """The largest singular value that entries lost to rounding can make up, in any unfolding of ``X``.
 
     An entry ``x`` is rounded by at most ``|x| eps / 2``, or half the smallest subnormal number, so the lost part E has
-    ``||E||_2 <= ||E||_F <= ||X||_F eps / 2 + ...``; by Weyl's inequality it moves no singular value by more. What float64
-    itself loses, in forming ``X`` and in the decomposition, adds the longest mode times its eps (as for a matrix rank).
+    ``||E||_2 <= ||E||_F <= ||X||_F eps / 2 + ...``; by Weyl's inequality it moves no singular value by more. What
+    float64 itself loses, in forming ``X`` and in the decomposition, adds the longest mode times its eps.
     """
     kind, own = torch.finfo(stored), torch.finfo(X.dtype)
     norm = float(X.norm())
@@ -103,8 +103,8 @@ def rounding_of(X: Tensor, stored: torch.dtype) -> float:
 def evbmf_tucker2_ranks(K: Tensor, *, stored: torch.dtype | None = None) -> tuple[int, int]:
     """(R1, R2) of a kernel D^2 x S x T: EVBMF of its unfoldings S x (D^2 T) and T x (D^2 S) (Kim et al., ICLR 2016).
 
-    A rank is at least 1, so that a Tucker-2 decomposition can serve it, also where EVBMF sees noise alone. ``stored`` is
-    the type in which the entries were kept, as in :func:`evbmf_rank`.
+    A rank is at least 1, so that a Tucker-2 decomposition can serve it, also where EVBMF sees noise alone. ``stored``
+    is the type in which the entries were kept, as in :func:`evbmf_rank`.
 
     Raises:
         DecompositionError: a tensor not of order 3, NaN or Inf.
@@ -117,8 +117,9 @@ def evbmf_tucker2_ranks(K: Tensor, *, stored: torch.dtype | None = None) -> tupl
 def support_core(K: Tensor, tolerance: float = 1e-5) -> Tensor:
     """A kernel D^2 x S x T without the directions of its channels in which it is nothing: D^2 x S' x T'.
 
-    Directions that hold less than ``tolerance`` of the strongest one, or no more than the rounding of the dtype of ``K``
-    (:func:`rounding_of`), are nothing: they come of a factorisation, or of rounding after one, and EVBMF would take them for noise of an incredible smallness, below which every rank counts.
+    Directions that hold less than ``tolerance`` of the strongest one, or no more than the rounding of the dtype of
+    ``K`` (:func:`rounding_of`), are nothing: they come of a factorisation, or of rounding after one, and EVBMF would
+    take them for noise of an incredible smallness, below which every rank counts.
     What is left has the same singular values as ``K`` but for those (HOSVD); MUSCO looks at the same core when it
     factorises a layer for a second time (Gusak et al. 2019).
 

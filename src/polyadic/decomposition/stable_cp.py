@@ -4,8 +4,8 @@
    one or more starting points in a batch; the best trade of the two goes on.
 2. At the sensitivity reached, the bounded fit (:mod:`polyadic.decomposition.cp_bounded`) lowers the error further.
 3. Without bounds of the caller's, the result is held against a few sweeps of plain ALS from the first starting point.
-   Where terms have died, so that a tenth of what ALS explains is missing, the bounded fit begins again at the factors of
-   ALS and their sensitivity. An error that stays above is not called converged (:attr:`StopReason.STABLE`).
+   Where terms have died, so that a tenth of what ALS explains is missing, the bounded fit begins again at the factors
+   of ALS and their sensitivity. An error that stays above is not called converged (:attr:`StopReason.STABLE`).
 4. Where slack in error is allowed, :mod:`polyadic.decomposition.cp_epc` spends it on still less sensitivity.
 
 Long plain ALS never follows: it would bring the degeneracy back within a few hundred sweeps.

@@ -42,7 +42,7 @@ def truncated_svd(M: Tensor, rank: int) -> Solution[LowRank]:
 
 
 def singular_values(M: Tensor) -> Tensor:
-    """All singular values of ``M`` in float64, largest first; of a large matrix those below 1e-8 of the first are rough.
+    """All singular values of ``M`` in float64, largest first; of a large one those below 1e-8 of the first are rough.
 
     Raises:
         DecompositionError: NaN or Inf, not a matrix.

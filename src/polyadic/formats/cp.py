@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor
 
-from polyadic.algebra import CPTensor, kernel_to_order3
+from polyadic.algebra import CPTensor, kernel_to_order3, unfold
 from polyadic.decomposition import (
     ALSOptions,
     BoundedOptions,
@@ -24,7 +25,7 @@ from polyadic.decomposition import (
     stable_cp_batch,
 )
 from polyadic.formats.factored_kernel import FactoredKernel, weights_in_range
-from polyadic.formats.format import Format, stability_of_groups
+from polyadic.formats.format import Format, energies_after, stability_of_groups
 from polyadic.schema import ConvSpec, Rank, Stage
 
 # A search decomposes hundreds of kernels: a third of the time of the defaults of stable_cp, and an error that is a few
@@ -73,6 +74,10 @@ class CPFormat(Format):
             ConvSpec.pointwise(R, spec.out_channels, spec.axes, bias=spec.bias),
         )
 
+    def energies_left(self, kernel: Tensor, spec: ConvSpec, ranks: Sequence[Rank]) -> tuple[Tensor, Tensor]:
+        """At least what any unfolding leaves after R singular values."""
+        return cp_energies_left(kernel_to_order3(kernel), [R for (R,) in ranks])
+
     def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[CPTensor]:
         """CP of the kernel as a D^2 x S x T tensor."""
         K, (R,) = kernel_to_order3(kernel), rank
@@ -100,6 +105,12 @@ class CPFormat(Format):
         """The columns are rescaled to their best norms again, and the stability is that of the new factors."""
         chain = rebalance(factored, last, kernel)
         return super().refitted(chain, chain.weights[-1], kernel)
+
+
+def cp_energies_left(X: Tensor, ranks: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Least and most squared error of a CP of ``X`` at each of ``ranks``: its unfoldings are of rank R at most."""
+    left = energies_after([unfold(X, mode) for mode in range(X.ndim)], [list(ranks)] * X.ndim)
+    return left.amax(0), torch.full((len(ranks),), torch.inf).double()
 
 
 def rebalance(factored: FactoredKernel, last: Tensor, kernel: Tensor) -> FactoredKernel:

@@ -92,8 +92,8 @@ def error_of(kernel: Tensor, factored: FactoredKernel) -> float:
 def weights_in_range(stages: Sequence[Stage], weights: Sequence[Tensor], like: Tensor) -> tuple[Tensor, ...]:
     """``weights`` in the dtype of ``like``; where one would leave its range, all carry the same part of the scale.
 
-    A chain is linear in each of its stages (and of its cores), so factors whose product is 1 may go from one to another;
-    powers of two lose no digit.
+    A chain is linear in each of its stages (and of its cores), so factors whose product is 1 may go from one to
+    another; powers of two lose no digit.
 
     Raises:
         LayerError: the range is too narrow however the scale is divided.
@@ -114,7 +114,7 @@ def weights_in_range(stages: Sequence[Stage], weights: Sequence[Tensor], like: T
     if not all(bool(torch.isfinite(weight.double()).all()) for weight in result):
         raise LayerError(
             f"the factors of this kernel leave the range of {like.dtype} (up to {torch.finfo(like.dtype).max:.3g}), also "
-            "with their scale spread evenly over the stages: convert the layer to float32 first"
+            "with their scale spread over the stages: convert the layer to float32 first"
         )
     return result
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from polyadic.algebra import CPTensor
 from polyadic.decomposition import InputNorm, Solution, Stability, TuckerCP
 from polyadic.decomposition.solution import check_tensor
+from polyadic.decomposition.svd import singular_values
 from polyadic.errors import LayerError
 from polyadic.formats.factored_kernel import FactoredKernel, error_of, weights_in_range
 from polyadic.schema import ConvSpec, Rank, Stage, plain_rank, stride_early
@@ -121,6 +122,22 @@ class Format(ABC):
         )
         return replace(chain, relative_error=error_of(kernel, chain))
 
+    def error_bounds(self, kernel: Tensor, spec: ConvSpec, ranks: Sequence[Rank]) -> list[tuple[float, float]]:
+        """Between which relative errors the factors of ``kernel`` lie at each of ``ranks``, without decomposing it.
+
+        From one spectrum per unfolding: a format that is of rank R in an unfolding leaves at least the energy of the
+        singular values after the R-th, and one found by truncation leaves at most the sum over its unfoldings.
+        """
+        groups = [(K, K.double().square().sum()) for K in _wide_enough(kernel).chunk(spec.groups)]
+        whole = float(torch.stack([energy for _, energy in groups]).sum())
+        lower, upper = torch.zeros(len(ranks)).double(), torch.zeros(len(ranks)).double()
+        for K, energy in groups:
+            least, most = self.energies_left(K, spec.one_group, ranks)
+            lower, upper = lower + least.clamp_max(energy.cpu()), upper + most
+        scale = 1.0 / whole if whole > 0 else 1.0
+        bounds = zip((lower * scale).sqrt().tolist(), (upper * scale).sqrt().tolist(), strict=True)
+        return [(least, most) for least, most in bounds]
+
     def refitted(self, factored: FactoredKernel, last: Tensor, kernel: Tensor) -> FactoredKernel:
         """``factored`` with ``last`` as the weight of its last stage; its error is that against ``kernel``."""
         weights = weights_in_range(factored.stages, (*factored.weights[:-1], last), factored.weights[-1])
@@ -170,6 +187,10 @@ class Format(ABC):
         """As :meth:`candidate_ranks`, for one group. Unless overridden: every rank from 1 up to the full one."""
         return [(R,) for R in range(1, self.full_rank(spec)[0] + 1)]
 
+    def energies_left(self, kernel: Tensor, spec: ConvSpec, ranks: Sequence[Rank]) -> tuple[Tensor, Tensor]:
+        """Least and most squared error (float64) at each of ``ranks``, for one group; 0 to infinity unless overridden."""
+        return torch.zeros(len(ranks)).double(), torch.full((len(ranks),), torch.inf).double()
+
     @abstractmethod
     def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[Any]:
         """Decompose the ``kernel`` (T x S x window) of one group."""
@@ -207,6 +228,16 @@ def _wide_enough(kernel: Tensor) -> Tensor:
     if kernel.dtype in (torch.float32, torch.float64) and not float(kernel.abs().max()) > 1e30:
         return kernel
     return kernel.double()
+
+
+def energies_after(matrices: Sequence[Tensor], cuts: Sequence[Sequence[int]]) -> Tensor:
+    """``sum of s_k^2 over k > cut`` for every matrix and each of its ``cuts``: matrices x cuts, float64."""
+    rows = []
+    for matrix, wanted in zip(matrices, cuts, strict=True):
+        energy = singular_values(matrix).square().cpu()
+        tails = torch.cat([energy.flip(0).cumsum(0).flip(0), energy.new_zeros(1)])
+        rows.append(tails[torch.tensor(wanted).clamp_max(len(energy))])
+    return torch.stack(rows)
 
 
 def stability_of_groups(groups: Sequence[CPTensor], kernel: Tensor) -> Stability | None:
