@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from polyadic.algebra import LowRank
-from polyadic.decomposition.solution import Solution, StopReason, check_entries, check_tensor, relative_error
+from polyadic.decomposition.solution import Solution, StopReason, check_entries, relative_error
 from polyadic.errors import DecompositionError
 
 _LARGE = 2**22  # entries: all layers of ResNet-18 and of the networks for CIFAR are smaller
@@ -47,11 +47,12 @@ def singular_values(M: Tensor) -> Tensor:
     Raises:
         DecompositionError: NaN or Inf, not a matrix.
     """
-    X = check_tensor(M, "singular_values", order=2) if M.numel() <= _LARGE else None
-    if X is not None:
-        return torch.linalg.svdvals(X)
     check_entries(M, "singular_values", order=2)
-    return torch.linalg.eigvalsh(_gram_of_rows(_wide(M))).flip(0).clamp_min(0.0).sqrt()
+    if M.numel() <= _LARGE:
+        values: Tensor = torch.linalg.svdvals(M.detach().double())
+        return values
+    squares: Tensor = torch.linalg.eigvalsh(_gram_of_rows(_wide(M))).flip(0).clamp_min(0.0)
+    return squares.sqrt()
 
 
 def _wide(M: Tensor) -> Tensor:
@@ -61,8 +62,8 @@ def _wide(M: Tensor) -> Tensor:
 def _gram_of_rows(X: Tensor) -> Tensor:
     """``X X'`` in float64."""
     G = torch.zeros(X.shape[0], X.shape[0], dtype=torch.float64, device=X.device)
-    for part in X.split(_SLICE, dim=1):
-        columns = part.double()
+    for start in range(0, X.shape[1], _SLICE):
+        columns = X[:, start : start + _SLICE].double()
         G.addmm_(columns, columns.mT)
     return G
 

@@ -113,8 +113,8 @@ def weights_in_range(stages: Sequence[Stage], weights: Sequence[Tensor], like: T
     result = tuple(M.reshape(w.shape).to(like).contiguous() for M, w in zip(balanced, weights, strict=True))
     if not all(bool(torch.isfinite(weight.double()).all()) for weight in result):
         raise LayerError(
-            f"the factors of this kernel leave the range of {like.dtype} (up to {torch.finfo(like.dtype).max:.3g}), also "
-            "with their scale spread over the stages: convert the layer to float32 first"
+            f"the factors of this kernel leave the range of {like.dtype} (up to {torch.finfo(like.dtype).max:.3g}), "
+            "also with their scale spread over the stages: convert the layer to float32 first"
         )
     return result
 

@@ -188,7 +188,7 @@ class Format(ABC):
         return [(R,) for R in range(1, self.full_rank(spec)[0] + 1)]
 
     def energies_left(self, kernel: Tensor, spec: ConvSpec, ranks: Sequence[Rank]) -> tuple[Tensor, Tensor]:
-        """Least and most squared error (float64) at each of ``ranks``, for one group; 0 to infinity unless overridden."""
+        """Least and most squared error (float64) at each of ``ranks`` for one group: 0 and infinity if unknown."""
         return torch.zeros(len(ranks)).double(), torch.full((len(ranks),), torch.inf).double()
 
     @abstractmethod
