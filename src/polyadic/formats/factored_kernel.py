@@ -121,7 +121,7 @@ def weights_in_range(stages: Sequence[Stage], weights: Sequence[Tensor], like: T
 
 def _fits(weight: Tensor, rounded: Tensor) -> bool:
     """Whether no entry became infinite, and the largest one is not below the normal numbers of the type."""
-    largest, kept = float(weight.abs().max()), float(rounded.double().abs().max())
+    largest, kept = float(weight.detach().abs().max()), float(rounded.detach().double().abs().max())
     return math.isfinite(kept) and (largest == 0.0 or kept >= torch.finfo(rounded.dtype).tiny)
 
 

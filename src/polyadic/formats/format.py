@@ -128,7 +128,7 @@ class Format(ABC):
         From one spectrum per unfolding: a format that is of rank R in an unfolding leaves at least the energy of the
         singular values after the R-th, and one found by truncation leaves at most the sum over its unfoldings.
         """
-        groups = [(K, K.double().square().sum()) for K in _wide_enough(kernel).chunk(spec.groups)]
+        groups = [(K, K.double().square().sum()) for K in _wide_enough(kernel.detach()).chunk(spec.groups)]
         whole = float(torch.stack([energy for _, energy in groups]).sum())
         lower, upper = torch.zeros(len(ranks)).double(), torch.zeros(len(ranks)).double()
         for K, energy in groups:
@@ -225,7 +225,7 @@ class Format(ABC):
 
 def _wide_enough(kernel: Tensor) -> Tensor:
     """``kernel``, in float64 where its own type could not hold the factors on their way: half and shorter, or huge."""
-    if kernel.dtype in (torch.float32, torch.float64) and not float(kernel.abs().max()) > 1e30:
+    if kernel.dtype in (torch.float32, torch.float64) and not float(kernel.detach().abs().max()) > 1e30:
         return kernel
     return kernel.double()
 
