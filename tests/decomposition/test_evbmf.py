@@ -235,3 +235,29 @@ def test_evbmf_finds_the_rank_within_a_factorised_kernel_and_not_that_of_its_fac
 
 def test_a_kernel_of_nothing_keeps_one_direction() -> None:
     assert support_core(torch.zeros(9, 4, 5)).shape == (9, 1, 1)
+
+
+STORED = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2]
+
+
+@pytest.mark.parametrize("dtype", STORED)
+@pytest.mark.parametrize("rank", [1, 3])
+@pytest.mark.parametrize("scale", [1.0, 1e-3])
+def test_what_a_matrix_lost_when_it_was_stored_is_no_signal(dtype: torch.dtype, rank: int, scale: float) -> None:
+    exact = scale * gaussian(50, rank, seed=1) @ gaussian(rank, 80, seed=2)
+    if dtype is torch.float8_e4m3fn and scale < 1:
+        return  # all below its smallest number
+    assert evbmf_rank(exact.to(dtype)).rank == rank
+    assert evbmf_rank(exact.to(dtype).double(), stored=dtype).rank == rank
+
+
+@pytest.mark.parametrize("dtype", STORED[:4])
+def test_tucker2_ranks_and_the_core_see_no_signal_in_rounding(dtype: torch.dtype) -> None:
+    K = torch.einsum("ia,ja,ka->ijk", gaussian(9, 2), gaussian(40, 2, seed=1), gaussian(60, 2, seed=2)).to(dtype)
+    assert evbmf_tucker2_ranks(K) == (2, 2)
+    assert support_core(K).shape == (9, 2, 2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_signal_above_rounding_is_kept_in_every_type(dtype: torch.dtype) -> None:
+    assert evbmf_rank(planted(30, 40, 4, 0.05).to(dtype)).rank == 4

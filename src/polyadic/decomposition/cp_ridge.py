@@ -10,7 +10,9 @@ sensitivity than long plain ALS: cancelling terms never form, because they are t
 
 Two things make it fast. Sweeps are extrapolated (:class:`polyadic.decomposition.batch.Extrapolated`). And the path ends
 by itself: once the penalty term is a small share of the squared error, weakening it further buys little error for much
-sensitivity. Every member of a batch follows a path of its own.
+sensitivity. A first penalty that is too strong for a tensor (large ones with flat spectra) makes all terms vanish, and
+itself; such a point is no end of a path, which goes on to weaker penalties until the terms are back. Every member of a
+batch follows a path of its own.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from polyadic.errors import DecompositionError
 
 EXACT = 1e-14  # squared relative error at which a tensor counts as met
 _LEAST_WEAKENING = 1.05
+_HARDLY_ANYTHING = 1e-3  # of the squared norm of the tensor
 
 
 @dataclass(frozen=True)
@@ -139,13 +142,17 @@ def follow_path(
                 point = PathPoint(float(mu[position]), state.cp[position], float(state.error[position]))
                 visit(batch.members[position], point)
         penalty = state.objective - state.error
-        landed = (penalty <= 1.02 * options.share * state.error) | (state.error <= max(options.error**2, EXACT))
+        dead = _is_dead(batch.unit, state.error, penalty)
+        landed = ((penalty <= 1.02 * options.share * state.error) & ~dead) | (
+            state.error <= max(options.error**2, EXACT)
+        )
         landed = landed | (penalty >= options.sensitivity * mu)
         factor = (penalty / (options.share * state.error).clamp_min(1e-300)).clamp(_LEAST_WEAKENING, options.weakening)
+        factor = torch.where(dead, options.weakening, factor)
         at_end = mu / factor < options.weakest
         growth.note(leaving, penalty / mu, mu)
         degenerate = at_end & ~landed & growth.unbounded
-        stops = [_reason(*each) for each in zip(settled.tolist(), degenerate.tolist(), strict=True)]
+        stops = [_reason(*each) for each in zip(settled.tolist(), degenerate.tolist(), dead.tolist(), strict=True)]
         staying = batch.retire(leaving & (landed | at_end), state.cp, stops)
 
         state.restart(leaving, state.error + penalty / factor)
@@ -155,6 +162,16 @@ def follow_path(
             growth.keep(staying)
             mu, held = mu[staying], held[staying]
     return batch.finished()
+
+
+def _is_dead(unit: UnitTensors, error: Tensor, penalty: Tensor) -> Tensor:
+    """Where (b) the penalty holds most terms at nothing: they explain hardly anything, or not even twice the penalty.
+
+    Under too strong a penalty the terms vanish, and the penalty with them: it is small, but it has not done its work.
+    As it is weakened further, they come back.
+    """
+    explained = unit.squares - error
+    return (explained < torch.maximum(2.0 * penalty, _HARDLY_ANYTHING * unit.squares)) & (error > EXACT)
 
 
 @dataclass
@@ -189,7 +206,9 @@ class _Growth:
         self.exponent, self.sensitivity, self.mu = (v[positions] for v in (self.exponent, self.sensitivity, self.mu))
 
 
-def _reason(settled: bool, degenerate: bool) -> StopReason:
+def _reason(settled: bool, degenerate: bool, dead: bool) -> StopReason:
+    if dead:
+        return StopReason.DEAD
     if degenerate:
         return StopReason.DEGENERATE
     return StopReason.CONVERGED if settled else StopReason.MAX_SWEEPS

@@ -49,7 +49,7 @@ class EVBMF:
     singular_values: Tensor
 
 
-def evbmf_rank(Y: Tensor, noise_variance: float | None = None) -> EVBMF:
+def evbmf_rank(Y: Tensor, noise_variance: float | None = None, *, stored: torch.dtype | None = None) -> EVBMF:
     """The rank of ``Y`` under noise of that variance, or of the likeliest (Nakajima et al., JMLR 14, 2013).
 
     Cost: the singular values of ``Y``.
@@ -57,6 +57,8 @@ def evbmf_rank(Y: Tensor, noise_variance: float | None = None) -> EVBMF:
     Args:
         Y: rows x columns, in either order of size.
         noise_variance: of one entry; estimated when absent.
+        stored: the type in which the entries were kept, whose rounding is no signal (:func:`rounding_of`); that of
+            ``Y`` when absent.
 
     Raises:
         DecompositionError: not a matrix, NaN or Inf, a variance that is not a positive number.
@@ -76,8 +78,9 @@ def evbmf_rank(Y: Tensor, noise_variance: float | None = None) -> EVBMF:
     alpha = L / M
     tau_ = _tau_threshold(alpha)
     x_ = (1 + tau_) * (1 + alpha / tau_)
-    variance = _likeliest_variance(s, M, x_) if noise_variance is None else noise_variance
-    threshold = math.sqrt(M * variance * x_)
+    rounding = rounding_of(X, stored or Y.dtype)
+    variance = _likeliest_variance(s, M, x_, rounding) if noise_variance is None else noise_variance
+    threshold = max(math.sqrt(M * variance * x_), rounding)
     kept = s[s > threshold]
     if variance == 0.0:  # a zero matrix
         return EVBMF(0, 0.0, 0.0, kept[:0])
@@ -85,24 +88,38 @@ def evbmf_rank(Y: Tensor, noise_variance: float | None = None) -> EVBMF:
     return EVBMF(len(kept), variance, threshold, kept * _tau(x, alpha) / x)
 
 
-def evbmf_tucker2_ranks(K: Tensor) -> tuple[int, int]:
+def rounding_of(X: Tensor, stored: torch.dtype) -> float:
+    """The largest singular value that entries lost to rounding can make up, in any unfolding of ``X``.
+
+    An entry ``x`` is rounded by at most ``|x| eps / 2``, or half the smallest subnormal number, so the lost part E has
+    ``||E||_2 <= ||E||_F <= ||X||_F eps / 2 + ...``; by Weyl's inequality it moves no singular value by more. What
+    float64 itself loses, in forming ``X`` and in the decomposition, adds the longest mode times its eps.
+    """
+    kind, own = torch.finfo(stored), torch.finfo(X.dtype)
+    norm = float(X.norm())
+    return norm * (kind.eps / 2 + max(X.shape) * own.eps) + math.sqrt(X.numel()) * kind.tiny * kind.eps / 2
+
+
+def evbmf_tucker2_ranks(K: Tensor, *, stored: torch.dtype | None = None) -> tuple[int, int]:
     """(R1, R2) of a kernel D^2 x S x T: EVBMF of its unfoldings S x (D^2 T) and T x (D^2 S) (Kim et al., ICLR 2016).
 
-    A rank is at least 1, so that a Tucker-2 decomposition can serve it, also where EVBMF sees noise alone.
+    A rank is at least 1, so that a Tucker-2 decomposition can serve it, also where EVBMF sees noise alone. ``stored``
+    is the type in which the entries were kept, as in :func:`evbmf_rank`.
 
     Raises:
         DecompositionError: a tensor not of order 3, NaN or Inf.
     """
     X = check_tensor(K, "evbmf_tucker2_ranks", order=3)
-    R1, R2 = (max(1, evbmf_rank(unfold(X, mode)).rank) for mode in (1, 2))
+    R1, R2 = (max(1, evbmf_rank(unfold(X, mode), stored=stored or K.dtype).rank) for mode in (1, 2))
     return R1, R2
 
 
 def support_core(K: Tensor, tolerance: float = 1e-5) -> Tensor:
     """A kernel D^2 x S x T without the directions of its channels in which it is nothing: D^2 x S' x T'.
 
-    Directions that hold less than ``tolerance`` of the strongest one are nothing: they come of a factorisation, or of
-    rounding after one, and EVBMF would take them for noise of an incredible smallness, below which every rank counts.
+    Directions that hold less than ``tolerance`` of the strongest one, or no more than the rounding of the dtype of
+    ``K`` (:func:`rounding_of`), are nothing: they come of a factorisation, or of rounding after one, and EVBMF would
+    take them for noise of an incredible smallness, below which every rank counts.
     What is left has the same singular values as ``K`` but for those (HOSVD); MUSCO looks at the same core when it
     factorises a layer for a second time (Gusak et al. 2019).
 
@@ -110,9 +127,10 @@ def support_core(K: Tensor, tolerance: float = 1e-5) -> Tensor:
         DecompositionError: a tensor not of order 3, NaN or Inf.
     """
     X = check_tensor(K, "support_core", order=3)
+    rounding = rounding_of(X, K.dtype)
     for mode in (1, 2):
         U, s, _ = torch.linalg.svd(unfold(X, mode), full_matrices=False)
-        rank = max(1, int((s > tolerance * s[0]).sum()))
+        rank = max(1, int((s > max(tolerance * float(s[0]), rounding)).sum()))
         if rank < X.shape[mode]:
             X = torch.tensordot(X, U[:, :rank], dims=([mode], [0])).movedim(-1, mode)
     return X
@@ -135,7 +153,7 @@ def free_energy(s: Tensor, columns: int, variances: Tensor) -> Tensor:
     return (x - torch.log(x) + gain).sum(1)
 
 
-def _likeliest_variance(s: Tensor, M: int, x_: float) -> float:
+def _likeliest_variance(s: Tensor, M: int, x_: float, rounding: float) -> float:
     """The least free energy between its bounds: not convex, so on a grid in the logarithm, and closer around the best.
 
     Singular values below rounding count as rounding, or an exact low rank would have no noise and no free energy.
@@ -143,7 +161,7 @@ def _likeliest_variance(s: Tensor, M: int, x_: float) -> float:
     L = len(s)
     if s[0] == 0:
         return 0.0
-    s = s.clamp_min(float(s[0]) * torch.finfo(s.dtype).eps)
+    s = s.clamp_min(max(float(s[0]) * torch.finfo(s.dtype).eps, rounding))
     H = max(0, math.ceil(L / (1 + L / M)) - 1)
     tail = s[H:].square()
     lower = max(float(tail[0]) / x_, float(tail.mean())) / M

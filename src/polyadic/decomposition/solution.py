@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -24,6 +25,11 @@ class StopReason(Enum):
         "the error falls on only while cancelling components grow (no best approximation of this rank exists, or it is "
         "far away): they were kept bounded; raise the rank for less error, or lower it for less sensitivity"
     )
+    STABLE = (
+        "the error stands more than half a percent above that of plain ALS, which pays for it with sensitivity: allow "
+        "more sensitivity, or raise the rank for less error"
+    )
+    DEAD = "the penalty on sensitivity left hardly any terms: end the path at a weaker one, or raise the rank"
     BOUND_UNMET = "no factors of this rank met the error bound: raise the rank or allow a larger error"
     DIVERGING = (
         "component norms grew while the error stalled (degenerate CPD): lower the rank or use cp-epc, "
@@ -93,6 +99,16 @@ def check_tensor(K: Tensor, name: str, order: int | None = None) -> Tensor:
     Raises:
         DecompositionError: not a floating tensor of the right order, an empty mode, NaN or Inf entries.
     """
+    check_entries(K, name, order)
+    return K.detach().double()
+
+
+def check_entries(K: Tensor, name: str, order: int | None = None) -> None:
+    """The checks of :func:`check_tensor`, without a copy of a large tensor.
+
+    Raises:
+        DecompositionError: as there.
+    """
     if not K.is_floating_point():
         raise DecompositionError(
             f"{name} decomposes real floating-point tensors; got dtype {K.dtype}: convert it first"
@@ -102,18 +118,18 @@ def check_tensor(K: Tensor, name: str, order: int | None = None) -> Tensor:
         raise DecompositionError(
             f"{name} takes a tensor of order {wanted} without empty modes; got shape {tuple(K.shape)}"
         )
-    X = K.detach().double()
-    bad = int((~torch.isfinite(X)).sum())
-    if bad:
+    X = K.detach() if K.dtype in (torch.float32, torch.float64) else K.detach().double()
+    low, high = (float(value) for value in X.aminmax())  # NaN where there is one
+    if not (math.isfinite(low) and math.isfinite(high)):
+        bad = int((~torch.isfinite(X)).sum())
         raise DecompositionError(
             f"{name} needs finite entries; got {bad} of {K.numel()} NaN or Inf: repair the weights"
         )
-    largest = float(X.abs().max())
+    largest = max(-low, high)
     if largest > 0 and not 1e-100 < largest < 1e100:  # the square of its norm would leave the range of float64
         raise DecompositionError(
             f"{name} needs a largest entry between 1e-100 and 1e100; got {largest:.1e}: scale the tensor first"
         )
-    return X
 
 
 def check_batch(tensors: Sequence[Tensor], name: str) -> Tensor:
@@ -139,7 +155,15 @@ def check_rank(rank: int) -> None:
 
 
 def relative_error(K: Tensor, factors: Factors) -> float:
-    """``||K - K^|| / ||K||`` in float64 (0 for a zero tensor that is met exactly)."""
+    """``||K - K^|| / ||K||`` in float64 (0 for a zero tensor that is met exactly).
+
+    Raises:
+        DecompositionError: factors that left the range of their dtype.
+    """
+    if not factors.is_finite():
+        raise DecompositionError(
+            f"the factors of this tensor leave the range of {K.dtype}: decompose it in float32 or scale it down"
+        )
     X = K.detach().double()
     approximation = factors.to(X).full()
     norm, residual = float(X.norm()), float((X - approximation).norm())

@@ -3,9 +3,12 @@
 1. The homotopy (:mod:`polyadic.decomposition.cp_ridge`) finds factors of low error and low sensitivity together, from
    one or more starting points in a batch; the best trade of the two goes on.
 2. At the sensitivity reached, the bounded fit (:mod:`polyadic.decomposition.cp_bounded`) lowers the error further.
-3. Where slack in error is allowed, :mod:`polyadic.decomposition.cp_epc` spends it on still less sensitivity.
+3. Without bounds of the caller's, the result is held against a few sweeps of plain ALS from the first starting point.
+   Where terms have died, so that a tenth of what ALS explains is missing, the bounded fit begins again at the factors
+   of ALS and their sensitivity. An error that stays above is not called converged (:attr:`StopReason.STABLE`).
+4. Where slack in error is allowed, :mod:`polyadic.decomposition.cp_epc` spends it on still less sensitivity.
 
-Plain ALS never follows: it would bring the degeneracy back within a few hundred sweeps.
+Long plain ALS never follows: it would bring the degeneracy back within a few hundred sweeps.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from torch import Tensor
 from polyadic.algebra import CPTensor
 from polyadic.decomposition.alternation import UnitTensors
 from polyadic.decomposition.batch import Finished, initial_cp, solutions
+from polyadic.decomposition.cp_als import ALSOptions, least_squares_sweeps
 from polyadic.decomposition.cp_bounded import BoundedOptions, fit_bounded
 from polyadic.decomposition.cp_epc import EPCOptions, correct
 from polyadic.decomposition.cp_ridge import EXACT, RidgeOptions, follow_path
@@ -28,6 +32,11 @@ from polyadic.decomposition.solution import Solution, StopReason, check_batch, c
 from polyadic.errors import DecompositionError
 
 _AFFORDABLE = 2**24  # operations of one large product, over all starts
+
+_ALS = ALSOptions(max_sweeps=15)  # what a result is held against
+_MET = 1e-12  # squared relative error of a tensor that is met, where there is nothing to compare
+_ALIVE = 0.9  # of what ALS explains of a tensor: below, terms have died
+_ABOVE = 1.005  # times the error of ALS: above, a result is not called converged
 
 
 @dataclass(frozen=True)
@@ -115,6 +124,8 @@ def stable_cp_batch(
         return fit_bounded(unit, cp, ceiling, options.fit)
 
     runs = _continued(runs, fit)
+    if options.error is None and options.sensitivity is None:
+        runs = _held_against_als(unit, runs, initial_cp(unit, rank, options.ridge.init, [seed] * len(unit)), options)
     epc = options.epc if options.error is None else replace(options.epc, delta=options.error)
     if epc.error_slack > 0 or epc.delta is not None:
         slack = (1.0 + epc.error_slack) ** 2
@@ -139,6 +150,26 @@ def _best_paths(unit: UnitTensors, rank: int, options: StableOptions, seed: int)
             found[:] = [min(found, key=lambda run: _trade(run, options.ridge.share))]
         count += starts
     return [best for (best,) in ends]
+
+
+def _held_against_als(
+    unit: UnitTensors, runs: list[Finished], start: CPTensor, options: StableOptions
+) -> list[Finished]:
+    """``runs``, begun again where terms have died; those that still stand above plain ALS from ``start`` say so."""
+    result = list(runs)
+    inexact = torch.tensor([number for number, run in enumerate(runs) if run.squared_errors[-1] > _MET])
+    if not len(inexact):
+        return result
+    for number, plain in zip(inexact.tolist(), least_squares_sweeps(unit[inexact], start[inexact], _ALS), strict=True):
+        least = plain.squared_errors[-1]
+        if 1.0 - runs[number].squared_errors[-1] < _ALIVE * (1.0 - least):
+            cp = plain.cp[None].rescaled()
+            (again,) = fit_bounded(unit[inexact.new_tensor([number])], cp, cp.sensitivity(), options.fit)
+            result[number] = min(runs[number], again, key=lambda run: run.squared_errors[-1])
+        run = result[number]
+        if run.stop in (StopReason.CONVERGED, StopReason.DEAD) and run.squared_errors[-1] > _ABOVE**2 * least:
+            result[number] = replace(run, stop=StopReason.STABLE)
+    return result
 
 
 def affordable_starts(shape: tuple[int, ...], rank: int) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, final
 
 import torch
 from torch import Tensor
 
-from polyadic.algebra import CPTensor, kernel_to_order3
+from polyadic.algebra import CPTensor, kernel_to_order3, unfold
 from polyadic.decomposition import (
     ALSOptions,
     BoundedOptions,
@@ -23,8 +24,8 @@ from polyadic.decomposition import (
     stable_cp,
     stable_cp_batch,
 )
-from polyadic.formats.factored_kernel import FactoredKernel
-from polyadic.formats.format import Format, stability_of_groups
+from polyadic.formats.factored_kernel import FactoredKernel, weights_in_range
+from polyadic.formats.format import Format, energies_after, stability_of_groups
 from polyadic.schema import ConvSpec, Rank, Stage
 
 # A search decomposes hundreds of kernels: a third of the time of the defaults of stable_cp, and an error that is a few
@@ -73,6 +74,10 @@ class CPFormat(Format):
             ConvSpec.pointwise(R, spec.out_channels, spec.axes, bias=spec.bias),
         )
 
+    def energies_left(self, kernel: Tensor, spec: ConvSpec, ranks: Sequence[Rank]) -> tuple[Tensor, Tensor]:
+        """At least what any unfolding leaves after R singular values."""
+        return cp_energies_left(kernel_to_order3(kernel), [R for (R,) in ranks])
+
     def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[CPTensor]:
         """CP of the kernel as a D^2 x S x T tensor."""
         K, (R,) = kernel_to_order3(kernel), rank
@@ -102,10 +107,17 @@ class CPFormat(Format):
         return super().refitted(chain, chain.weights[-1], kernel)
 
 
+def cp_energies_left(X: Tensor, ranks: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Least and most squared error of a CP of ``X`` at each of ``ranks``: its unfoldings are of rank R at most."""
+    left = energies_after([unfold(X, mode) for mode in range(X.ndim)], [list(ranks)] * X.ndim)
+    return left.amax(0), torch.full((len(ranks),), torch.inf).double()
+
+
 def rebalance(factored: FactoredKernel, last: Tensor, kernel: Tensor) -> FactoredKernel:
     """A CP of any order with ``last`` for its last stage: balanced columns, and the stability of these factors."""
     groups = factored.stages[0].groups
-    given = (*factored.weights[:-1], last.to(factored.weights[-1]))
+    stored = last.to(factored.weights[-1])
+    given = (*factored.weights[:-1], stored if bool(torch.isfinite(stored).all()) else last)
     terms = []
     for *inner, outer in zip(*(weight.double().chunk(groups) for weight in given), strict=True):
         terms.append(CPTensor((*(weight.flatten(1).mT for weight in inner), outer.flatten(1))).rescaled())
@@ -116,7 +128,9 @@ def rebalance(factored: FactoredKernel, last: Tensor, kernel: Tensor) -> Factore
     stability = stability_of_groups(terms, kernel)
     return replace(
         factored,
-        weights=tuple(M.reshape(old.shape).to(old).contiguous() for M, old in zip(stages, given, strict=True)),
+        weights=weights_in_range(
+            factored.stages, [M.reshape(old.shape) for M, old in zip(stages, given, strict=True)], stored
+        ),
         sensitivity=stability.sensitivity if stability else None,
         intensity_ratio=stability.intensity_ratio if stability else None,
     )

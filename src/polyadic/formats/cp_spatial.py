@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from polyadic.algebra import CPTensor
 from polyadic.decomposition import Solution, StableOptions, full_rank, stable_cp, stable_cp_batch
-from polyadic.formats.cp import SWIFT, rebalance
+from polyadic.formats.cp import SWIFT, cp_energies_left, rebalance
 from polyadic.formats.factored_kernel import FactoredKernel
 from polyadic.formats.format import Format
 from polyadic.formats.separable import along_axes, axes_apart, window_axes
@@ -49,6 +50,10 @@ class SpatialCPFormat(Format):
             *(replace(spec.along(axes, R, R), groups=R) for axes in axes_apart(spec)),
             ConvSpec.pointwise(R, spec.out_channels, spec.axes, bias=spec.bias),
         )
+
+    def energies_left(self, kernel: Tensor, spec: ConvSpec, ranks: Sequence[Rank]) -> tuple[Tensor, Tensor]:
+        """At least what any unfolding leaves after R singular values."""
+        return cp_energies_left(self._tensor(kernel, spec), [R for (R,) in ranks])
 
     def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[CPTensor]:
         """Stable CP of the kernel as a D x S x T x D tensor."""

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from polyadic.algebra import TTMatrixTensor
+from polyadic.errors import LayerError
 from polyadic.schema import ConvSpec, Rank, Stage, TTSpec
 
 _CONVOLUTIONS = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -86,6 +87,42 @@ def error_of(kernel: Tensor, factored: FactoredKernel) -> float:
     rebuilt = replace(factored, weights=weights).dense_kernel()
     norm, residual = K.norm(), (K - rebuilt.reshape(K.shape)).norm()
     return float(residual / norm) if float(norm) > 0 else float(torch.as_tensor(residual))
+
+
+def weights_in_range(stages: Sequence[Stage], weights: Sequence[Tensor], like: Tensor) -> tuple[Tensor, ...]:
+    """``weights`` in the dtype of ``like``; where one would leave its range, all carry the same part of the scale.
+
+    A chain is linear in each of its stages (and of its cores), so factors whose product is 1 may go from one to
+    another; powers of two lose no digit.
+
+    Raises:
+        LayerError: the range is too narrow however the scale is divided.
+    """
+    rounded = tuple(weight.to(like).contiguous() for weight in weights)
+    if all(_fits(weight, piece) for weight, piece in zip(weights, rounded, strict=True)):
+        return rounded
+    parts = [
+        list(split_cores(stage, weight.double())) if isinstance(stage, TTSpec) else [weight.double()]
+        for stage, weight in zip(stages, weights, strict=True)
+    ]
+    largest = torch.stack([part.abs().max() for group in parts for part in group]).clamp_min(1e-300).log2()
+    shifts = (largest.mean() - largest).round()
+    shifts[-1] -= shifts.sum()
+    scaled = iter(2.0**shift for shift in shifts.tolist())
+    balanced = [torch.cat([(next(scaled) * part).flatten() for part in group]) for group in parts]
+    result = tuple(M.reshape(w.shape).to(like).contiguous() for M, w in zip(balanced, weights, strict=True))
+    if not all(bool(torch.isfinite(weight.double()).all()) for weight in result):
+        raise LayerError(
+            f"the factors of this kernel leave the range of {like.dtype} (up to {torch.finfo(like.dtype).max:.3g}), "
+            "also with their scale spread over the stages: convert the layer to float32 first"
+        )
+    return result
+
+
+def _fits(weight: Tensor, rounded: Tensor) -> bool:
+    """Whether no entry became infinite, and the largest one is not below the normal numbers of the type."""
+    largest, kept = float(weight.detach().abs().max()), float(rounded.detach().double().abs().max())
+    return math.isfinite(kept) and (largest == 0.0 or kept >= torch.finfo(rounded.dtype).tiny)
 
 
 def contract_train(spec: TTSpec, cores: Sequence[Tensor]) -> Tensor:

@@ -13,8 +13,9 @@ from torch import Tensor
 from polyadic.algebra import CPTensor
 from polyadic.decomposition import InputNorm, Solution, Stability, TuckerCP
 from polyadic.decomposition.solution import check_tensor
+from polyadic.decomposition.svd import singular_values
 from polyadic.errors import LayerError
-from polyadic.formats.factored_kernel import FactoredKernel, error_of
+from polyadic.formats.factored_kernel import FactoredKernel, error_of, weights_in_range
 from polyadic.schema import ConvSpec, Rank, Stage, plain_rank, stride_early
 
 
@@ -65,6 +66,7 @@ class Format(ABC):
             DecompositionError: NaN or Inf weights.
         """
         check_tensor(kernel, self.name, kernel.ndim)
+        kernel = _wide_enough(kernel)
         groups = kernel.reshape(spec.groups, -1, *kernel.shape[1:])
         return self.rising_ranks(groups[int(groups.flatten(1).norm(dim=1).argmax())], spec.one_group)
 
@@ -72,6 +74,8 @@ class Format(ABC):
         self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int = 0, norm: InputNorm | None = None
     ) -> FactoredKernel:
         """Decompose ``kernel`` (T x S/groups x window) and lower it to a chain; the error is measured on the chain.
+
+        The weights have the dtype of the kernel. Where a stage would leave its range, the stages share the scale.
 
         Args:
             kernel: of the layer, as :attr:`ConvSpec.weight_shape` says.
@@ -82,22 +86,24 @@ class Format(ABC):
                 layers of several groups.
 
         Raises:
-            LayerError: the format refuses the layer, the rank is out of bounds, or the kernel is not the layer's.
+            LayerError: the format refuses the layer, the rank is out of bounds, the kernel is not the layer's, or its
+                dtype cannot hold the factors.
             DecompositionError: NaN or Inf weights.
         """
         self.check(spec, rank)
         if tuple(kernel.shape) != spec.weight_shape:
             raise LayerError(f"the layer's kernel has shape {spec.weight_shape}; got {tuple(kernel.shape)}")
         norm = None if spec.groups > 1 else norm
-        one, weighted = spec.one_group, None
+        one, weighted, wide = spec.one_group, None, _wide_enough(kernel)
         if norm is not None:
             norm = (norm if self.weighs_window else norm.channels_only()).to(kernel.device)
-            solution, weighted = self.solve_in(kernel, one, rank, seed, norm)
+            solution, weighted = self.solve_in(wide, one, rank, seed, norm)
             solutions = [solution]
         else:
-            solutions = self.solve_all(list(kernel.chunk(spec.groups)), one, rank, seed)
+            solutions = self.solve_all(list(wide.chunk(spec.groups)), one, rank, seed)
         parts = [self.weights(solution.factors, one, rank) for solution in solutions]
-        weights = tuple(torch.cat(stage).to(kernel).contiguous() for stage in zip(*parts, strict=True))
+        stages = self.stages(spec, rank)
+        weights = weights_in_range(stages, [torch.cat(stage) for stage in zip(*parts, strict=True)], kernel)
         stability = solutions[0].stability
         if spec.groups > 1:
             factors = [found.factors for found in solutions]
@@ -106,7 +112,7 @@ class Format(ABC):
         chain = FactoredKernel(
             self.name,
             rank,
-            self.stages(spec, rank),
+            stages,
             weights,
             0.0,
             max(solutions, key=lambda solution: solution.relative_error).stop.value,
@@ -116,9 +122,25 @@ class Format(ABC):
         )
         return replace(chain, relative_error=error_of(kernel, chain))
 
+    def error_bounds(self, kernel: Tensor, spec: ConvSpec, ranks: Sequence[Rank]) -> list[tuple[float, float]]:
+        """Between which relative errors the factors of ``kernel`` lie at each of ``ranks``, without decomposing it.
+
+        From one spectrum per unfolding: a format that is of rank R in an unfolding leaves at least the energy of the
+        singular values after the R-th, and one found by truncation leaves at most the sum over its unfoldings.
+        """
+        groups = [(K, K.double().square().sum()) for K in _wide_enough(kernel.detach()).chunk(spec.groups)]
+        whole = float(torch.stack([energy for _, energy in groups]).sum())
+        lower, upper = torch.zeros(len(ranks)).double(), torch.zeros(len(ranks)).double()
+        for K, energy in groups:
+            least, most = self.energies_left(K, spec.one_group, ranks)
+            lower, upper = lower + least.clamp_max(energy.cpu()), upper + most
+        scale = 1.0 / whole if whole > 0 else 1.0
+        bounds = zip((lower * scale).sqrt().tolist(), (upper * scale).sqrt().tolist(), strict=True)
+        return [(least, most) for least, most in bounds]
+
     def refitted(self, factored: FactoredKernel, last: Tensor, kernel: Tensor) -> FactoredKernel:
         """``factored`` with ``last`` as the weight of its last stage; its error is that against ``kernel``."""
-        weights = (*factored.weights[:-1], last.to(factored.weights[-1]).contiguous())
+        weights = weights_in_range(factored.stages, (*factored.weights[:-1], last), factored.weights[-1])
         chain = replace(factored, weights=weights)
         return replace(chain, relative_error=error_of(kernel, chain))
 
@@ -165,6 +187,10 @@ class Format(ABC):
         """As :meth:`candidate_ranks`, for one group. Unless overridden: every rank from 1 up to the full one."""
         return [(R,) for R in range(1, self.full_rank(spec)[0] + 1)]
 
+    def energies_left(self, kernel: Tensor, spec: ConvSpec, ranks: Sequence[Rank]) -> tuple[Tensor, Tensor]:
+        """Least and most squared error (float64) at each of ``ranks`` for one group: 0 and infinity if unknown."""
+        return torch.zeros(len(ranks)).double(), torch.full((len(ranks),), torch.inf).double()
+
     @abstractmethod
     def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[Any]:
         """Decompose the ``kernel`` (T x S x window) of one group."""
@@ -195,6 +221,23 @@ class Format(ABC):
     @abstractmethod
     def parts(self, factors: Any, spec: ConvSpec, rank: Rank) -> tuple[Tensor, ...]:
         """The weights of the stages with their axes in order (outputs, inputs, window), in any shape."""
+
+
+def _wide_enough(kernel: Tensor) -> Tensor:
+    """``kernel``, in float64 where its own type could not hold the factors on their way: half and shorter, or huge."""
+    if kernel.dtype in (torch.float32, torch.float64) and not float(kernel.detach().abs().max()) > 1e30:
+        return kernel
+    return kernel.double()
+
+
+def energies_after(matrices: Sequence[Tensor], cuts: Sequence[Sequence[int]]) -> Tensor:
+    """``sum of s_k^2 over k > cut`` for every matrix and each of its ``cuts``: matrices x cuts, float64."""
+    rows = []
+    for matrix, wanted in zip(matrices, cuts, strict=True):
+        energy = singular_values(matrix).square().cpu()
+        tails = torch.cat([energy.flip(0).cumsum(0).flip(0), energy.new_zeros(1)])
+        rows.append(tails[torch.tensor(wanted).clamp_max(len(energy))])
+    return torch.stack(rows)
 
 
 def stability_of_groups(groups: Sequence[CPTensor], kernel: Tensor) -> Stability | None:

@@ -32,7 +32,8 @@ def rank_for(
         rank: the rank or ranks. One number serves for several: each rank is that, or the most that it can use.
         ratio: at least so many times fewer numbers than in the kernel (the bias counts on neither side).
         error: bound on ``||K - K^|| / ||K||`` of the factors, from 0 to below 1. The candidate ranks are searched by
-            doubling and halving, with a decomposition at each step, so the error has to fall with the rank.
+            doubling and halving, so the error has to fall with the rank; where the spectra of the kernel leave a step
+            undecided (:meth:`Format.error_bounds`), with a decomposition.
         seed: of the decompositions.
 
     Raises:
@@ -102,8 +103,14 @@ def _by_error(fmt: Format, kernel: Tensor, spec: ConvSpec, candidates: list[Rank
     # exact at the last rank, up to the precision of the weights
     allowed = max(error, 1e-6, 8 * torch.finfo(kernel.dtype).eps)
 
+    margin = max(1e-9, 4 * torch.finfo(kernel.dtype).eps)  # what storing the weights may add or take
+    bounds = dict(zip(candidates, fmt.error_bounds(kernel, spec, candidates), strict=True))
+
     def kept(rank: Rank) -> bool:
-        return fmt.factorise(kernel, spec, rank, seed).relative_error <= allowed
+        least, most = bounds[rank]
+        if least > allowed + margin:
+            return False
+        return most <= allowed - margin or fmt.factorise(kernel, spec, rank, seed).relative_error <= allowed
 
     tried = 1  # cheap ranks first: the last ones can take longer than all others together
     while tried <= len(candidates) and not kept(candidates[tried - 1]):

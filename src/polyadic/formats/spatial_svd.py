@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from polyadic.algebra import LowRank
 from polyadic.decomposition import InputNorm, Solution, truncated_svd
-from polyadic.formats.format import Format
+from polyadic.formats.format import Format, energies_after
 from polyadic.formats.separable import along_axes, axes_apart, window_axes
 from polyadic.schema import ConvSpec, Rank, Stage
 
@@ -43,14 +44,22 @@ class SpatialSVDFormat(Format):
         last = spec.along(others, rank[0], spec.out_channels)
         return spec.along(first, spec.in_channels, rank[0]), replace(last, bias=spec.bias)
 
+    def energies_left(self, kernel: Tensor, spec: ConvSpec, ranks: Sequence[Rank]) -> tuple[Tensor, Tensor]:
+        """The singular values left out, exactly."""
+        (left,) = energies_after([self._matrix(kernel, spec)], [[R for (R,) in ranks]])
+        return left, left
+
     def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[LowRank]:
         """SVD of the (T D) x (S D) matrix."""
+        return truncated_svd(self._matrix(kernel, spec), rank[0])
+
+    def _matrix(self, kernel: Tensor, spec: ConvSpec) -> Tensor:
+        """T x S x window as (T D) x (S D)."""
         T, S = kernel.shape[:2]
         first, *rest = window_axes(spec)
         taps = spec.kernel[first]
         window = along_axes(kernel, (first, *sorted(rest))).reshape(T, S, taps, -1)
-        matrix = window.permute(0, 3, 1, 2).reshape(T * spec.taps // taps, S * taps)
-        return truncated_svd(matrix, rank[0])
+        return window.permute(0, 3, 1, 2).reshape(T * spec.taps // taps, S * taps)
 
     def unweigh(self, factors: LowRank, norm: InputNorm) -> LowRank:
         """The inverse weight goes into Q, whose columns are S x D."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from polyadic.algebra import LowRank
 from polyadic.decomposition import Solution, truncated_svd
-from polyadic.formats.format import Format
+from polyadic.formats.format import Format, energies_after
 from polyadic.schema import ConvSpec, Rank, Stage
 
 
@@ -39,6 +40,11 @@ class SVDFormat(Format):
             replace(spec, out_channels=rank[0], bias=False),
             ConvSpec.pointwise(rank[0], spec.out_channels, spec.axes, bias=spec.bias),
         )
+
+    def energies_left(self, kernel: Tensor, spec: ConvSpec, ranks: Sequence[Rank]) -> tuple[Tensor, Tensor]:
+        """The singular values left out, exactly."""
+        (left,) = energies_after([kernel.flatten(1)], [[R for (R,) in ranks]])
+        return left, left
 
     def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[LowRank]:
         """SVD of the T x S matrix."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import final
@@ -12,7 +13,7 @@ from polyadic.algebra import TensorTrain, largest_tt_ranks
 from polyadic.decomposition import InputNorm, Solution, tt_als, tt_svd
 from polyadic.formats.format import Format
 from polyadic.formats.separable import along_axes, axes_apart, window_axes
-from polyadic.formats.tt_ranks import tt_candidate_ranks, usable_ranks, widen_ranks
+from polyadic.formats.tt_ranks import tt_candidate_ranks, tt_energies_left, usable_ranks, widen_ranks
 from polyadic.schema import ConvSpec, Rank, Stage
 
 
@@ -50,6 +51,10 @@ class TTFormat(Format):
     def rising_ranks(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
         """The cheapest ranks for falling errors, as TT-SVD promises them."""
         return tt_candidate_ranks(self._tensor(kernel.double(), spec))
+
+    def energies_left(self, kernel: Tensor, spec: ConvSpec, ranks: Sequence[Rank]) -> tuple[Tensor, Tensor]:
+        """Between the largest and the sum of what the bonds leave (Oseledets 2011, theorem 2.2)."""
+        return tt_energies_left(self._tensor(kernel, spec), ranks)
 
     def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[TensorTrain]:
         """TT-SVD of the S x window x T tensor, then alternating least squares at its ranks."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import final
 
+import torch
 from torch import Tensor
 
-from polyadic.algebra import kernel_to_order3
+from polyadic.algebra import kernel_to_order3, unfold
 from polyadic.decomposition import (
     Solution,
     StableOptions,
@@ -19,7 +21,7 @@ from polyadic.decomposition import (
     tucker2_bounded,
 )
 from polyadic.decomposition.solution import check_tensor
-from polyadic.formats.format import Format
+from polyadic.formats.format import Format, energies_after
 from polyadic.schema import ConvSpec, Rank, Stage
 
 
@@ -79,6 +81,13 @@ class TKDCPDFormat(Format):
         if bound is not None:
             return tucker2_bounded(K, bound).factors.ranks
         return likely_ranks(forecast_split(K.double(), rank), rank)
+
+    def energies_left(self, kernel: Tensor, spec: ConvSpec, ranks: Sequence[Rank]) -> tuple[Tensor, Tensor]:
+        """At least what any unfolding leaves after R singular values, R1 on the input and R2 on the output side."""
+        K = kernel_to_order3(kernel)
+        cuts = [[R for *_, R in ranks], [min(R1, R) for R1, _, R in ranks], [min(R2, R) for _, R2, R in ranks]]
+        left = energies_after([unfold(K, mode) for mode in range(3)], cuts)
+        return left.amax(0), torch.full((len(ranks),), torch.inf).double()
 
     def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[TuckerCP]:
         """Tucker-2 and CP of the kernel as a D^2 x S x T tensor."""

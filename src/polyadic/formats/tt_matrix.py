@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -14,7 +15,7 @@ from polyadic.decomposition import InputNorm, Solution, tt_matrix, tt_matrix_als
 from polyadic.decomposition.tt_matrix import rearrange
 from polyadic.errors import LayerError
 from polyadic.formats.format import Format
-from polyadic.formats.tt_ranks import tt_candidate_ranks, usable_ranks, widen_ranks
+from polyadic.formats.tt_ranks import tt_candidate_ranks, tt_energies_left, usable_ranks, widen_ranks
 from polyadic.schema import ConvSpec, Rank, TTSpec
 
 
@@ -81,6 +82,10 @@ class TTMatrixFormat(Format):
     def rising_ranks(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
         """The cheapest ranks for falling errors, as TT-SVD promises them."""
         return tt_candidate_ranks(rearrange(self._matrix(kernel.double(), spec), *self._all_modes(spec)))
+
+    def energies_left(self, kernel: Tensor, spec: ConvSpec, ranks: Sequence[Rank]) -> tuple[Tensor, Tensor]:
+        """Between the largest and the sum of what the bonds leave (Oseledets 2011, theorem 2.2)."""
+        return tt_energies_left(rearrange(self._matrix(kernel.double(), spec), *self._all_modes(spec)), ranks)
 
     def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[TTMatrixTensor]:
         """TT-SVD of the rearranged matrix, then alternating least squares at its ranks."""

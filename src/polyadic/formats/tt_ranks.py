@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from polyadic.algebra import TensorTrain, largest_tt_ranks
 from polyadic.decomposition.tt_rounding import cheapest_ranks, tail_energies
+from polyadic.formats.format import energies_after
 from polyadic.schema import Rank
 
 _LEVELS = 60  # candidates at most: relative errors from 0.98 down
@@ -37,6 +39,15 @@ def tt_candidate_ranks(X: Tensor) -> list[Rank]:
             kept.append(rank)
             least = numbers
     return kept[::-1]
+
+
+def tt_energies_left(X: Tensor, ranks: Sequence[Rank]) -> tuple[Tensor, Tensor]:
+    """Least and most squared error of TT-SVD of ``X`` (I_1 x ... x I_d) at each of ``ranks``, from d - 1 spectra."""
+    sizes = tuple(int(size) for size in X.shape)
+    usable = [usable_ranks(rank, sizes) for rank in ranks]
+    flat = [X.reshape(math.prod(sizes[:cut]), -1) for cut in range(1, len(sizes))]
+    left = energies_after(flat, [list(bond) for bond in zip(*usable, strict=True)])
+    return left.amax(0), left.sum(0)
 
 
 def usable_ranks(ranks: Rank, sizes: tuple[int, ...]) -> Rank:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, final
 
 from torch import Tensor
 
-from polyadic.algebra import Tucker2Tensor, kernel_to_order3, order3_to_kernel
+from polyadic.algebra import Tucker2Tensor, kernel_to_order3, order3_to_kernel, unfold
 from polyadic.decomposition import Solution, Tucker2Options, tucker2, tucker2_rank_frontier
-from polyadic.formats.format import Format
+from polyadic.formats.format import Format, energies_after
 from polyadic.schema import ConvSpec, Rank, Stage, chain_params
 
 
@@ -39,6 +40,12 @@ class Tucker2Format(Format):
     def rising_ranks(self, kernel: Tensor, spec: ConvSpec) -> list[Rank]:
         """The Pareto frontier of (R1, R2) in weights and error."""
         return [*tucker2_rank_frontier(kernel_to_order3(kernel), lambda *rank: chain_params(self.chain(spec, rank)))]
+
+    def energies_left(self, kernel: Tensor, spec: ConvSpec, ranks: Sequence[Rank]) -> tuple[Tensor, Tensor]:
+        """Between the larger and the sum of what the two sides leave (HOSVD, from which HOOI starts)."""
+        K = kernel_to_order3(kernel)
+        left = energies_after([unfold(K, 1), unfold(K, 2)], [[R for R, _ in ranks], [R for _, R in ranks]])
+        return left.amax(0), left.sum(0)
 
     def solve(self, kernel: Tensor, spec: ConvSpec, rank: Rank, seed: int) -> Solution[Tucker2Tensor]:
         """Tucker-2 of the kernel as a D^2 x S x T tensor."""

@@ -144,7 +144,7 @@ def _suggested(candidates: RankCandidates, dense: nn.Module) -> int:
     """
     _, kernel, spec = layer_at(dense, candidates.layer)
     S, T, taps = spec.in_channels // spec.groups, spec.out_channels // spec.groups, spec.taps
-    R1, R2 = evbmf_tucker2_ranks(support_core(kernel_to_order3(kernel.detach()[:T])))
+    R1, R2 = evbmf_tucker2_ranks(support_core(kernel_to_order3(kernel.detach()[:T])), stored=kernel.dtype)
     numbers = min(R1, R2) * (S + T) if taps == 1 else S * R1 + R1 * R2 * taps + R2 * T
     return candidates.within(numbers / (S * T * taps) * candidates.dense_macs)
 
