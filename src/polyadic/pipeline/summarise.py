@@ -103,7 +103,11 @@ def summarise(done: RoundResult, final: FinalScores) -> Summary:
             **({"rounds": list(rounds)} if rounds else {}),
         },
     )
-    return replace(summary, warnings=(*warnings_of(summary), *(latency.warnings if latency is not None else ())))
+    doubt = task.doubt_of(summary.dense_score, test=True)
+    first = () if doubt is None else (f"before it was compressed {doubt}",)
+    return replace(
+        summary, warnings=(*first, *warnings_of(summary), *(latency.warnings if latency is not None else ()))
+    )
 
 
 def warnings_of(summary: Summary) -> tuple[str, ...]:

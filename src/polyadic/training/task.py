@@ -51,6 +51,10 @@ class Task(ABC):
     def proxy(self, dense: nn.Module) -> Proxy:
         """How untuned networks are compared with ``dense``: quickly, on part of what ranks are chosen by."""
 
+    def doubt_of(self, score: float, *, test: bool = False) -> str | None:
+        """Why the dense network's ``score`` on held-out (or test) samples is doubtful; None where nothing is."""
+        return None
+
     def tune_layer(self, model: nn.Module, parameters: Iterable[nn.Parameter], teacher: nn.Module) -> bool:
         """Fine-tune ``parameters`` alone, in place; whether anything was done."""
         return False
