@@ -25,7 +25,7 @@ from polyadic.pipeline.timed_candidates import measure_cost, time_candidates
 from polyadic.schema import Budget, Cost, Plan, TrialRecord
 from polyadic.schema.budget import format_cost
 from polyadic.search import RankCandidates, SearchSpace, TrialStore, cheapest_plan, open_trials
-from polyadic.surgery import find_layers, layer_at
+from polyadic.surgery import check_patterns, find_layers, layer_at, matches_any
 from polyadic.training import ImageTask, ScoreTask, Task
 
 Judge = ImageData | Task | Callable[[nn.Module], float]
@@ -128,6 +128,10 @@ def prepare_search(
     if goal.plan is None:
         all_candidates = find_candidates(dense, layers, goal.formats, options)
     else:
+        check_patterns(options.exclude, [site.name for site in layers], "exclude")
+        for choice in goal.plan.choices:
+            if matches_any(choice.layer, options.exclude):
+                raise LayerError(f"the plan replaces {choice.layer!r}, which exclude leaves dense: drop it from one")
         all_candidates = candidates_of_plan(dense, layers, goal.plan)
     refused: dict[str, str] = {}
     if not goal.is_met_by(now):
