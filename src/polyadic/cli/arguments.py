@@ -10,6 +10,7 @@ import torch
 import typer
 from torch import Tensor
 
+from polyadic.cli.screen import console
 from polyadic.data import ImageData, load_data
 from polyadic.engines import (
     ENGINES,
@@ -63,6 +64,8 @@ class ModelArguments:
         # a factory decides its number of classes itself
         classes = images.classes if images is not None and self.model.startswith(LIBRARIES) else None
         loaded = load_model(self.model, weights=self.weights, classes=classes)
+        for note in loaded.notes:
+            console.print(note, markup=False, highlight=False, soft_wrap=True)
         if images is None:
             return loaded, Origin(self.model, classes, input_shape=loaded.input_shape)
         return loaded, Origin(self.model, classes, images.mean, images.std, tuple(images.image_shape))
