@@ -75,8 +75,8 @@ class Task(ABC):
             checkpoint: where an interrupted run keeps what it needs to go on.
 
         Returns:
-            What was done. A task that trains returns a report: None is recorded as "not fine-tuned", with the held-out
-            score that the network had before, even where ``model`` has changed.
+            What was done. Where a task trains and returns None the network is scored again, and recorded as "trained,
+            without a report"; where it changes nothing, as "not fine-tuned".
         """
         return None
 
