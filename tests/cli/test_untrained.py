@@ -46,3 +46,11 @@ def test_what_is_not_a_library_network_has_weights_of_its_own(world: World) -> N
     assert_refused(refused, "--untrained takes .* with random weights, and it has those of its factory")
     refused = run("evaluate", MODEL, "--untrained", "--weights", world.weights, "--data", "digits")
     assert_refused(refused, "and it has those of .*: leave out one of them")
+
+
+def test_weights_in_half_precision_are_refused_in_one_sentence(world: World, tmp_path: Path) -> None:
+    (tmp_path / "half.py").write_text("from torch import nn\n\ndef build():\n    return nn.Linear(3, 4).bfloat16()\n")
+    model = f"{tmp_path}/half.py:build"
+    words = "commands give networks float32 inputs; the weights of .* are bfloat16: let its factory return model.float"
+    assert_refused(run("inspect", model, "--input-shape", "3,8,8"), words)
+    assert_refused(run("evaluate", model, "--data", world.data), words)

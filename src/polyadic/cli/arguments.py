@@ -64,6 +64,13 @@ class ModelArguments:
         # a factory decides its number of classes itself
         classes = images.classes if images is not None and self.model.startswith(LIBRARIES) else None
         loaded = load_model(self.model, weights=self.weights, classes=classes)
+        kinds = {tensor.dtype for tensor in loaded.model.parameters() if tensor.is_floating_point()}
+        if kinds and torch.float32 not in kinds:
+            raise LayerError(
+                f"commands give networks float32 inputs; the weights of {self.model} are "
+                f"{', '.join(sorted(str(kind).removeprefix('torch.') for kind in kinds))}: let its factory return "
+                "model.float(); --precision is the number format on an engine"
+            )
         for note in loaded.notes:
             console.print(note, markup=False, highlight=False, soft_wrap=True)
         if images is None:

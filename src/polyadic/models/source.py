@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from polyadic.errors import LayerError
+from polyadic.errors import LayerError, install_hint
 from polyadic.factory import call_factory
 from polyadic.models.weights import load_weights
 from polyadic.models.zoo import ZOO
@@ -131,7 +131,7 @@ def _import_extra(module: str, package: str) -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise LayerError(
-            f"'{package}:' models need {package}; the module '{error.name}' is not installed: pip install polyadic[zoo]"
+            f"'{package}:' models need {package}; the module '{error.name}' is not installed: {install_hint('zoo')}"
         ) from error
     except Exception as error:
         # A torchvision built for another torch fails with RuntimeError or OSError while its operators are registered.

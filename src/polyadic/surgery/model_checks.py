@@ -15,6 +15,7 @@ from polyadic.errors import LayerError, PolyadicError
 from polyadic.layers import evaluation_mode
 from polyadic.schema import LayerSite
 from polyadic.surgery.forward_record import Inputs, arguments_of
+from polyadic.surgery.plain_layers import require_module
 from polyadic.surgery.replace import swap_layer
 
 
@@ -24,6 +25,7 @@ def check_model(model: nn.Module) -> None:
     Raises:
         LayerError: it is compiled, scripted or exported, or weights are lazy or on the meta device.
     """
+    require_module(model)
     for name, module in model.named_modules():
         fixed = _fixed_by(module)
         if fixed is not None:
@@ -40,6 +42,7 @@ def check_loaded(model: nn.Module) -> None:
     Raises:
         LayerError: names the first one.
     """
+    require_module(model)
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if is_lazy(tensor):
             raise LayerError(f"{name!r} has no shape before the first forward pass: run the model once on an example")
