@@ -20,6 +20,7 @@ from polyadic.pipeline.target import Target
 from polyadic.pipeline.timed_candidates import measure_cost
 from polyadic.schema import NotebookResult, Plan, Summary
 from polyadic.storage import remove_partial
+from polyadic.training import check_gradients
 from polyadic.training.several_processes import several_processes
 from polyadic.training.snapshot import Checkpoint, weights_digest
 
@@ -124,6 +125,8 @@ def compress(
     check_rounds(rounds, budget, plan)
     _refuse_sharing(options)
     task, start = as_task(data), Round.first(model, rounds)
+    if task.trains:
+        check_gradients(start.origin)
     example = example_for(start.origin, task, example_input)
     cost = measure_cost(start.origin, example, options)
     target = Target.of(max_drop, budget, formats, plan, options, cost)

@@ -66,6 +66,11 @@ class ImageTask(Task):
     proxy_images: int = 1000
     accelerator: Accelerator | None = None
 
+    @property
+    def trains(self) -> bool:
+        """Unless both options are None."""
+        return self.layer is not None or self.network is not None
+
     def example_input(self) -> Tensor:
         """The first training image, normalised."""
         return self.data.example(1)

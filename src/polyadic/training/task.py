@@ -39,6 +39,12 @@ class Task(ABC):
     def score_name(self) -> str:
         """What the score is."""
 
+    @property
+    def trains(self) -> bool:
+        """Whether layers or networks may be trained, for which gradients have to be there from the start."""
+        own = type(self)
+        return own.tune_layer is not Task.tune_layer or own.tune_network is not Task.tune_network
+
     def example_input(self) -> Tensor | None:
         """One sample as a batch (1, ...), where the task knows one."""
         return None
