@@ -125,7 +125,7 @@ def compress(
     check_rounds(rounds, budget, plan)
     _refuse_sharing(options)
     task, start = as_task(data), Round.first(model, rounds)
-    if task.trains:
+    if task.needs_gradients:
         check_gradients(start.origin)
     example = example_for(start.origin, task, example_input)
     cost = measure_cost(start.origin, example, options)

@@ -87,7 +87,7 @@ def find_plan(
     """
     options, task = options or CompressOptions(), as_task(data)
     start = Round.first(model)
-    if task.trains:
+    if task.needs_gradients:
         check_gradients(start.origin)
     example = example_for(start.origin, task, example_input)
     cost = measure_cost(start.origin, example, options)

@@ -67,7 +67,7 @@ class ImageTask(Task):
     accelerator: Accelerator | None = None
 
     @property
-    def trains(self) -> bool:
+    def needs_gradients(self) -> bool:
         """Unless both options are None."""
         return self.layer is not None or self.network is not None
 

@@ -40,7 +40,7 @@ class Task(ABC):
         """What the score is."""
 
     @property
-    def trains(self) -> bool:
+    def needs_gradients(self) -> bool:
         """Whether layers or networks may be trained, for which gradients have to be there from the start."""
         own = type(self)
         return own.tune_layer is not Task.tune_layer or own.tune_network is not Task.tune_network
