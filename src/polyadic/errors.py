@@ -33,3 +33,8 @@ class EngineError(PolyadicError):
 
 class QuantizationError(PolyadicError):
     """A network that cannot be brought to 8 bits as asked, or a quantizer that is missing."""
+
+
+def install_hint(extras: str) -> str:
+    """How packages that Polyadic does without are installed: ``extras`` are names in its project file, with commas."""
+    return f"pip install 'polyadic[{extras}]' (in a checkout of it: pip install -e '.[{extras}]')"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from polyadic.benchmarking import BenchOptions, BenchProgress, BenchResult, benchmark, write_bench
 from polyadic.benchmarking.footprint import Footprints
 from polyadic.engines import ENGINES, Conditions, engine_named
-from polyadic.errors import EngineError, LayerError
+from polyadic.errors import EngineError, LayerError, install_hint
 
 QUICK = BenchOptions(engines=("pytorch",), batches=(2,), threads=1, rounds=3, seconds=0.0, memory=False)
 
@@ -183,7 +183,7 @@ def test_what_is_missing_or_refused_is_named_once(images: Tensor, monkeypatch: p
     found = benchmark({"it": chain(4)}, images, BenchOptions(**options))
     assert [(row.engine, row.conditions.batch) for row in found.rows] == [("pytorch", 1), ("pytorch", 2)]
     assert found.skipped == (
-        ("openvino", "OpenVINO is not installed: pip install 'polyadic[openvino]'"),
+        ("openvino", f"OpenVINO is not installed: {install_hint('openvino')}"),
         ("pytorch, cpu, int8", "it runs float32, bfloat16, float16, not int8"),
     )
     assert set(found.environment["engines"]) == {"pytorch"}

@@ -137,5 +137,5 @@ def test_image_size_is_at_least_one(folder: Path) -> None:
 
 def test_pillow_is_named_when_missing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
-    with pytest.raises(DataError, match=r"pip install polyadic\[images\]"):
+    with pytest.raises(DataError, match=r"pip install 'polyadic\[images\]'"):
         load_data(f"imagefolder:{folder}")

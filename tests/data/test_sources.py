@@ -70,7 +70,7 @@ def test_digits_are_scaled_to_the_full_range() -> None:
 
 def test_the_extra_is_named_when_scikit_learn_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(DataError, match=r"pip install polyadic\[digits\]"):
+    with pytest.raises(DataError, match=r"pip install 'polyadic\[digits\]'"):
         load_data("digits")
 
 

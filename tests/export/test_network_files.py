@@ -270,3 +270,15 @@ def test_operators_of_other_libraries_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(EngineError, match=r"torch's own operators.*polyadic_tests\.halved"):
         export_network(Foreign(), {"pt2": tmp_path / "net.pt2"}, normal(2, 4))
+
+
+def test_the_layer_that_an_engine_does_not_take_is_named(tmp_path: Path) -> None:
+    circular = nn.Sequential(nn.Conv2d(3, 3, 1), nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"))
+    words = r"openvino does not take layer '1', Conv2d\(3, 4, .*padding_mode=circular\).*Unsupported padding mode"
+    with pytest.raises(EngineError, match=words):
+        export_network(circular, {"openvino": tmp_path / "net.xml"}, normal(2, 3, 6, 6))
+    padded = nn.Sequential(nn.ConvTranspose2d(3, 4, 3, dilation=2, output_padding=1))
+    words = r"onnx does not take layer '0', ConvTranspose2d\(.*output_padding=\(1, 1\).*: .*output_padding .* stride"
+    with pytest.raises(EngineError, match=words):
+        export_network(padded, {"onnx": tmp_path / "net.onnx"}, normal(2, 3, 6, 6))
+    assert files_in(tmp_path) == set()

@@ -137,7 +137,7 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, package: str)
     # None in sys.modules makes an import fail as for a package that is not installed.
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setitem(sys.modules, f"{package}.models", None)
-    with pytest.raises(LayerError, match=rf"need {package}; .* pip install polyadic\[zoo\]"):
+    with pytest.raises(LayerError, match=rf"need {package}; .* pip install 'polyadic\[zoo\]'"):
         load_model(f"{package}:resnet18")
 
 

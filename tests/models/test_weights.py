@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
+from argparse import Namespace
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save_file, save_model
 from torch import Tensor, nn
 
 from polyadic.errors import DataError
@@ -204,3 +208,68 @@ def test_trained_weights_load(weights_folder: Path, name: str) -> None:
     assert all(torch.isfinite(value).all() for value in model.state_dict().values())
     with pytest.raises(DataError, match=r"linear\.weight came as \(10, 64\), expected \(100, 64\)"):
         load_model(f"polyadic:{name}", path, classes=100)
+
+
+def tied() -> nn.Sequential:
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
+    model[2].weight = model[0].weight
+    return model
+
+
+def under(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + name: value for name, value in state.items()}
+
+
+STATE = random_state()
+OTHER = random_state(1)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (under("_orig_mod.", STATE), ""),
+        (under("module._orig_mod.", STATE), ""),
+        ({f"{name[0]}._orig_mod{name[1:]}": value for name, value in STATE.items()}, ""),
+        ({"epoch": 3, "model_state_dict": STATE, "loss": 0.3}, ""),
+        ({"state_dict": under("model.", STATE), "hyper_parameters": {"lr": 0.1}}, ""),
+        (under("backbone.", STATE), ""),
+        ({"net": under("module.", STATE), "acc": 93.0}, ""),
+        ({"params": STATE}, ""),
+        ({"state_dict": STATE, "best": np.float64(93.0), "curve": np.zeros(3)}, ""),
+        ({"model": STATE, "args": Namespace(lr=0.1, out=Path("runs"))}, ""),
+        ({"n_averaged": torch.tensor(3), **under("module.", STATE)}, "AveragedModel"),
+        ({"state_dict_ema": STATE}, "averaged weights alone, .*'state_dict_ema'"),
+        ({"state_dict": STATE, "state_dict_ema": OTHER}, "holds 'state_dict_ema', too; .* as they were trained"),
+    ],
+)
+def test_what_training_scripts_wrap_around_weights_comes_off(tmp_path: Path, content: object, said: str) -> None:
+    torch.save(content, tmp_path / "w.pt")
+    model = small()
+    notes = load_weights(model, tmp_path / "w.pt")
+    assert_loaded(model, STATE)
+    assert re.search(said, "".join(notes)) if said else notes == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"generator": STATE, "epoch": 3}, r"maps 'generator' to a dict \(there are dicts under 'generator'\)"),
+        ({"state_dict": under("model.", STATE) | {"loss.weight": torch.ones(2)}}, "under 'model.', and loss.weight in"),
+        ({"state_dict": STATE, "config": Fraction(1, 2)}, r"never unpickled \(fractions.Fraction is in the way\)"),
+        ({name: np.zeros(3) for name in STATE}, "maps '0.weight' to a ndarray"),
+    ],
+)
+def test_what_cannot_come_off_is_named(tmp_path: Path, content: object, words: str) -> None:
+    torch.save(content, tmp_path / "w.pt")
+    with pytest.raises(DataError, match=words):
+        load_weights(small(), tmp_path / "w.pt")
+
+
+def test_a_tensor_that_the_model_shares_may_lie_in_the_file_once(tmp_path: Path) -> None:
+    trained, model = tied(), tied()
+    save_model(trained, str(tmp_path / "w.safetensors"))
+    load_weights(model, tmp_path / "w.safetensors")
+    assert_loaded(model, trained.state_dict())
+    torch.save(trained.state_dict() | {"2.weight": torch.ones(4, 4)}, tmp_path / "w.pt")
+    with pytest.raises(DataError, match=r"one tensor for '0\.weight' and '2\.weight'; .* two different ones"):
+        load_weights(model, tmp_path / "w.pt")

@@ -81,6 +81,25 @@ def test_what_cannot_be_applied_is_refused(net: nn.Module, plan: Plan, inputs: o
         polyadic.apply_plan(net, plan, inputs)  # type: ignore[arg-type]
 
 
+def test_a_mistyped_name_is_refused_with_the_nearest_before_anything_is_decomposed(
+    net: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(polyadic.pipeline.apply, "replace_one_by_one", None)
+    half_right = Plan((PLAN.choices[0], Choice("haed", "svd", (2,))))
+    with pytest.raises(LayerError, match=r"it has no layer 'haed': did you mean 'head'\?"):
+        polyadic.apply_plan(net, half_right)
+    options = polyadic.CompressOptions(exclude=("stem", "haed"))
+    wrong = r"every pattern of exclude matches a layer; 'haed' matches none: did you mean 'head'\?"
+    with pytest.raises(LayerError, match=wrong):
+        polyadic.find_plan(net, corner_task(), budget=["macs=50%"], options=options)
+    with pytest.raises(LayerError, match=wrong):
+        polyadic.estimate_cost(net, images(), budget=["macs=50%"], options=options)
+    with pytest.raises(LayerError, match=wrong):
+        polyadic.compress(net, corner_task(), plan=PLAN, options=options)
+    with pytest.raises(LayerError, match="the plan replaces 'stem', which exclude leaves dense"):
+        polyadic.compress(net, corner_task(), plan=PLAN, options=polyadic.CompressOptions(exclude=("stem",)))
+
+
 def test_weights_that_are_no_numbers_are_refused_before_anything_is_decomposed(net: nn.Module) -> None:
     with torch.no_grad():
         net.get_submodule("stem").get_parameter("weight")[0, 0, 0, 0] = float("nan")

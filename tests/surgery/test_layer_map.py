@@ -57,7 +57,7 @@ def test_the_last_key_that_matches_counts_and_none_leaves_a_layer_alone() -> Non
 
 
 def test_a_regular_expression_matches_whole_names() -> None:
-    with pytest.raises(LayerError, match=r"\['re:ste'\] match none \(layers are stem, body.1"):
+    with pytest.raises(LayerError, match=r"\['re:ste'\] match none: did you mean 'stem'"):
         decompose_(net(), {"re:ste": CP(2)}, images())
     with pytest.raises(LayerError, match="is not a regular expression"):
         decompose_(net(), {"re:(": CP(2)}, images())

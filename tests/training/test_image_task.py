@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import polyadic.training.image_task as image_task
 from polyadic.data import ImageData, ImageSet
 from polyadic.training import Execution, FinetuneOptions, ImageTask
-from polyadic.training.image_task import has_seen
+from polyadic.training.image_task import doubt_of_accuracy, has_seen
 
 
 class Memory(nn.Module):
@@ -68,3 +68,13 @@ def test_only_a_network_that_was_trained_on_them_is_handicapped(
     task = ImageTask(data, training=Execution(), testing=Execution())
     task.tune_network(SmallNet(), teacher, lambda record, epochs: None, None)
     assert [options.handicap for options in given] == [image_task.HANDICAP if seen else 0.0]
+
+
+def test_a_score_that_guessing_reaches_is_doubted() -> None:
+    labels = torch.arange(10).repeat(100)
+    assert "no better than chance" in str(doubt_of_accuracy(0.1002, labels, 10))
+    assert doubt_of_accuracy(0.15, labels, 10) is None
+    skewed = torch.tensor([0] * 900 + [1] * 100)
+    assert doubt_of_accuracy(0.9, skewed, 2) is not None, "one answer for all images scores as much"
+    assert doubt_of_accuracy(0.95, skewed, 2) is None
+    assert doubt_of_accuracy(1.0, torch.zeros(5, dtype=torch.int64), 2) is None, "one class tells nothing"

@@ -13,9 +13,9 @@ from polyadic.cli.arguments import (
     AsJson,
     CacheDir,
     DataArguments,
-    ModelArguments,
     Seed,
     SizeArguments,
+    TrainedModelArguments,
     factor_cache,
     names_of,
     numbers,
@@ -70,7 +70,7 @@ class StudyArguments:
         layers = tuple(self.layer or ())
         return {"layers": layers, "seed": self.seed, "work": self.out, "resume": self.resume}
 
-    def known(self, model: ModelArguments, data: str | None) -> dict[str, Any]:
+    def known(self, model: TrainedModelArguments, data: str | None) -> dict[str, Any]:
         """Where the study comes from."""
         return {"command": command_line(), "model": model.model, "data": data, "seed": self.seed, **environment()}
 
@@ -87,7 +87,7 @@ class StudyArguments:
 @analyze_command.command("truncation")
 @command
 def truncation(
-    model: ModelArguments,
+    model: TrainedModelArguments,
     data: DataArguments,
     study: StudyArguments,
     cuts: Annotated[
@@ -148,7 +148,7 @@ def truncation(
 @analyze_command.command("degeneracy")
 @command
 def degeneracy(
-    model: ModelArguments,
+    model: TrainedModelArguments,
     size: SizeArguments,
     study: StudyArguments,
     ranks: Annotated[str | None, typer.Option(help="CP ranks, separated by commas; up to no saving if absent")] = None,
@@ -172,7 +172,7 @@ def degeneracy(
 @analyze_command.command("layers")
 @command
 def layers(
-    model: ModelArguments,
+    model: TrainedModelArguments,
     data: DataArguments,
     study: StudyArguments,
     formats: Annotated[str, typer.Option(help="formats to try, separated by commas")] = _FORMATS,

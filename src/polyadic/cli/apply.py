@@ -13,9 +13,9 @@ from polyadic.cli.arguments import (
     CacheDir,
     DataAware,
     HeldOut,
-    ModelArguments,
     Seed,
     SizeArguments,
+    TrainedModelArguments,
     factor_cache,
     image_task,
     input_size,
@@ -42,7 +42,7 @@ class SampleArguments(SizeArguments):
 
 @command
 def apply_command(
-    model: ModelArguments,
+    model: TrainedModelArguments,
     samples: SampleArguments,
     plan: Annotated[Path, typer.Option(help="file of a plan, or folder of a search or a result")],
     out: Annotated[Path, typer.Option(help="folder for the network")],

@@ -13,9 +13,9 @@ from polyadic.cli.arguments import (
     FinetuneArguments,
     GoalArguments,
     HeldOut,
-    ModelArguments,
     RunArguments,
     SearchArguments,
+    TrainedModelArguments,
 )
 from polyadic.cli.deliver import deliver, with_provenance
 from polyadic.cli.option_groups import command
@@ -30,7 +30,7 @@ from polyadic.storage import remove_partial
 
 @command
 def compress_command(
-    model: ModelArguments,
+    model: TrainedModelArguments,
     data: DataArguments,
     goal: GoalArguments,
     search: SearchArguments,

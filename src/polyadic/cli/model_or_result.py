@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 import typer
 from torch import nn
 
-from polyadic.cli.arguments import ModelArguments
+from polyadic.cli.arguments import ModelArguments, Untrained, require_weights
 from polyadic.data import ImageData
 from polyadic.errors import LayerError, PolyadicError
 from polyadic.export import Origin, load, origin_of, read_plan
@@ -30,6 +30,26 @@ class ModelOrResultArguments:
     def read(self) -> ModelOrResult:
         """What is known of it before it is loaded."""
         return ModelOrResult.named(self.target, trust_code=self.trust_code, weights=self.weights)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedModelOrResultArguments(ModelOrResultArguments):
+    """A folder of a result, or a model whose weights matter."""
+
+    untrained: Untrained = False
+
+    def read(self) -> ModelOrResult:
+        """What is known of it before it is loaded.
+
+        Raises:
+            PolyadicError: a library's network without weights, which is not asked for.
+        """
+        named = super().read()
+        if named.plan is None:
+            require_weights(self.target, self.weights, untrained=self.untrained)
+        elif self.untrained:
+            raise PolyadicError(f"{self.target} holds its own weights: leave out --untrained")
+        return named
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from polyadic.cli.arguments import (
     EngineArguments,
     GoalArguments,
     HeldOut,
-    ModelArguments,
     RunArguments,
     SearchArguments,
+    TrainedModelArguments,
     image_task,
 )
 from polyadic.cli.option_groups import command
@@ -32,7 +32,7 @@ FRONT_COLUMNS = ("", "layers", "MACs", "parameters", "drop, points", "divergence
 
 @command
 def search_command(
-    model: ModelArguments,
+    model: TrainedModelArguments,
     data: DataArguments,
     goal: GoalArguments,
     search: SearchArguments,
@@ -57,10 +57,11 @@ def search_command(
         remove_partial(out)
     images = data.load(run.seed, held_out)
     loaded, origin = model.load(images)
+    task = image_task(images, run.seed)
     with display(live=run.live) as shown:
         found = find_plan(
             loaded.model,
-            image_task(images, run.seed),
+            task,
             max_drop=goal.max_drop,
             budget=goal.budget or (),
             formats=search.names,
@@ -69,10 +70,12 @@ def search_command(
         )
     save_search(found, out, origin, {"command": command_line(), "model": model.model, "data": data.data})
     page = report(out)
+    doubt = task.doubt_of(found.dense_score)
     if run.json:
-        emit({"out": str(out), "report": str(page), **found.to_json()})
+        emit({"out": str(out), "report": str(page), "warnings": [] if doubt is None else [doubt], **found.to_json()})
     else:
         _print(found, out)
+        warn(*([] if doubt is None else [doubt]))
         say(f"the whole story: {page}")
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from polyadic.data.arrays import Split, listing_sha256
 from polyadic.data.images import ImageSet, Shape
-from polyadic.errors import DataError
+from polyadic.errors import DataError, install_hint
 
 _SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 # Pillow decodes outside the interpreter lock; more threads than this only wait for the disk.
@@ -78,7 +78,7 @@ def _pillow() -> Any:
         return importlib.import_module("PIL.Image")
     except ImportError as error:
         raise DataError(
-            f"image files need Pillow, which cannot be imported ({error}): pip install polyadic[images]"
+            f"image files need Pillow, which cannot be imported ({error}): {install_hint('images')}"
         ) from error
 
 

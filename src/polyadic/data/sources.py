@@ -17,7 +17,7 @@ from polyadic.data.cifar10 import load_cifar10
 from polyadic.data.imagefolder import load_imagefolder
 from polyadic.data.images import IMAGENET_MEAN, IMAGENET_STD, ImageData
 from polyadic.data.stratified import default_held_out, stratified_split
-from polyadic.errors import DataError
+from polyadic.errors import DataError, install_hint
 from polyadic.factory import call_factory
 
 _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
@@ -139,7 +139,7 @@ def load_digits() -> Split:
         datasets = importlib.import_module("sklearn.datasets")
     except ImportError as error:
         raise DataError(
-            f"'digits' needs scikit-learn, which cannot be imported ({error}): pip install polyadic[digits]"
+            f"'digits' needs scikit-learn, which cannot be imported ({error}): {install_hint('digits')}"
         ) from error
     bunch = datasets.load_digits()
     x = np.rint(np.asarray(bunch.images) * (255 / _DIGITS_FULL)).astype(np.uint8)

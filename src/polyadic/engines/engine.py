@@ -136,8 +136,11 @@ def installed_version(*packages: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Of what an exception says; strangers' exceptions say much."""
-    return (str(error).strip() or "no message").splitlines()[0]
+    """Of what an exception says; strangers' exceptions say much, and begin with their own sources."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no message"]
+    told = [line for line in lines if line.startswith("Unsupported") or "onversion is failed for" in line]
+    told = told or [line for line in lines if not line.startswith(("Exception from", "Check '"))] or lines
+    return "; ".join(told[:2]).removeprefix("-- ") if told[0].startswith(("Unsupported", "--")) else told[0]
 
 
 @contextlib.contextmanager

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from polyadic.engines.engine import silence
 from polyadic.engines.shortcut_graph import shortcuts_as_convolutions
-from polyadic.errors import EngineError
+from polyadic.errors import EngineError, install_hint
 from polyadic.schema import ConvSpec, Stage
 
 OPSET = 18
-EXTRA = "pip install 'polyadic[onnx]'"
+EXTRA = install_hint("onnx")
 BATCH = "batch"
 """What the free first dimension is called."""
 

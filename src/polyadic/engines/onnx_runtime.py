@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from polyadic.engines.engine import Engine, Prepared, arrays_of, installed_version
 from polyadic.engines.onnx_graph import BATCH, onnx_bytes
+from polyadic.errors import install_hint
 from polyadic.schema import Conditions
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -42,7 +43,7 @@ class OnnxRuntime(Engine):
     def missing(self) -> str | None:
         """ONNX Runtime, the exporter's package, or the provider of TensorRT."""
         if find_spec("onnxruntime") is None or find_spec("onnxscript") is None:
-            return "ONNX Runtime is not installed: pip install 'polyadic[onnx]'"
+            return f"ONNX Runtime is not installed: {install_hint('onnx')}"
         if self.tensorrt and _TENSORRT not in _available():
             return "this build of ONNX Runtime has no TensorRT: pip install onnxruntime-gpu tensorrt"
         return None

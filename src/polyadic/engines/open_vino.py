@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from polyadic.engines.engine import Engine, Prepared, arrays_of, installed_version
 from polyadic.engines.onnx_graph import onnx_bytes
+from polyadic.errors import install_hint
 from polyadic.schema import Conditions, NumberFormat
 
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "int8": "f32"}
@@ -32,7 +33,7 @@ class OpenVino(Engine):
     def missing(self) -> str | None:
         """OpenVINO or the package of torch's ONNX exporter."""
         if find_spec("openvino") is None or find_spec("onnxscript") is None:
-            return "OpenVINO is not installed: pip install 'polyadic[openvino]'"
+            return f"OpenVINO is not installed: {install_hint('openvino')}"
         return None
 
     def refuses(self, conditions: Conditions) -> str | None:

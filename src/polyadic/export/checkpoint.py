@@ -44,6 +44,8 @@ class Origin:
 def save(result: CompressionResult, directory: Path | str, *, origin: Origin | None = None) -> None:
     """Write plan, weights, figures and model card to ``directory``: all of them or none.
 
+    Where the network was trained further after it was scored, the files say so in the place of its old scores.
+
     Raises:
         StorageError: the disk refused; whatever stood in ``directory`` before is untouched.
     """
@@ -51,10 +53,11 @@ def save(result: CompressionResult, directory: Path | str, *, origin: Origin | N
     origin = origin or Origin(input_shape=tuple(result.example_input.shape[1:]))
     stages = plan_stages(result.dense, result.plan)
     trains = any(isinstance(stage, TTSpec) for chain in stages.values() for stage in chain)
-    card = model_card(result.summary, origin.model, tensor_trains=trains)
+    summary = result.summary_now()
+    card = model_card(summary, origin.model, tensor_trains=trains)
     write_together(  # the first one appears last, and says that the folder is complete
         {
-            directory / Summary.file: json_bytes(result.summary.to_json(), indent=2),
+            directory / Summary.file: json_bytes(summary.to_json(), indent=2),
             **_network_files(directory, result.model, result.plan, stages, origin),
             directory / CARD: card.encode(),
         }

@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from polyadic.engines import input_names, tensors_of
+from polyadic.engines import first_line, input_names, silence, tensors_of
 from polyadic.errors import EngineError, StorageError
 from polyadic.export.export_source import ExportSource, run_network
 from polyadic.export.file_formats import FILE_FORMATS, FileFormat, Run
+from polyadic.export.refused_layer import refused_layer
 from polyadic.storage import json_bytes, read_document, storage_error, write_together
 from polyadic.surgery import copy_model
 
@@ -153,7 +154,10 @@ def _write_one(
     except EngineError:
         raise
     except Exception as error:  # whatever a stranger's compiler raises
-        raise EngineError(f"{target.name} does not take this network: {_telling_line(error)}") from error
+        culprit = _culprit(target, source, folder)
+        raise EngineError(
+            f"{target.name} does not take {culprit}: {type(error).__name__}: {first_line(error)}"
+        ) from error
     for comparison in comparisons:
         if not comparison.agrees:
             raise EngineError(
@@ -167,11 +171,17 @@ def _write_one(
     return ExportedFile(target.name, path, size, digests, seconds, target.engine, comparisons), contents
 
 
-def _telling_line(error: Exception) -> str:
-    """The line of a message that says most: OpenVINO begins with lines that name its own sources."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no message"]
-    line = next((line for line in lines if not line.startswith("Exception from")), lines[0])
-    return f"{type(error).__name__}: {line}"
+def _culprit(target: FileFormat, source: ExportSource, folder: Path) -> str:
+    """The layer that is in the way, and what to do about it; the network where no layer is by itself."""
+    draft = folder / f"layer{target.suffixes[0]}"
+
+    def attempt(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        target.write(ExportSource(layer, inputs, {}), draft)
+        target.open(draft)(inputs)
+
+    with silence("torch.onnx"):
+        layer = refused_layer(source.network, source.example, attempt)
+    return "this network" if layer is None else f"{layer} (leave this format out, or write that layer otherwise)"
 
 
 def _example(samples: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from polyadic.errors import LayerError
+from polyadic.errors import LayerError, install_hint
 from polyadic.factory import call_factory
 from polyadic.models.weights import load_weights
 from polyadic.models.zoo import ZOO
@@ -25,11 +25,15 @@ _DEFAULT_CLASSES = 10
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A network in eval mode, the text it came from and, where known, the shape (C, H, W) of one input image."""
+    """A network in eval mode, the text it came from and, where known, the shape (C, H, W) of one input image.
+
+    ``notes`` say what a reader must know of its weights, such as that they are averages.
+    """
 
     model: nn.Module
     source: str
     input_shape: tuple[int, ...] | None
+    notes: tuple[str, ...] = ()
 
 
 def load_model(text: str, weights: Path | None = None, classes: int | None = None) -> LoadedModel:
@@ -56,9 +60,8 @@ def load_model(text: str, weights: Path | None = None, classes: int | None = Non
             f"every parameter must have its shape; '{lazy}' of '{text}' is lazy: run one batch through the model in "
             "its factory"
         )
-    if weights is not None:
-        load_weights(model, weights)
-    return LoadedModel(model.eval(), text, shape)
+    notes = () if weights is None else load_weights(model, weights)
+    return LoadedModel(model.eval(), text, shape, notes)
 
 
 def _build(text: str, classes: int | None) -> tuple[nn.Module, tuple[int, ...] | None]:
@@ -128,7 +131,7 @@ def _import_extra(module: str, package: str) -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise LayerError(
-            f"'{package}:' models need {package}; the module '{error.name}' is not installed: pip install polyadic[zoo]"
+            f"'{package}:' models need {package}; the module '{error.name}' is not installed: {install_hint('zoo')}"
         ) from error
     except Exception as error:
         # A torchvision built for another torch fails with RuntimeError or OSError while its operators are registered.

@@ -21,6 +21,7 @@ from polyadic.surgery import (
     layer_at,
     replace_in_sequence,
     replace_one_by_one,
+    spec_at,
 )
 
 
@@ -121,8 +122,9 @@ def apply_plan(
     batch, decompose = _as_batch(inputs), Decomposer(model, cache or FactorCache(None), seed)
     whole = Plan(tuple(choice for choice in plan.choices if _has(model, choice.layer)))
     stages = Plan(tuple(choice for choice in plan.choices if choice not in whole.choices))
-    if stages.choices and not whole.choices:
-        raise LayerError(f"a plan names layers of the model; it has no layer {stages.choices[0].layer!r}")
+    for choice in stages.choices:  # a stage stands in the place of a layer that the plan replaces before
+        if not any(choice.layer.startswith(f"{before.layer}.") for before in plan.choices):
+            spec_at(model, choice.layer)
     if batch is None:
         network, kernels = replace_one_by_one(model, whole, decompose, on_layer=on_layer)
     else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from itertools import count
 
 from torch import nn
@@ -18,7 +17,7 @@ from polyadic.pipeline.apply import Decomposer
 from polyadic.pipeline.options import CompressOptions, OnProgress, Progress
 from polyadic.schema import Choice, LayerSite, Plan, chain_params
 from polyadic.search import RankCandidates, RankSearch, anchors, round_rank
-from polyadic.surgery import layer_at, plan_stages
+from polyadic.surgery import check_patterns, layer_at, matches_any, plan_stages
 
 _FINER = 3  # times as many ranks where a rank costs neither a trial nor a decomposition
 _SMALL = 0.1  # relative errors below it are not looked at more closely: decompositions of high ranks are dear
@@ -32,10 +31,12 @@ def find_candidates(
 
     Raises:
         BudgetError: there are none.
+        LayerError: a pattern of what is to stay dense matches no layer.
     """
+    check_patterns(options.exclude, [site.name for site in layers], "exclude")
     all_candidates = []
     for site in layers:
-        if site.reason is not None or site.spec is None or is_excluded(site.name, options.exclude):
+        if site.reason is not None or site.spec is None or matches_any(site.name, options.exclude):
             continue
         layer, weight, spec = layer_at(dense, site.name)
         params = sum(parameter.numel() for parameter in layer.parameters())  # a parametrised layer holds other numbers
@@ -130,11 +131,6 @@ def _interpolate_errors(candidates: RankCandidates, known: Mapping[int, float]) 
         line = y0 + (y1 - y0) * (macs**0.5 - x0) / (x1 - x0)
         errors.append(known.get(at, math.exp(max(line, math.log(_ROUNDING)))))
     return tuple(errors)
-
-
-def is_excluded(name: str, patterns: Sequence[str]) -> bool:
-    """Whether a layer stays dense because the user said so."""
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _suggested(candidates: RankCandidates, dense: nn.Module) -> int:

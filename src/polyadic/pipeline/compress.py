@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 from torch import Tensor, nn
 
@@ -19,11 +20,21 @@ from polyadic.pipeline.target import Target
 from polyadic.pipeline.timed_candidates import measure_cost
 from polyadic.schema import NotebookResult, Plan, Summary
 from polyadic.storage import remove_partial
+from polyadic.training import check_gradients
 from polyadic.training.several_processes import several_processes
-from polyadic.training.snapshot import Checkpoint
+from polyadic.training.snapshot import Checkpoint, weights_digest
 
 FINETUNE_STATE, ROUND_STATE = ".finetune.pt", "network.pt"
 """Files in the work folder: where fine-tuning goes on, and the network that a round has left."""
+
+
+CHANGED = (
+    "the network was changed after it was scored, by training for instance, so that its score is not known: score it "
+    "again, with polyadic evaluate or in code, and give it with dataclasses.replace(result, summary=..., "
+    "scored_weights='')"
+)
+UNREPORTED = "trained, without a report"
+"""How fine-tuning ended where a task has trained the network and returned nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,12 +46,29 @@ class CompressionResult(NotebookResult):
         dense: a copy of the network as it came.
         summary: costs, scores, plan, layers, provenance.
         example_input: a batch of one sample.
+        scored_weights: digest of the compressed network as ``summary`` describes it; training of one's own changes it.
     """
 
     model: nn.Module
     dense: nn.Module
     summary: Summary
     example_input: Tensor
+    scored_weights: str = field(default="", kw_only=True)
+
+    def __post_init__(self) -> None:
+        """The network comes as it was scored, unless somebody says what it was then."""
+        if not self.scored_weights:
+            object.__setattr__(self, "scored_weights", weights_digest(self.model))
+
+    def summary_now(self) -> Summary:
+        """The summary; where the network has changed since it was scored, without the scores that it had before."""
+        if weights_digest(self.model) == self.scored_weights:
+            return self.summary
+        held_out = {**self.summary.held_out, "compressed": math.nan}
+        warnings = (*self.summary.warnings, CHANGED)
+        return replace(
+            self.summary, compressed_score=math.nan, drop_interval=None, held_out=held_out, warnings=warnings
+        )
 
     @property
     def plan(self) -> Plan:
@@ -97,6 +125,8 @@ def compress(
     check_rounds(rounds, budget, plan)
     _refuse_sharing(options)
     task, start = as_task(data), Round.first(model, rounds)
+    if task.needs_gradients:
+        check_gradients(start.origin)
     example = example_for(start.origin, task, example_input)
     cost = measure_cost(start.origin, example, options)
     target = Target.of(max_drop, budget, formats, plan, options, cost)
@@ -113,15 +143,19 @@ def compress(
         setup.clock.lap("search")
         untuned, whole, judge = copy.deepcopy(network), start.whole_plan(found.plan), setup.evaluator.task
         held_out = {"dense": setup.origin_score, "before_finetuning": judge.score(network)}
-        report = None
+        report, stop = None, "not fine-tuned"
         if whole.choices:  # the dense network goes out as it came
             state = own.work / FINETUNE_STATE if own.work else None
             report = finetune(network, start.origin, judge, checkpoint=state, on_progress=show)
         if report is not None:  # both scored alike
-            held_out["before_finetuning"] = report.start.value
-        held_out["compressed"] = report.best.value if report is not None else held_out["before_finetuning"]
+            held_out["before_finetuning"], held_out["compressed"] = report.start.value, report.best.value
+            stop = report.stop.value
+        elif weights_digest(network) != weights_digest(untuned):
+            held_out["compressed"], stop = judge.score(network), UNREPORTED
+        else:
+            held_out["compressed"] = held_out["before_finetuning"]
         setup.clock.lap("finetune")
-        done = RoundResult(setup, found, whole, network.eval(), untuned, kernels, report, held_out)
+        done = RoundResult(setup, found, whole, network.eval(), untuned, kernels, report, stop, held_out)
         if start.is_last:
             break
         start = _next_round(done, store)

@@ -33,6 +33,7 @@ from polyadic.surgery import (
     swap_layer,
 )
 from polyadic.training import Proxy, Task
+from polyadic.training.snapshot import weights_digest
 
 SINGLE_LAYER_SHARE = 0.5
 """Of the images, for plans of one layer: their noise is a fraction, where losses of neighbouring ranks differ by
@@ -137,8 +138,11 @@ class PlanEvaluator:
         with swap_layer(scratch, site, chain):
             before = after = self.drop(scratch)
             wanting = not before <= space.threshold  # NaN is wanting too
-            if wanting and self.task.tune_layer(scratch, chain.parameters(), self.dense):
-                after = self.drop(scratch)
+            if wanting:
+                untuned = weights_digest(chain)
+                told = self.task.tune_layer(scratch, chain.parameters(), self.dense)
+                if told or weights_digest(chain) != untuned:  # a task may train and tell nothing
+                    after = self.drop(scratch)
         details = {
             "threshold": space.threshold,
             "drop_before_finetuning": before,

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from typing import Literal
 
 from polyadic.formats import FactoredKernel, format_named
-from polyadic.pipeline.candidates import is_excluded
 from polyadic.pipeline.options import CompressOptions
 from polyadic.pipeline.target import Target
 from polyadic.schema import Choice, LayerEstimate, LayerOutcome, LayerSite, Plan, plain_rank
 from polyadic.search import SearchSpace
+from polyadic.surgery import matches_any
 
 
 def layer_outcome(
@@ -90,7 +90,7 @@ def why_dense(
         return "unsupported", site.reason or "its geometry is unknown"
     if target.plan is not None:
         return "dense", "the plan does not name it"
-    if is_excluded(site.name, options.exclude):
+    if matches_any(site.name, options.exclude):
         return "dense", "excluded"
     refusals = [format_named(name).refuses(site.spec) for name in target.formats]
     if all(refusals):

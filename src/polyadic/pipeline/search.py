@@ -23,6 +23,7 @@ from polyadic.pipeline.timed_candidates import measure_cost
 from polyadic.schema import Choice, LatencyResult, Plan, Rank, SearchResult, TriedPlan, pareto_front, plain_rank
 from polyadic.search import SearchSpace, Trial, relax_plan
 from polyadic.surgery import MACS_CONVENTION
+from polyadic.training import check_gradients
 
 COMPLETE = "the search had nothing left to try"
 WAIT_S = 1.0  # between two looks at what other workers are trying
@@ -86,6 +87,8 @@ def find_plan(
     """
     options, task = options or CompressOptions(), as_task(data)
     start = Round.first(model)
+    if task.needs_gradients:
+        check_gradients(start.origin)
     example = example_for(start.origin, task, example_input)
     cost = measure_cost(start.origin, example, options)
     target = Target.of(max_drop, budget, formats, None, options, cost)

@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from polyadic.data import ImageData
-from polyadic.errors import BudgetError, LayerError
+from polyadic.errors import BudgetError, LayerError, PolyadicError
 from polyadic.layers import device_of
 from polyadic.pipeline.candidates import candidates_of_plan, find_candidates
 from polyadic.pipeline.evaluator import PlanEvaluator
@@ -25,7 +26,7 @@ from polyadic.pipeline.timed_candidates import measure_cost, time_candidates
 from polyadic.schema import Budget, Cost, Plan, TrialRecord
 from polyadic.schema.budget import format_cost
 from polyadic.search import RankCandidates, SearchSpace, TrialStore, cheapest_plan, open_trials
-from polyadic.surgery import find_layers, layer_at
+from polyadic.surgery import check_patterns, find_layers, layer_at, matches_any
 from polyadic.training import ImageTask, ScoreTask, Task
 
 Judge = ImageData | Task | Callable[[nn.Module], float]
@@ -128,6 +129,10 @@ def prepare_search(
     if goal.plan is None:
         all_candidates = find_candidates(dense, layers, goal.formats, options)
     else:
+        check_patterns(options.exclude, [site.name for site in layers], "exclude")
+        for choice in goal.plan.choices:
+            if matches_any(choice.layer, options.exclude):
+                raise LayerError(f"the plan replaces {choice.layer!r}, which exclude leaves dense: drop it from one")
         all_candidates = candidates_of_plan(dense, layers, goal.plan)
     refused: dict[str, str] = {}
     if not goal.is_met_by(now):
@@ -176,10 +181,32 @@ def search_space(
 
 
 def as_task(judge: Judge) -> Task:
-    """The task that ``judge`` is, or is made into."""
+    """The task that ``judge`` is, or is made into.
+
+    Raises:
+        PolyadicError: it is nothing by which a network can be judged.
+    """
     if isinstance(judge, Task):
         return judge
-    return ImageTask(judge) if isinstance(judge, ImageData) else ScoreTask(judge)
+    if isinstance(judge, ImageData):
+        return ImageTask(judge)
+    if callable(judge) and not isinstance(judge, nn.Module | type):
+        return ScoreTask(judge)
+    kind = judge.__name__ if isinstance(judge, type) else type(judge).__name__
+    if isinstance(judge, str | Path):
+        advice = f"load them with polyadic.data.load_data({str(judge)!r})"
+    elif isinstance(judge, type):
+        advice = f"make one, {kind}(...)"
+    elif hasattr(judge, "__getitem__") or hasattr(judge, "__iter__"):
+        advice = (
+            "make polyadic.data.ImageData of arrays with load_data('file.py:factory'), or write a polyadic.training."
+            "Task that trains and scores with your own loader"
+        )
+    else:
+        advice = "give one of them"
+    raise PolyadicError(
+        f"a network is judged by ImageData, by a Task, or by a function from a model to its score; got {kind}: {advice}"
+    )
 
 
 def example_for(model: nn.Module, task: Task, example_input: Tensor | None) -> Tensor:
@@ -191,6 +218,11 @@ def example_for(model: nn.Module, task: Task, example_input: Tensor | None) -> T
     example = example_input if example_input is not None else task.example_input()
     if example is None:
         raise LayerError("finding layers takes an example input; got none: pass example_input, a batch of one")
+    if not isinstance(example, Tensor):
+        raise LayerError(
+            f"example_input is one tensor, a batch (N, ...); got a {type(example).__name__}: a network of several "
+            "inputs is wrapped in a module that takes one and makes the others of it"
+        )
     return example.to(device_of(model))
 
 

@@ -29,7 +29,8 @@ class RoundResult:
         network: compressed and fine-tuned.
         untuned: as it came from the decomposition.
         kernels: of the layers that were decomposed.
-        report: of the fine-tuning; None where there was none.
+        report: of the fine-tuning; None where there was none, or the task gave none.
+        stop: how the fine-tuning ended.
         held_out: scores on the held-out images.
     """
 
@@ -40,6 +41,7 @@ class RoundResult:
     untuned: nn.Module
     kernels: dict[str, FactoredKernel]
     report: FinetuneReport | None
+    stop: str
     held_out: dict[str, float]
 
     def outcomes(self) -> dict[str, LayerOutcome]:
@@ -97,13 +99,17 @@ def summarise(done: RoundResult, final: FinalScores) -> Summary:
             **environment(),
             **task.provenance(),
             **search_provenance(setup, done.found),
-            "finetuning_stop": done.report.stop.value if done.report is not None else "not fine-tuned",
+            "finetuning_stop": done.stop,
             "finetuning": [vars(record) for record in done.report.history] if done.report is not None else [],
             "macs_convention": MACS_CONVENTION,
             **({"rounds": list(rounds)} if rounds else {}),
         },
     )
-    return replace(summary, warnings=(*warnings_of(summary), *(latency.warnings if latency is not None else ())))
+    doubt = task.doubt_of(summary.dense_score, test=True)
+    first = () if doubt is None else (f"before it was compressed {doubt}",)
+    return replace(
+        summary, warnings=(*first, *warnings_of(summary), *(latency.warnings if latency is not None else ()))
+    )
 
 
 def warnings_of(summary: Summary) -> tuple[str, ...]:

@@ -87,6 +87,11 @@ class Target:
         search = options.search or (Bisection() if limits is None else Frontier())
         if plan is None:
             _check_searchable(drop, limits, search, dense)
+            if options.max_drop_per_layer is not None and not search.tunes_layers:
+                raise PolyadicError(
+                    f"max_drop_per_layer is for searches layer by layer (bisection); {search.name} looks at whole "
+                    "plans and does not use it: leave it out, or choose that search"
+                )
         return Target(drop, limits, search, tuple(formats), plan)
 
     def of_round(self, number: int, count: int, dense: Cost) -> Target:
@@ -128,6 +133,8 @@ def _check_options(formats: Sequence[str], options: CompressOptions) -> None:
             raise PolyadicError(f"{name} is a whole number from 1 up; got {value}")
     if options.timeout is not None and not options.timeout > 0:
         raise PolyadicError(f"timeout is a number of seconds above 0; got {options.timeout:g}")
+    if isinstance(formats, str):
+        raise PolyadicError(f"formats are a list of names; got the text {formats!r}: write formats=[{formats!r}]")
     if not formats:
         raise PolyadicError("compression needs at least one format to choose from; got none")
     for name in formats:

@@ -12,6 +12,7 @@ from typing import Any, final
 from torch import Tensor, nn
 
 from polyadic.engines import Conditions, OnnxRuntime, Prepared, onnx_bytes, silence
+from polyadic.errors import install_hint
 from polyadic.quantization.bias_correction import correct_biases
 from polyadic.quantization.quantizer import Artefact, Quantizer, QuantizerSession, Recipe, layers_in_float
 from polyadic.quantization.slim import slim_graph
@@ -36,7 +37,7 @@ class OnnxRuntimeQuantizer(Quantizer):
     def missing(self) -> str | None:
         """ONNX Runtime, ONNX, or the exporter's package."""
         if any(find_spec(package) is None for package in ("onnx", "onnxruntime", "onnxscript")):
-            return "ONNX Runtime and ONNX are not installed: pip install 'polyadic[onnx]'"
+            return f"ONNX Runtime and ONNX are not installed: {install_hint('onnx')}"
         return None
 
     def _open(self, network: nn.Module, batches: Sequence[Tensor]) -> QuantizerSession:

@@ -12,6 +12,7 @@ from typing import Any, final
 from torch import Tensor, nn
 
 from polyadic.engines import Conditions, OpenVino, Prepared, onnx_bytes, silence
+from polyadic.errors import install_hint
 from polyadic.quantization.quantizer import Artefact, Quantizer, QuantizerSession, Recipe, layers_in_float
 from polyadic.quantization.slim import slim_ir
 
@@ -34,7 +35,7 @@ class OpenVinoQuantizer(Quantizer):
     def missing(self) -> str | None:
         """OpenVINO, NNCF, or the exporter's package."""
         if any(find_spec(package) is None for package in ("openvino", "nncf", "onnx", "onnxscript")):
-            return "OpenVINO and NNCF are not installed: pip install 'polyadic[openvino,quantization]'"
+            return f"OpenVINO and NNCF are not installed: {install_hint('openvino,quantization')}"
         return None
 
     def _open(self, network: nn.Module, batches: Sequence[Tensor]) -> QuantizerSession:

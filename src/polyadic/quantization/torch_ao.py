@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from polyadic.engines import Conditions, Prepared, frozen_weights, silence
+from polyadic.errors import install_hint
 from polyadic.quantization.quantizer import Artefact, Quantizer, QuantizerSession, Recipe
 from polyadic.surgery import copy_model
 
@@ -44,7 +45,7 @@ class TorchAOQuantizer(Quantizer):
     def missing(self) -> str | None:
         """Torchao, or the compiler that inductor calls."""
         if find_spec("torchao") is None:
-            return "torchao is not installed: pip install 'polyadic[torchao]'"
+            return f"torchao is not installed: {install_hint('torchao')}"
         if self.compiled and shutil.which("g++") is None and shutil.which("clang++") is None:
             return "what torchao gives is compiled by a C++ compiler, and none is installed: apt-get install g++"
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 from polyadic.reporting.headline import HEADLINE_COLUMNS, TextRows, headline_rows
 from polyadic.reporting.records import LAYER_COLUMNS, layer_rows
@@ -92,7 +93,8 @@ def model_card(summary: Summary, source: str | None, *, tensor_trains: bool = Fa
         "",
         markdown(LAYER_COLUMNS, layer_rows(summary)),
         "",
-        "Error and sensitivity are those of the decomposition, before fine-tuning (kernel scaled to unit norm).",
+        "Error and sensitivity are those of the decomposition, before fine-tuning (kernel scaled to unit norm). The "
+        "error is the one that was minimised, in a layer's output where its inputs were measured, else in its kernel.",
         "",
         "## Provenance",
         "",
@@ -123,6 +125,8 @@ def _cell(text: str) -> str:
 
 
 def _drop_in_words(summary: Summary) -> str:
+    if not math.isfinite(summary.drop):
+        return f"and what that does to its {summary.score_name} was not measured"
     change = "lost" if summary.drop >= 0 else "gained"
     allowed = f" ({summary.max_drop:g} were allowed)" if summary.max_drop is not None else ""
     return f"{abs(summary.drop):.2f} points of {summary.score_name} {change}{allowed}"

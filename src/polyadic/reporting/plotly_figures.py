@@ -7,7 +7,7 @@ import re
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from polyadic.errors import PolyadicError
+from polyadic.errors import PolyadicError, install_hint
 from polyadic.reporting.chart import BarChart, Chart, PanelChart, PointChart, Points, StripChart
 from polyadic.reporting.report import AnyFolder, charts
 
@@ -35,7 +35,7 @@ def plotly_figure(chart: Chart) -> Figure:
     try:
         import plotly.graph_objects as go
     except ImportError as error:
-        raise PolyadicError("figures to zoom into need Plotly: pip install 'polyadic[plots]'") from error
+        raise PolyadicError(f"figures to zoom into need Plotly: {install_hint('plots')}") from error
     figure = go.Figure(layout={"title": chart.title, "template": "plotly_white"})
     match chart:
         case BarChart():

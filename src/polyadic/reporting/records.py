@@ -160,5 +160,6 @@ def _layer_row(layer: LayerOutcome) -> tuple[str, ...]:
     macs = f"{layer.macs_before:,}", f"{layer.macs_after:,}"
     if layer.status != "factorised":
         return layer.name, layer.status + (f": {layer.reason}" if layer.reason else ""), "", "", "", *macs
-    error, sensitivity = number_text(layer.relative_error, "{:.3f}"), number_text(layer.sensitivity, "{:.0f}")
+    minimised = layer.relative_error if layer.weighted_error is None else layer.weighted_error
+    error, sensitivity = number_text(minimised, "{:.3f}"), number_text(layer.sensitivity, "{:.0f}")
     return layer.name, str(layer.format), rank_text(layer.rank), error, sensitivity, *macs

@@ -80,6 +80,8 @@ class Budget:
         Raises:
             BudgetError: something else, a latency without an engine, a limit of 0, the same name twice.
         """
+        if isinstance(texts, str):
+            raise BudgetError(f"a budget is a list of texts; got the text {texts!r}: write budget=[{texts!r}]")
         limits: dict[str, Any] = {}  # whole numbers where the fields ask for them
         for text in texts:
             name, _, limit = (part.strip() for part in text.partition("="))
@@ -130,6 +132,11 @@ def _count(text: str, name: str, limit: str, dense: int) -> int:
             raise BudgetError(f"{name} are counted in numbers (k, M, G), not in bytes; got {text!r}")
         prefix = unit.rstrip("b").rstrip("i")
         amount = number * (1024 if "i" in unit else 1000) ** {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}[prefix]
+    if not unit and 1 <= number <= 100 and dense > 100 * number:  # so little was never meant
+        raise BudgetError(
+            f"{text!r} leaves {number:g} of {dense:,} {name}: did you mean {name}={match['number']}%, or {name}="
+            f"{match['number']}k or M?"
+        )
     if amount < 1:
         raise BudgetError(f"a limit is at least 1; got {text!r}, which is {amount:g}")
     return int(amount)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from polyadic.errors import PolyadicError
+from polyadic.errors import PolyadicError, install_hint
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -24,8 +24,7 @@ class Rows(list[dict[str, Any]]):
             import pandas
         except ImportError as error:
             raise PolyadicError(
-                "data frames need pandas: pip install 'polyadic[frames]'; the rows themselves are a list of "
-                "dictionaries"
+                f"data frames need pandas: {install_hint('frames')}; the rows themselves are a list of dictionaries"
             ) from error
         return pandas.DataFrame(list(self))
 

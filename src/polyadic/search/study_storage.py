@@ -20,7 +20,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 
-from polyadic.errors import PolyadicError, StorageError
+from polyadic.errors import PolyadicError, StorageError, install_hint
 
 _JOURNAL, _SQLITE, _POSTGRESQL = "journal:///", "sqlite:///", "postgresql://"
 _ATTEMPTS = 6  # at opening: workers that start together create the same tables
@@ -150,8 +150,8 @@ def storage_errors(url: str) -> Iterator[None]:
         yield
     except ImportError as error:
         raise StorageError(
-            f"the study at {hide_password(url)} takes a driver that is not installed ({error.name}): pip install "
-            "'polyadic[postgresql]'"
+            f"the study at {hide_password(url)} takes a driver that is not installed ({error.name}): "
+            f"{install_hint('postgresql')}"
         ) from error
     except PolyadicError:
         raise

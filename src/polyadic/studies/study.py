@@ -7,13 +7,13 @@ import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, TypeVar
 
 from polyadic.errors import LayerError
 from polyadic.schema import DegeneracyStudy, JsonObject, LayerSite, LayerStudy, TruncationStudy
 from polyadic.storage import RecordLog, as_plain, json_bytes, write_together
+from polyadic.surgery import check_patterns, matches_any
 
 Row = Mapping[str, Any]
 Kind = TypeVar("Kind")
@@ -84,16 +84,22 @@ def rows_of(kind: type[Kind], rows: Iterable[Row]) -> tuple[Kind, ...]:
     return tuple(JsonObject(row, "a row of the study", remedy).whole(kind) for row in rows)
 
 
-def is_wanted(layer: str, patterns: Sequence[str]) -> bool:
-    """Whether ``layer`` is one of those to look at: names or patterns with *, all of them where there is none."""
-    return not patterns or any(fnmatchcase(layer, pattern) for pattern in patterns)
+def wanted_layers(sites: Iterable[LayerSite], patterns: Sequence[str]) -> list[LayerSite]:
+    """The layers to look at: those of the names or patterns with *, all of them where there is none.
+
+    Raises:
+        LayerError: a pattern matches no layer.
+    """
+    sites = list(sites)
+    check_patterns(patterns, [site.name for site in sites], "layers")
+    return [site for site in sites if not patterns or matches_any(site.name, patterns)]
 
 
 def choose_layers(
     sites: Iterable[LayerSite], patterns: Sequence[str], why_not: Callable[[LayerSite], str | None]
 ) -> tuple[list[LayerSite], dict[str, str]]:
     """The layers to look at, and why others of those that were asked for are left out."""
-    asked = [site for site in sites if is_wanted(site.name, patterns)]
+    asked = wanted_layers(sites, patterns)
     skipped = {site.name: reason for site in asked if (reason := why_not(site)) is not None}
     return [site for site in asked if site.name not in skipped], skipped
 

@@ -26,10 +26,11 @@ from polyadic.surgery.layer_map import (
     Tucker2,
     decompose_,
 )
+from polyadic.surgery.layer_names import check_patterns, matches_any
 from polyadic.surgery.model_checks import check_finite
 from polyadic.surgery.plain_layers import copy_model
 from polyadic.surgery.rebuild import merge, plan_stages, rebuild
-from polyadic.surgery.replace import chain_for, layer_at, replace_layer, swap_layer
+from polyadic.surgery.replace import chain_for, layer_at, replace_layer, spec_at, swap_layer
 from polyadic.surgery.replace_by_plan import replace_in_sequence, replace_one_by_one
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "Tucker2",
     "chain_for",
     "check_finite",
+    "check_patterns",
     "copy_model",
     "decompose_",
     "default_cache_directory",
@@ -59,6 +61,7 @@ __all__ = [
     "input_norms",
     "keep_statistics",
     "layer_at",
+    "matches_any",
     "measure_statistics",
     "merge",
     "network_cost",
@@ -70,5 +73,6 @@ __all__ = [
     "replace_layer",
     "replace_one_by_one",
     "shift_statistics",
+    "spec_at",
     "swap_layer",
 ]

@@ -175,7 +175,7 @@ def record_forward(
             shapes = ", ".join(str(tuple(a.shape)) for a in args if isinstance(a, Tensor))
             raise LayerError(
                 f"finding layers takes one forward pass, and it failed on an example input of shape {shapes}: "
-                f"{type(error).__name__}: {error}"
+                f"{type(error).__name__}: {error}{_other_dtype(model, args)}"
             ) from error
     recorder.note_what_is_kept()
     del answer  # only now: what it holds has to be alive while that is noted
@@ -332,3 +332,13 @@ def tensors_in(value: object) -> Iterator[Tensor]:
 def _version(tensor: Tensor) -> int | None:
     """How often the tensor was written to; None where torch does not count."""
     return None if tensor.is_inference() else tensor._version
+
+
+def _other_dtype(model: nn.Module, args: tuple[Any, ...]) -> str:
+    """The end of a sentence on a pass that failed, where inputs and weights are different kinds of numbers."""
+    weights = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
+    inputs = {a.dtype for a in args if isinstance(a, Tensor) and a.is_floating_point()}
+    if not weights or not inputs or weights & inputs:
+        return ""
+    kinds = [", ".join(sorted(str(kind).removeprefix("torch.") for kind in some)) for some in (weights, inputs)]
+    return f": the weights are {kinds[0]} and the input is {kinds[1]}; bring the model, or the input, to the other's"

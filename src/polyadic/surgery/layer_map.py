@@ -19,6 +19,7 @@ from polyadic.schema import Choice, ConvSpec, LayerSite, Plan, Rank
 from polyadic.surgery.factor_cache import FactorCache
 from polyadic.surgery.find_layers import find_layers
 from polyadic.surgery.forward_record import Inputs
+from polyadic.surgery.layer_names import nearest
 from polyadic.surgery.replace import chain_for, layer_at, replace_layer
 
 Ranks = int | Sequence[int]
@@ -266,8 +267,8 @@ def _matches(sites: tuple[LayerSite, ...], layers: LayerMap) -> list[tuple[Layer
             wanted.append((site, hits[-1], config))
     unused = [key for key in layers if key not in used]
     if unused:
-        known = ", ".join(site.name for site in sites[:5])
-        raise LayerError(f"every key matches at least one layer; {unused} match none (layers are {known}, ...)")
+        advice = nearest(unused[0], [site.name for site in sites])
+        raise LayerError(f"every key matches at least one layer; {unused} match none{advice}")
     return wanted
 
 

@@ -16,7 +16,7 @@ from polyadic.errors import LayerError, PolyadicError
 from polyadic.layers import apply_weight, evaluation_mode, kernel_of
 from polyadic.schema import ConvSpec, LayerSite
 from polyadic.surgery.forward_record import Inputs, arguments_of
-from polyadic.surgery.plain_layers import bias_of, geometry_of, weight_of
+from polyadic.surgery.plain_layers import bias_of, geometry_of, require_module, weight_of
 from polyadic.surgery.replace import swap_layer
 
 
@@ -26,6 +26,7 @@ def check_model(model: nn.Module) -> None:
     Raises:
         LayerError: it is compiled, scripted or exported, or weights are lazy or on the meta device.
     """
+    require_module(model)
     for name, module in model.named_modules():
         fixed = _fixed_by(module)
         if fixed is not None:
@@ -42,6 +43,7 @@ def check_loaded(model: nn.Module) -> None:
     Raises:
         LayerError: names the first one.
     """
+    require_module(model)
     for name, tensor in (*model.named_parameters(), *model.named_buffers()):
         if is_lazy(tensor):
             raise LayerError(f"{name!r} has no shape before the first forward pass: run the model once on an example")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -139,8 +140,32 @@ def foreign_hooks(layer: nn.Module) -> bool:
     return len(layer._forward_pre_hooks) > known or any(others)
 
 
+def require_module(model: object) -> None:
+    """Refuse what is named, or listed, where a network is meant.
+
+    Raises:
+        LayerError: it is no module.
+    """
+    if isinstance(model, nn.Module):
+        return
+    kind = model.__name__ if isinstance(model, type) else type(model).__name__
+    advice = "pass the network itself"
+    if isinstance(model, type):
+        advice = f"make one, {kind}(...)"
+    elif isinstance(model, str | Path):
+        advice = (
+            f"polyadic.models.load_model({str(model)!r}, weights=...).model builds it, polyadic.load opens a result"
+        )
+    raise LayerError(f"a network is a torch.nn.Module; got {kind}: {advice}")
+
+
 def copy_model(model: nn.Module) -> nn.Module:
-    """A deep copy, also of a model with tensors that the older hooks have computed, which ``deepcopy`` refuses."""
+    """A deep copy, also of a model with tensors that the older hooks have computed, which ``deepcopy`` refuses.
+
+    Raises:
+        LayerError: it is no module.
+    """
+    require_module(model)
     with ExitStack() as stack:
         for module in model.modules():
             for name, computed in list(vars(module).items()):

@@ -13,6 +13,7 @@ from polyadic.errors import LayerError
 from polyadic.formats import FactoredKernel
 from polyadic.layers import filled_chain, filled_layer, kernel_of
 from polyadic.schema import ConvSpec, LayerSite
+from polyadic.surgery.layer_names import nearest
 from polyadic.surgery.plain_layers import bias_of, check_plain, geometry_of, kind_of, parameters_behind, weight_of
 
 
@@ -44,7 +45,8 @@ def spec_at(model: nn.Module, name: str) -> tuple[nn.Module, ConvSpec]:
     try:
         module = model.get_submodule(name)
     except AttributeError as error:
-        raise LayerError(f"a plan names layers of the model; it has no layer {name!r}") from error
+        known = [other for other, module in model.named_modules() if other and geometry_of(module) is not None]
+        raise LayerError(f"a plan names layers of the model; it has no layer {name!r}{nearest(name, known)}") from error
     spec = geometry_of(module)
     if spec is None:
         raise LayerError(f"layer {name!r} is a {kind_of(module)}, not a plain convolution or Linear")

@@ -7,7 +7,7 @@ from polyadic.training.options import EpochRecord, FinetuneOptions, FinetuneRepo
 from polyadic.training.score_images import ImageProxy, Proxy, ProxyScore, Score, drop_interval, score_images
 from polyadic.training.several_processes import connect_processes, is_main_process, one_voice, several_processes
 from polyadic.training.task import FinalScores, ScoreTask, Task
-from polyadic.training.train_on_images import train_on_images
+from polyadic.training.train_on_images import check_gradients, train_on_images
 
 __all__ = [
     "LAYER_TUNING",
@@ -30,6 +30,7 @@ __all__ = [
     "Task",
     "augment",
     "augmentation_for",
+    "check_gradients",
     "connect_processes",
     "drop_interval",
     "is_main_process",

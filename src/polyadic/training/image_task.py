@@ -66,6 +66,11 @@ class ImageTask(Task):
     proxy_images: int = 1000
     accelerator: Accelerator | None = None
 
+    @property
+    def needs_gradients(self) -> bool:
+        """Unless both options are None."""
+        return self.layer is not None or self.network is not None
+
     def example_input(self) -> Tensor:
         """The first training image, normalised."""
         return self.data.example(1)
@@ -76,6 +81,11 @@ class ImageTask(Task):
             model, self.data.held_out, self.data.normalise, execution=self.training, batch_size=self.batch_size
         )
         return score.value
+
+    def doubt_of(self, score: float, *, test: bool = False) -> str | None:
+        """A network that does no better than chance has not been trained, or not on these classes."""
+        images = self.data.test if test else self.data.held_out
+        return doubt_of_accuracy(score, images.labels, self.data.classes)
 
     def proxy(self, dense: nn.Module) -> Proxy:
         """Divergence from the dense network on the first held-out images."""
@@ -164,6 +174,33 @@ def augmentation_for(data: ImageData) -> Augmentation:
     Leave grey ones, such as digits and letters, whose mirror image means something else.
     """
     return Augmentation() if data.image_shape[0] == 3 else Augmentation.none()
+
+
+def doubt_of_accuracy(accuracy: float, labels: Tensor, classes: int) -> str | None:
+    """A warning where ``accuracy`` is not above chance: guessing, or always answering the most frequent class.
+
+    Args:
+        accuracy: a fraction of the images.
+        labels: of these images, int64 (N,).
+        classes: how many there are to choose from.
+
+    Returns:
+        None where it is above the 97.5 % quantile of guessing and above the share of the most frequent class, and where
+        all images are of one class, which tells nothing.
+    """
+    count = len(labels)
+    most = int(torch.bincount(labels).max()) / count
+    if most == 1.0:
+        return None
+    guessing = 1.0 / classes
+    chance = max(most, guessing + NORMAL_97_5 * math.sqrt(guessing * (1.0 - guessing) / count))
+    if accuracy > chance + 0.5 / count:  # what rounding leaves is no image
+        return None
+    return (
+        f"the network scores {100 * accuracy:.2f} % on {count:,} images of {classes} classes, which is no better than "
+        "chance: its weights are untrained or of another network, its classes are in another order, or mean and "
+        "deviation are not those that it was trained with; nothing that is said of it now means anything"
+    )
 
 
 def has_seen(model: nn.Module, data: ImageData, execution: Execution, batch_size: int = 250) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from polyadic.errors import PolyadicError
+from polyadic.errors import PolyadicError, install_hint
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -47,8 +47,7 @@ def connect_processes() -> Accelerator:
         from accelerate import Accelerator, DistributedDataParallelKwargs
     except ImportError as error:
         raise PolyadicError(
-            f"several processes need accelerate, which cannot be imported ({error}): "
-            "pip install 'polyadic[distributed]'"
+            f"several processes need accelerate, which cannot be imported ({error}): {install_hint('distributed')}"
         ) from error
     on_cpu = not torch.cuda.is_available() or os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true"
     number, devices = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()

@@ -39,6 +39,12 @@ class Task(ABC):
     def score_name(self) -> str:
         """What the score is."""
 
+    @property
+    def needs_gradients(self) -> bool:
+        """Whether layers or networks may be trained, for which gradients have to be there from the start."""
+        own = type(self)
+        return own.tune_layer is not Task.tune_layer or own.tune_network is not Task.tune_network
+
     def example_input(self) -> Tensor | None:
         """One sample as a batch (1, ...), where the task knows one."""
         return None
@@ -50,6 +56,10 @@ class Task(ABC):
     @abstractmethod
     def proxy(self, dense: nn.Module) -> Proxy:
         """How untuned networks are compared with ``dense``: quickly, on part of what ranks are chosen by."""
+
+    def doubt_of(self, score: float, *, test: bool = False) -> str | None:
+        """Why the dense network's ``score`` on held-out (or test) samples is doubtful; None where nothing is."""
+        return None
 
     def tune_layer(self, model: nn.Module, parameters: Iterable[nn.Parameter], teacher: nn.Module) -> bool:
         """Fine-tune ``parameters`` alone, in place; whether anything was done."""
@@ -71,8 +81,8 @@ class Task(ABC):
             checkpoint: where an interrupted run keeps what it needs to go on.
 
         Returns:
-            What was done. A task that trains returns a report: None is recorded as "not fine-tuned", with the held-out
-            score that the network had before, even where ``model`` has changed.
+            What was done. Where a task trains and returns None the network is scored again, and recorded as "trained,
+            without a report"; where it changes nothing, as "not fine-tuned".
         """
         return None
 

@@ -69,12 +69,14 @@ def train_on_images(
             that of :func:`shared_batch_norm`.
 
     Raises:
-        LayerError: the model is not float32, nothing may move, a parameter is not the model's, or the teacher does not
+        LayerError: gradients are switched off, the model is not float32, nothing may move, a parameter is not the
+            model's, or the teacher does not
             fit.
         DataError: the logits do not fit the labels.
         PolyadicError: there are more processes than images in a batch.
         StorageError: the checkpoint could not be written.
     """
+    check_gradients(model)
     moving = _moving_parameters(model, parameters)
     _check(model, options, teacher)
     job = Job(
@@ -136,7 +138,9 @@ def _moving_parameters(model: nn.Module, parameters: Iterable[nn.Parameter] | No
     """Return the parameters that may move, each once, in the order of the model."""
     own = list(model.parameters())
     if parameters is None:
-        chosen = {id(parameter) for parameter in own if parameter.requires_grad}
+        free = [parameter for parameter in own if parameter.requires_grad]
+        # a network that was frozen as a whole, for inference, is thawed here and frozen again at the end
+        chosen = {id(parameter) for parameter in free or own if parameter.is_floating_point()}
     else:
         chosen = {id(parameter) for parameter in parameters}
         strangers = len(chosen - {id(parameter) for parameter in own})
@@ -148,6 +152,23 @@ def _moving_parameters(model: nn.Module, parameters: Iterable[nn.Parameter] | No
     if not chosen:
         raise LayerError("fine-tuning needs at least one parameter that may move; got none: check requires_grad")
     return [parameter for parameter in own if id(parameter) in chosen]
+
+
+def check_gradients(model: nn.Module) -> None:
+    """Refuse to train where gradients are switched off, or weights cannot have any.
+
+    Raises:
+        LayerError: within ``torch.no_grad()`` or ``torch.inference_mode()``, or weights that were made there.
+    """
+    if not torch.is_grad_enabled():
+        where = "torch.inference_mode()" if torch.is_inference_mode_enabled() else "torch.no_grad()"
+        raise LayerError(
+            f"fine-tuning takes gradients, and they are switched off ({where}): call it outside, or train nothing "
+            "(ImageTask(data, layer=None, network=None))"
+        )
+    made = next((name for name, parameter in model.named_parameters() if parameter.is_inference()), None)
+    if made is not None:
+        raise LayerError(f"{made!r} was made under torch.inference_mode() and can never be trained: make it outside")
 
 
 def _check(model: nn.Module, options: FinetuneOptions, teacher: nn.Module | None) -> None:
