@@ -69,7 +69,7 @@ def test_every_round_has_its_share_of_the_way_in_milliseconds(net: nn.Module, se
     assert times[0] > 0.7 * dense * SHARE ** (1 / 3)
     assert times == sorted(times, reverse=True)
     assert result.summary.compressed.latency == pytest.approx(exact(result.model, engine)) == pytest.approx(times[-1])
-    assert result.summary.warnings == ()
+    assert all("no better than chance" in warning for warning in result.summary.warnings)  # the network is untrained
 
 
 def test_what_rounds_say_of_a_layer_s_time_begins_with_the_dense_layer(net: nn.Module) -> None:
@@ -125,7 +125,7 @@ def test_the_whole_is_held_to_the_limit_of_the_last_round(net: nn.Module) -> Non
     result = in_rounds(net, engine, rounds=2, search="frontier", budget=("latency=80%",))
     assert (result.summary.compressed.latency or 0.0) <= 0.8 * exact(net, engine) * (1 + 1e-9)
     assert result.summary.compressed.latency == pytest.approx(exact(result.model, engine))
-    assert result.summary.warnings == ()
+    assert all("no better than chance" in warning for warning in result.summary.warnings)  # the network is untrained
     speeds = [said["speed"] for said in result.summary.provenance["rounds"]]
     assert sum(speed["corrections"] for speed in speeds) >= 1
     assert all(a["measured_ms"] > b["measured_ms"] for a, b in pairwise(speeds))
