@@ -154,6 +154,35 @@ def test_with_a_repair_the_sum_after_a_block_is_the_least_squares_fit_to_the_den
     assert errors[True] < 0.97 * errors[False]
 
 
+class Beside(nn.Module):
+    """A convolution on the shortcut beside one with a batch norm: the second can make up for what the first loses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lossy, self.repairing, self.norm = nn.Conv2d(6, 4, 1), nn.Conv2d(6, 4, 1), nn.BatchNorm2d(4)
+        with torch.no_grad():
+            self.norm.weight.copy_(torch.tensor([4.0, -0.5, 1.0, 1e-3]))  # the last channel is all but switched off
+
+    def forward(self, x: Tensor) -> Tensor:
+        shortcut = 2.0 * self.lossy(x)  # known by the operation that makes it
+        return shortcut + self.norm(self.repairing(x))
+
+
+def test_a_repair_divides_by_the_scale_of_the_norm_and_leaves_channels_that_are_switched_off() -> None:
+    model = seeded(Beside).double().eval()
+    x = torch.randn(4, 6, 5, 5, generator=torch.Generator().manual_seed(1)).double()
+    plan = plan_of(("lossy", "svd", (1,)), ("repairing", "svd", (4,)))
+    network = walked(model, plan, x, ridge=1e-12, refit_ridge=0.0)
+    scale = model.norm.weight / (model.norm.running_var + model.norm.eps).sqrt()
+    apart = (reached(model, "lossy", x)[1] - reached(network, "lossy", x)[1]).abs().amax((0, 2, 3))
+    assert apart.min() > 1e-2  # every channel of the shortcut has lost something
+    answer, dense = (reached(one, "repairing", x)[1] for one in (network, model))
+    left = 2.0 * (reached(model, "lossy", x)[1] - reached(network, "lossy", x)[1])
+    repaired = dense[:, :3] + left[:, :3] / scale[:3].reshape(-1, 1, 1)
+    torch.testing.assert_close(answer[:, :3], repaired, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(answer[:, 3], dense[:, 3], rtol=1e-5, atol=1e-7)
+
+
 def test_it_loses_less_than_layers_compressed_apart_on_images_it_has_not_seen() -> None:
     model, x, unseen = blocks(), small(16).double(), small(16, seed=9).double()
     names = [f"layer{g}.{j}.conv{c}" for g in (1, 2, 3) for j in range(1) for c in (1, 2)]
