@@ -30,7 +30,14 @@ def test_a_gain_has_a_plus_and_an_unknown_interval_no_brackets() -> None:
 
 @pytest.mark.parametrize(
     ("before", "after", "words"),
-    [(200, 100, "2.00x fewer"), (100, 200, "2.00x more"), (5, 5, "unchanged"), (0, 0, "unchanged")],
+    [
+        (200, 100, "2.00x fewer"),
+        (100, 200, "2.00x more"),
+        (5, 5, "unchanged"),
+        (0, 0, "unchanged"),
+        (0, 5, "0 to 5"),
+        (5, 0, "5 to 0"),
+    ],
 )
 def test_ratios_in_words(before: int, after: int, words: str) -> None:
     assert fewer(before, after) == words

@@ -111,8 +111,10 @@ def cost_rows(dense: Cost, small: Cost) -> TextRows:
 
 def fewer(before: int, after: int) -> str:
     """Say "2.34x fewer", or what else is true."""
-    if after <= 0 or before == after:
+    if before == after:
         return "unchanged"
+    if not before or not after:
+        return f"{before:,} to {after:,}"
     return f"{before / after:.2f}x fewer" if before > after else f"{after / before:.2f}x more"
 
 

@@ -1,0 +1,234 @@
+"""Damaged files: whatever stands in a file that Polyadic reads, it is read, or refused with an error of Polyadic.
+
+    python benchmarks/fuzz.py [inputs] [first seed]
+
+Every input is drawn from its seed: a whole file of one kind, then bytes turned, cut, doubled or taken from elsewhere;
+or, for JSON, a value replaced by another (of another type, huge, negative, empty, deeply nested), a key lost or
+renamed. An input fails if anything but a ``PolyadicError`` is raised, if it takes longer than 5 s, or if it makes the
+process grow by more than 256 MiB. What fails is named with its seed in ``results/fuzz.json``:
+``python benchmarks/fuzz.py 1 SEED`` shows it again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import random
+import resource
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from polyadic.data import load_data
+from polyadic.errors import PolyadicError
+from polyadic.export import load, read_plan
+from polyadic.models import DigitsCnn, load_weights
+from polyadic.reporting import bench_page, read_bench, read_folder, report_html
+from polyadic.schema import Choice, Plan, Trial
+from polyadic.search import TrialLog
+
+SECONDS = 5.0
+GROWTH_KIB = 256 * 1024
+FIXTURES = Path(__file__).parents[1] / "tests" / "fixtures"
+
+ODD_VALUES: tuple[Any, ...] = (
+    *(None, True, False, 0, -1, 1, 0.5, -0.0, 2**31, 2**63, 10**30, 1e308, float("nan"), float("inf"), "", "x", "../x"),
+    *("/etc/passwd", "os:system", "\x00", "layer1.0.conv1", [], {}, [[]], [None], {"": None}, [1, 2, 3], "é" * 2000),
+)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of file: what a whole one lies in, the file to damage, and what reads it."""
+
+    folder: Path
+    file: str
+    read: Callable[[Path], object]
+
+
+def kinds(whole: Path) -> dict[str, Kind]:
+    """Every kind of file that is read, each with a whole example below ``whole``."""
+    model = DigitsCnn()
+    (whole / "weights").mkdir()
+    torch.save(model.state_dict(), whole / "weights" / "w.pt")
+    draw = np.random.default_rng(0)
+    (whole / "npz").mkdir()
+    for role in ("train", "test"):
+        x = draw.integers(0, 255, (24, 6, 6), dtype=np.uint8)
+        np.savez_compressed(whole / "npz" / f"d_{role}.npz", x=x, y=np.arange(24) % 3)
+    (whole / "log").mkdir()
+    log = TrialLog(whole / "log" / "trials.jsonl", "run")
+    for rank in range(1, 6):
+        plan = Plan((Choice("stage1.0", "tucker2", (rank, rank + 1)),))
+        log.run_trial(plan, lambda plan: (Trial(plan, drop=0.5), {}))
+    run, cores, search = (FIXTURES / name for name in ("run_0_1", "run_0_1_cores", "search_0_1"))
+    page = lambda folder: report_html(read_folder(folder))  # noqa: E731
+    return {
+        "plan.json": Kind(run, "plan.json", load),
+        "plan.json of formats": Kind(cores, "plan.json", lambda folder: read_plan(folder / "plan.json")),
+        "model.safetensors": Kind(run, "model.safetensors", load),
+        "result.json": Kind(run, "result.json", page),
+        "trials.jsonl": Kind(run, "trials.jsonl", page),
+        "bench.json": Kind(cores, "bench.json", lambda folder: bench_page(read_bench(folder))),
+        "search.json": Kind(search, "search.json", page),
+        "trials of a search": Kind(search, "trials.jsonl", page),
+        "trials to resume": Kind(
+            whole / "log", "trials.jsonl", lambda folder: TrialLog(folder / "trials.jsonl", "run", resume=True)
+        ),
+        "weights (torch)": Kind(whole / "weights", "w.pt", lambda folder: load_weights(model, folder / "w.pt")),
+        "npz": Kind(whole / "npz", "d_train.npz", lambda folder: load_data(f"npz:{folder / 'd'}")),
+    }
+
+
+def damaged(content: bytes, rng: random.Random) -> bytes:
+    """``content`` with one to four damages."""
+    for _ in range(rng.choice((1, 1, 1, 2, 4))):
+        lines = content.split(b"\n")
+        line = rng.randrange(len(lines))
+        try:
+            document = json.loads(content if rng.random() < 0.5 else lines[line])
+        except ValueError:
+            document = None
+        if isinstance(document, dict | list) and document and rng.random() < 0.8:
+            swap_a_value(document, rng)
+            text = json.dumps(document).encode()
+            whole = len(lines) == 1 or (content.lstrip()[:1] in (b"{", b"[") and not is_json(lines[line]))
+            content = text if whole else b"\n".join([*lines[:line], text, *lines[line + 1 :]])
+        else:
+            content = turn_bytes(content, rng)
+    return content
+
+
+def is_json(text: bytes) -> bool:
+    """Whether ``text`` is a JSON document."""
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def swap_a_value(document: Any, rng: random.Random) -> None:
+    """Replace, drop or rename one value somewhere in a JSON document, in place."""
+    while True:
+        keys = list(document) if isinstance(document, dict) else list(range(len(document)))
+        key = rng.choice(keys)
+        below = document[key]
+        if not (isinstance(below, dict | list) and below and rng.random() < 0.8):
+            break
+        document = below
+    deed = rng.random()
+    if deed < 0.15:
+        del document[key]
+    elif deed < 0.25 and isinstance(document, dict):
+        document[rng.choice(("", "x", f"{key} "))] = document.pop(key)
+    elif deed < 0.35 and isinstance(below, int | float):
+        document[key] = -below * rng.choice((1, 10, 10**9))
+    elif deed < 0.40:
+        nested: Any = 1
+        for _ in range(rng.choice((50, 400))):
+            nested = [nested]
+        document[key] = nested
+    else:
+        document[key] = rng.choice(ODD_VALUES)
+
+
+def turn_bytes(content: bytes, rng: random.Random) -> bytes:
+    """Bits turned, a piece cut, doubled or overwritten, the end lost; most of it near the beginning."""
+    if not content:
+        return b"\x00"
+    size = len(content)
+    at = rng.randrange(min(size, 256) if rng.random() < 0.6 else size)
+    length = rng.choice((1, 2, 8, 64, 1024))
+    deed = rng.randrange(6)
+    if deed == 0:
+        return content[:at] + bytes([content[at] ^ 1 << rng.randrange(8)]) + content[at + 1 :]
+    if deed == 1:
+        return content[:at]
+    if deed == 2:
+        return content[:at] + content[at + length :]
+    if deed == 3:
+        return content[:at] + content[at : at + length] * 2 + content[at + length :]
+    if deed == 4:
+        return content[:at] + rng.randbytes(length) + content[at + length :]
+    return content[:at] + rng.choice((b"\xff" * 8, b"\x00" * 8, b"9" * 20, b"\xff\xff\xff\x7f")) + content[at + 8 :]
+
+
+def try_input(kind: Kind, seed: int, below: Path) -> str:
+    """What came of one input: "read", "refused", or what was wrong."""
+    rng = random.Random(seed)
+    folder = below / "input"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(kind.folder, folder)
+    path = folder / kind.file
+    path.write_bytes(damaged(path.read_bytes(), rng))
+    before = {one.name for one in below.iterdir()}
+    began, size = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    outcome = "read"
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            kind.read(folder)
+    except PolyadicError:
+        outcome = "refused"
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        return f"{type(error).__name__} at {Path(frame.filename).name}:{frame.lineno}: {str(error)[:100]}"
+    if time.perf_counter() - began > SECONDS:
+        return f"took longer than {SECONDS:g} s"
+    if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - size > GROWTH_KIB:
+        return f"took more than {GROWTH_KIB // 1024} MiB"
+    return outcome if {one.name for one in below.iterdir()} == before else "wrote outside of its folder"
+
+
+def run(inputs: int, first: int) -> tuple[dict[str, Counter[str]], list[dict[str, Any]]]:
+    """Outcomes by kind of the seeds from ``first`` on, and the inputs that were wrong."""
+    outcomes: dict[str, Counter[str]] = {}
+    wrong: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as name:
+        below = Path(name)
+        (below / "whole").mkdir()
+        (below / "tried").mkdir()
+        every = list(kinds(below / "whole").items())
+        for kind_name, kind in every:
+            kind.read(kind.folder)  # whole files are read
+            outcomes[kind_name] = Counter()
+        for seed in range(first, first + inputs):
+            kind_name, kind = every[seed % len(every)]
+            outcome = try_input(kind, seed, below / "tried")
+            outcomes[kind_name][outcome if outcome in ("read", "refused") else "wrong"] += 1
+            if outcome not in ("read", "refused"):
+                wrong.append({"seed": seed, "kind": kind_name, "outcome": outcome})
+    return outcomes, wrong
+
+
+def main() -> None:
+    """Run and record."""
+    from record import record
+
+    given = [int(text) for text in sys.argv[1:]]
+    inputs, first = [*given, *(22_000, 0)[len(given) :]]
+    torch.set_num_threads(1)
+    outcomes, wrong = run(inputs, first)
+    for kind, counts in outcomes.items():
+        print(f"{kind:24s} {dict(counts)}")
+    for one in wrong[:50]:
+        print(one)
+    if inputs > 1:
+        print(record("fuzz", {"inputs": inputs, "first_seed": first, "outcomes": outcomes, "wrong": wrong}))
+
+
+if __name__ == "__main__":
+    main()
