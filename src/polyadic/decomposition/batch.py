@@ -48,7 +48,7 @@ INITIALISERS: dict[str, Initialiser] = {"random": random_init, "singular": singu
 
 
 def initial_cp(unit: UnitTensors, rank: int, init: str, seeds: Sequence[int]) -> CPTensor:
-    """The starting points named ``init`` for every tensor of the batch, of its norm and balanced.
+    """The starting points named ``init`` for every tensor of the batch, balanced, and of its norm unless terms cancel.
 
     Raises:
         DecompositionError: a rank below 1, or an unknown name.
@@ -61,7 +61,8 @@ def initial_cp(unit: UnitTensors, rank: int, init: str, seeds: Sequence[int]) ->
     ]
     cp = CPTensor(tuple(torch.stack(matrices) for matrices in zip(*points, strict=True)))
     norm = cp.squared_norm().clamp_min(0).sqrt()
-    cp = cp.scaled(torch.where(norm > 0, unit.squares.sqrt() / norm.clamp_min(1e-300), 0.0)).rescaled()
+    # terms that cancel, such as +1 and -1 of a scalar, are left as they are: from zeros no solver gets away
+    cp = cp.scaled(torch.where(norm > 0, unit.squares.sqrt() / norm.clamp_min(1e-300), 1.0)).rescaled()
     return cp.to(unit.X)
 
 
