@@ -29,7 +29,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "spec", "most"), CASES)
-@pytest.mark.parametrize("error", [0.2, 0.5])
+@pytest.mark.parametrize("error", [pytest.param(0.2, marks=pytest.mark.slow), 0.5])
 def test_few_decompositions_find_the_rank_that_all_would(name: str, spec: ConvSpec, most: int, error: float) -> None:
     fmt, kernel = format_named(name), gaussian(*spec.weight_shape).float()
     solve, calls = type(fmt).solve_all, []
