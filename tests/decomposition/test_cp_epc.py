@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cases import CASES, border_rank, gaussian, gaussian_cp, one_entry
@@ -137,13 +137,15 @@ def test_a_correction_lowers_the_objective_it_is_given(objective: Objective, sha
 
 @every_objective
 @given(SHAPES | ANY_ORDER, st.integers(1, 4), st.integers(0, 1000))
+@example((1, 2, 2, 4, 1), 4, 3)  # exact, with terms that cancel
 def test_a_correction_never_raises_its_objective(
     objective: Objective, shape: tuple[int, ...], R: int, seed: int
 ) -> None:
     K = gaussian(*shape, seed=seed)
     start = cp_als(K, R, ALSOptions(max_sweeps=15, tolerance=-1.0), seed=seed)
     corrected = cp_epc(K, start.factors, EPCOptions(objective=objective, max_sweeps=20))
-    assert corrected.relative_error <= start.relative_error + ROUNDING
+    cancelled = (start.stability.sum_squared_intensity / float(K.square().sum())) ** 0.5  # digits lost by large terms
+    assert corrected.relative_error <= start.relative_error + ROUNDING * max(1.0, cancelled)
     assert value(objective, corrected.factors, K) <= value(objective, start.factors, K) * (1 + 1e-9)
 
 

@@ -96,6 +96,11 @@ def test_a_linear_axis_holds_all_values_between_round_numbers(values: list[float
         assert axis.low <= 0 <= axis.high
 
 
+def test_axes_take_the_largest_and_smallest_numbers() -> None:
+    for axis in (linear_axis([-1.7e308, 1.7e308], 0.0, 100.0), log_axis([5e-324, 1.7e308], 0.0, 100.0)):
+        assert all(math.isfinite(axis.place(value)) for value in (1.0, 1.7e308))
+
+
 def test_epochs_are_counted_in_whole_numbers() -> None:
     assert linear_axis([1.0, 4.0], 0.0, 100.0).ticks == (1, 2, 3, 4)
     assert linear_axis([1.5, 4.0], 0.0, 100.0).ticks[:2] == (1.5, 2)

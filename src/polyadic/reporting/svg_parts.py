@@ -14,6 +14,7 @@ from polyadic.reporting.chart import Colour
 WIDTH = 640.0
 CHARACTER = 6.3
 """Width of a character of 12 px, on average."""
+_LARGEST = 1e300  # that an axis reaches: only a damaged file says more, and twice of it would be no number
 
 # XML 1.0, section 2.2: what is no character there; HTML calls nearly the same a parse error. JSON can carry all of it.
 _NO_CHARACTER = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd\U00010000-\U0010ffff]")
@@ -32,7 +33,8 @@ class Axis:
 
     def place(self, value: float) -> float:
         """Where ``value`` stands."""
-        low, high, at = (math.log10(v) if self.log else v for v in (self.low, self.high, value))
+        within = min(max(value, -_LARGEST), _LARGEST)
+        low, high, at = (math.log10(v) if self.log else v for v in (self.low, self.high, within))
         return self.start + (self.end - self.start) * (at - low) / (high - low)
 
 
@@ -42,6 +44,7 @@ def linear_axis(values: list[float], start: float, end: float, *, ticks: int = 5
     whole = all(float(value).is_integer() for value in values)
     if from_zero:
         low, high = min(low, 0.0), max(high, 0.0)
+    low, high = (min(max(value, -_LARGEST), _LARGEST) for value in (low, high))
     if high - low <= 1e-12 * max(abs(low), abs(high)):
         margin = abs(high) * 0.01 or 1.0
         low, high = (low if from_zero and low == 0 else low - margin), high + margin
@@ -54,8 +57,9 @@ def linear_axis(values: list[float], start: float, end: float, *, ticks: int = 5
 
 def log_axis(values: list[float], start: float, end: float, *, most: int = 8) -> Axis:
     """An axis over positive ``values``, by decades, of which about ``most`` have a number."""
-    first = math.floor(math.log10(min(values)) + 1e-9)
-    last = max(math.ceil(math.log10(max(values)) - 1e-9), first + 1)
+    least, most_of_all = (min(max(value, 1 / _LARGEST), _LARGEST) for value in (min(values), max(values)))
+    first = math.floor(math.log10(least) + 1e-9)
+    last = max(math.ceil(math.log10(most_of_all) - 1e-9), first + 1)
     every = math.ceil((last - first) / most)
     marks = tuple(10.0**power for power in range(first, last + 1, every))
     return Axis(10.0**first, 10.0**last, start, end, marks, log=True)
