@@ -113,7 +113,7 @@ def fewer(before: int, after: int) -> str:
     """Say "2.34x fewer", or what else is true."""
     if before == after:
         return "unchanged"
-    if not before or not after:
+    if before <= 0 or after <= 0:  # no network costs nothing; a damaged file may say so
         return f"{before:,} to {after:,}"
     return f"{before / after:.2f}x fewer" if before > after else f"{after / before:.2f}x more"
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from polyadic.errors import PolyadicError
-
 Measure = Literal["macs", "params", "latency"]
 """What a layer can be said to cost; bytes follow from parameters."""
 
@@ -27,8 +25,3 @@ class Cost:
     macs: int
     bytes: int
     latency: float | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse a number below nothing: only a damaged file has one."""
-        if min(self.params, self.macs, self.bytes) < 0:
-            raise PolyadicError(f"parameters, macs and bytes are counts from 0; got {self}: copy the file again")
