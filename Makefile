@@ -40,6 +40,7 @@ SEED ?= $(or $(shell git rev-parse HEAD:src 2>/dev/null),0)
 
 test-slow: $(STAMP)
 	$(PYTEST) -m 'slow or hypothesis' --hypothesis-profile random --hypothesis-seed $(SEED)
+	$(BIN)/pytest tests/cli/test_kill_and_resume.py -k control_c  # skipped in processes of pytest-xdist
 
 # The same four commands as in .pre-commit-config.yaml.
 check: $(STAMP)
