@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from polyadic.surgery.find_layers import find_layers
     from polyadic.surgery.fold_and_merge import fold_and_merge
     from polyadic.surgery.rebuild import merge
+    from polyadic.training import SampleTask, distillation_loss
 
 __all__ = [
     "CP",
@@ -39,12 +40,14 @@ __all__ = [
     "Plan",
     "PolyadicError",
     "Progress",
+    "SampleTask",
     "SpatialSVD",
     "TTMatrix",
     "Tucker2",
     "apply_plan",
     "compress",
     "decompose_",
+    "distillation_loss",
     "estimate_cost",
     "evaluate",
     "find_layers",
@@ -68,6 +71,7 @@ _MODULES = {
         *("CP", "CP4", "SVD", "TKDCPD", "TT", "SpatialSVD", "TTMatrix", "Tucker2"),
         *("decompose_", "find_layers", "fold_and_merge", "merge"),
     ),
+    "polyadic.training": ("SampleTask", "distillation_loss"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from subjects import corner_data, images
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Subset, TensorDataset
 
 import polyadic
 from polyadic.errors import PolyadicError
@@ -23,9 +23,17 @@ SAMPLES: Any = TensorDataset(torch.zeros(4, 3, 8, 8), torch.zeros(4).long())
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (DataLoader(SAMPLES), "got DataLoader: make polyadic.data.ImageData .* or write a polyadic.training.Task"),
-        (SAMPLES, "got TensorDataset: make"),
-        ((torch.zeros(4, 3, 8, 8), torch.zeros(4)), "got tuple: make"),
+        (DataLoader(Subset(SAMPLES, [])), "samples yield at least one batch; got none: the loader is empty"),
+        (DataLoader(Subset(SAMPLES, [0, 1])), "there are 3 or more; got 2"),
+        (iter(()), "a generator that was used up before"),
+        (SAMPLES, r"got the data set TensorDataset: pass DataLoader\(dataset, batch_size=32\)"),
+        ((torch.zeros(4, 3, 8, 8), torch.zeros(4)), r"got a tuple of 2: .* DataLoader\(TensorDataset\(x, y\)"),
+        ([torch.zeros(4, 3, 8, 8), torch.zeros(4, 3, 9, 9)], r"batch 1 of samples has \(3, 9, 9\) after \(3, 8, 8\)"),
+        ([torch.full((4, 3, 8, 8), torch.nan)], "batch 0 of samples holds NaN or Inf"),
+        ([torch.zeros(4, 3, 8, 8).double()], "the weights are torch.float32 and batch 0 of samples is torch.float64"),
+        ([{"a": torch.zeros(4, 3), "b": torch.zeros(4, 3)}], "got 2 under a, b: say which with input_of"),
+        (["one.png", "two.png"], "a batch is a tensor, .* got str"),
+        ([torch.zeros(4)], r"one tensor \(N, ...\); batch 0 of samples has a tensor of shape \(4,\)"),
         (None, "got NoneType: give one of them"),
         ("digits", r"got str: load them with polyadic.data.load_data\('digits'\)"),
         (nn.Identity(), "got Identity"),

@@ -18,7 +18,7 @@ from polyadic.schema import Summary
 from polyadic.training import ImageTask
 
 OVER_BUDGET = 3
-"""Exit status of a run that ended, whose network lost more on the test images than was allowed."""
+"""Exit status of a run that ended, whose network lost more than was allowed, or than leaves it the same network."""
 
 
 def deliver(result: CompressionResult, out: Path, origin: Origin, images: ImageData, *, json: bool) -> None:
@@ -35,7 +35,9 @@ def deliver(result: CompressionResult, out: Path, origin: Origin, images: ImageD
     else:
         print_summary(summary)
         say(f"written to {out}, read back and scored again: {100 * reloaded:.2f} %", f"the whole story: {page}")
-    if summary.max_drop is not None and summary.drop > summary.max_drop:
+    lost, alarm = summary.provenance.get("answers_lost"), summary.provenance.get("alarm_at")
+    ruined = lost is not None and alarm is not None and lost > alarm
+    if ruined or (summary.max_drop is not None and summary.drop > summary.max_drop):
         raise typer.Exit(OVER_BUDGET)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +23,7 @@ from polyadic.surgery import (
     replace_one_by_one,
     spec_at,
 )
+from polyadic.training import Samples, sample_inputs
 
 
 class Decomposer:
@@ -83,7 +84,7 @@ class Applied:
 def apply_plan(
     model: nn.Module,
     plan: Plan,
-    inputs: Tensor | Iterable[Tensor] | None = None,
+    inputs: Samples | None = None,
     *,
     layers: Sequence[LayerSite] | None = None,
     options: SequentialOptions | None = None,
@@ -106,7 +107,9 @@ def apply_plan(
         model: any module; it is left as it was.
         plan: layer, format, rank, by hand or from :func:`polyadic.find_plan`. A choice may name a stage of the chain of
             an earlier one.
-        inputs: a batch (N, ...) or several, as the network takes them, without labels; None uses the weights alone.
+        inputs: a batch (N, ...), or what yields batches, such as a DataLoader: the first tensor of each is what the
+            network takes, labels beside it are not read (:class:`polyadic.training.SampleTask`); None uses the weights
+            alone.
         layers: the layers of the model as :func:`polyadic.find_layers` has found them; looked for when absent.
         options: how firmly layers are fitted.
         cache: where factored kernels are kept; nowhere when absent.
@@ -115,6 +118,7 @@ def apply_plan(
 
     Raises:
         LayerError: a layer is missing or cannot be factorised so, or the model mixes the samples of a batch.
+        DataError: inputs of which none can be taken.
         DecompositionError: NaN or Inf among the features.
         PolyadicError: weights that are not finite.
     """
@@ -139,14 +143,8 @@ def apply_plan(
     return Applied(network.eval(), plan, kernels, batch is not None)
 
 
-def _as_batch(inputs: Tensor | Iterable[Tensor] | None) -> Tensor | None:
-    if inputs is None or isinstance(inputs, Tensor):
-        return inputs
-    batches = list(inputs)
-    if not batches or not all(isinstance(batch, Tensor) for batch in batches):
-        kinds = sorted({type(batch).__name__ for batch in batches}) or ["nothing"]
-        raise LayerError(f"inputs are a batch (N, ...) or several, as tensors; got {', '.join(kinds)}")
-    return torch.cat(batches)
+def _as_batch(inputs: Samples | None) -> Tensor | None:
+    return inputs if inputs is None or isinstance(inputs, Tensor) else torch.cat(list(sample_inputs(inputs)))
 
 
 def _has(model: nn.Module, name: str) -> bool:

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -20,7 +21,7 @@ from polyadic.pipeline.target import Target
 from polyadic.pipeline.timed_candidates import measure_cost
 from polyadic.schema import NotebookResult, Plan, Summary
 from polyadic.storage import remove_partial
-from polyadic.training import check_gradients
+from polyadic.training import Samples, check_gradients
 from polyadic.training.several_processes import several_processes
 from polyadic.training.snapshot import Checkpoint, weights_digest
 
@@ -84,6 +85,9 @@ def compress(
     data: Judge,
     example_input: Tensor | None = None,
     *,
+    validation: Samples | None = None,
+    metric: Callable[[nn.Module], float] | None = None,
+    loss: Callable[[Any, Any], Tensor] | None = None,
     max_drop: float | str | None = None,
     budget: Sequence[str] = (),
     plan: Plan | None = None,
@@ -98,11 +102,23 @@ def compress(
     helps, fine-tunes the whole and scores dense and compressed network on the test images, once, at the end. The given
     model is left as it was.
 
+    Example::
+
+        loader = DataLoader(inputs, batch_size=16)  # without labels: outputs are compared with the dense network's
+        result = polyadic.compress(model, loader, budget=["macs=50%"])
+
     Args:
-        model: any classifier, (N, ...) to (N, classes), or any module if ``data`` is a score function.
-        data: images; or a task with its own training options; or a function from a model to its score (higher is
-            better, a point is 0.01), in which case nothing is trained.
+        model: any module that takes one tensor (N, ...); a classifier, (N, ...) to (N, classes), if ``data`` is images.
+        data: samples, labelled or not: a DataLoader, a list of batches, a function that begins a generator
+            (:class:`polyadic.training.SampleTask` says what a batch is); or images with labels; or a task with its own
+            training options; or a function from a model to its score (higher is better, a point is 0.01), in which case
+            nothing is trained and the layers see no data.
         example_input: a batch (N, ...); needed with a score function only.
+        validation: with samples: others, that choose the ranks and judge the result; without it a part of the samples.
+        metric: with samples: from a model in evaluation mode to one number of which more is better, such as its PSNR on
+            validation images; it takes the place of the comparison of outputs as the score.
+        loss: with samples: of the outputs and a batch as the loader gave it, labels included; the fine-tuning follows
+            it beside the dense network's outputs.
         max_drop: points of score that may be lost, or text: "0.5%" is that share of the dense network's score on the
             held-out images. Without a budget the smallest network within it is looked for; with one, or with a plan,
             it is what the result is measured by.
@@ -118,13 +134,15 @@ def compress(
         LayerError: the model cannot be run or compressed, a format is unknown, or the plan does not fit the model.
         BudgetError: neither a drop nor a budget nor a plan, no layer can be made cheaper within the drop, or no network
             fits into the budget; several rounds without a budget or with a plan.
-        PolyadicError: a storage of workers, several processes of a launcher, weights that are not finite, a log of
-            another run, a full disk.
+        DataError: the samples cannot be used: none, too few, of several sizes, NaN or Inf.
+        PolyadicError: data that judges no network, a storage of workers, several processes of a launcher, weights that
+            are not finite, a log of another run, a full disk.
     """
     options = options or CompressOptions()
     check_rounds(rounds, budget, plan)
     _refuse_sharing(options)
-    task, start = as_task(data), Round.first(model, rounds)
+    start = Round.first(model, rounds)
+    task = as_task(data, start.origin, validation=validation, metric=metric, loss=loss)
     if task.needs_gradients:
         check_gradients(start.origin)
     example = example_for(start.origin, task, example_input)

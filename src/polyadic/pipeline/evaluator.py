@@ -80,6 +80,15 @@ class PlanEvaluator:
         """The dense network's, on the held-out images."""
         return self.task.score(self.dense)
 
+    @cached_property
+    def data_aware(self) -> bool:
+        """Whether layers are fitted to data: it was not switched off, and the task has inputs."""
+        return bool(self._inputs())
+
+    def inputs_or(self, example: Tensor) -> list[Tensor]:
+        """A few unlabelled batches to compare outputs on; the example alone where the task has none."""
+        return self._few_batches or [example]
+
     def drop(self, model: nn.Module) -> float:
         """Points lost by ``model`` against the dense network on the held-out images."""
         return points(self.dense_score, self.task.score(model))

@@ -62,6 +62,9 @@ class CompressOptions:
             used.
         moment_batches: see ``data_aware``.
         sequential: how firmly chains are fitted.
+        alarm_at: the share of its answers that a network may have lost, under a budget alone too, before the result
+            begins with a warning and the command ends with exit status 3: of correct images for a classifier, of what
+            varies in the outputs (1 - R^2) for all others.
         seed: of the decompositions.
         cache: where factored kernels are kept.
         work: folder for the trial log and the training checkpoint; None keeps nothing.
@@ -83,6 +86,7 @@ class CompressOptions:
     data_aware: bool = True
     moment_batches: int = 4
     sequential: SequentialOptions = field(default_factory=SequentialOptions)
+    alarm_at: float = 0.25
     seed: int = 0
     cache: FactorCache = field(default_factory=lambda: FactorCache(None))
     work: Path | None = None

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -23,7 +24,7 @@ from polyadic.pipeline.timed_candidates import measure_cost
 from polyadic.schema import Choice, LatencyResult, Plan, Rank, SearchResult, TriedPlan, pareto_front, plain_rank
 from polyadic.search import SearchSpace, Trial, relax_plan
 from polyadic.surgery import MACS_CONVENTION
-from polyadic.training import check_gradients
+from polyadic.training import Samples, check_gradients
 
 COMPLETE = "the search had nothing left to try"
 WAIT_S = 1.0  # between two looks at what other workers are trying
@@ -55,6 +56,9 @@ def find_plan(
     data: Judge,
     example_input: Tensor | None = None,
     *,
+    validation: Samples | None = None,
+    metric: Callable[[nn.Module], float] | None = None,
+    loss: Callable[[Any, Any], Tensor] | None = None,
     max_drop: float | str | None = None,
     budget: Sequence[str] = (),
     formats: Sequence[str] = ("cp-epc", "svd"),
@@ -73,9 +77,12 @@ def find_plan(
         print(found.plan, found.tried.drop)
 
     Args:
-        model: any classifier, or any module if ``data`` is a score function.
-        data: images, a task, or a function from a model to its score; see :func:`polyadic.compress`.
+        model: any module that takes one tensor; a classifier if ``data`` is images.
+        data: samples, images, a task, or a function from a model to its score; see :func:`polyadic.compress`.
         example_input: a batch (N, ...); needed with a score function only.
+        validation: see :func:`polyadic.compress`.
+        metric: see :func:`polyadic.compress`.
+        loss: see :func:`polyadic.compress`; a search does not follow it.
         max_drop: points of score that may be lost in the end, after fine-tuning; "0.5%" is a share of the dense score.
         budget: what the network may cost, such as ``["macs=50%", "params=200k"]``; see :meth:`Budget.parse`.
         formats: names of the formats to choose from.
@@ -85,8 +92,8 @@ def find_plan(
     Raises:
         As :func:`polyadic.compress`.
     """
-    options, task = options or CompressOptions(), as_task(data)
-    start = Round.first(model)
+    options, start = options or CompressOptions(), Round.first(model)
+    task = as_task(data, start.origin, validation=validation, metric=metric, loss=loss)
     if task.needs_gradients:
         check_gradients(start.origin)
     example = example_for(start.origin, task, example_input)
@@ -169,7 +176,7 @@ def search_provenance(setup: SearchSetup, found: Conclusion) -> dict[str, object
         "eps": found.space.threshold if tuned else None,
         "formats": list(target.formats),
         "exclude": list(options.exclude),
-        "data_aware": options.data_aware,
+        "data_aware": setup.evaluator.data_aware,
         "recoverable": options.finetune_recovery_factor,
         "budget": str(target.budget) if target.budget is not None else None,
         "search": None if target.plan is not None else repr(target.search),

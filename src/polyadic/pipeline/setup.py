@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeGuard, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from polyadic.data import ImageData
 from polyadic.errors import BudgetError, LayerError, PolyadicError
@@ -27,10 +30,10 @@ from polyadic.schema import Budget, Cost, Plan, TrialRecord
 from polyadic.schema.budget import format_cost
 from polyadic.search import RankCandidates, SearchSpace, TrialStore, cheapest_plan, open_trials
 from polyadic.surgery import check_patterns, find_layers, layer_at, matches_any
-from polyadic.training import ImageTask, ScoreTask, Task
+from polyadic.training import ImageTask, Samples, SampleTask, ScoreTask, Task
 
-Judge = ImageData | Task | Callable[[nn.Module], float]
-"""By what a network is judged: images, a task, or a function from a model to its score."""
+Judge = ImageData | Task | Callable[[nn.Module], float] | Samples
+"""By what a network is judged: images, samples, a task, or a function from a model to its score."""
 
 AFTER_THE_SEARCH = ("network_tuning", "testing_execution")
 """What a task reports of itself that no trial depends on: a search and a compression share their trials."""
@@ -180,33 +183,62 @@ def search_space(
     return space
 
 
-def as_task(judge: Judge) -> Task:
+def as_task(
+    judge: Judge,
+    model: nn.Module,
+    *,
+    validation: Samples | None = None,
+    metric: Callable[[nn.Module], float] | None = None,
+    loss: Callable[[Any, Any], Tensor] | None = None,
+) -> Task:
     """The task that ``judge`` is, or is made into.
 
+    Args:
+        judge: see :data:`Judge`.
+        model: the dense network, whose outputs others are compared with where there are samples.
+        validation: samples that choose and judge.
+        metric: a score of the user's own, beside samples.
+        loss: of outputs and batch, beside samples.
+
     Raises:
-        PolyadicError: it is nothing by which a network can be judged.
+        PolyadicError: it is nothing by which a network can be judged, or what is given beside it goes with samples.
+        DataError: the samples cannot be used.
     """
-    if isinstance(judge, Task):
-        return judge
-    if isinstance(judge, ImageData):
-        return ImageTask(judge)
-    if callable(judge) and not isinstance(judge, nn.Module | type):
-        return ScoreTask(judge)
+    beside = [name for name, given in (("validation", validation), ("metric", metric), ("loss", loss)) if given]
+    if isinstance(judge, Task | ImageData) or _is_score(judge):
+        if beside:
+            raise PolyadicError(
+                f"{', '.join(beside)} {'goes' if len(beside) == 1 else 'go'} with samples (a DataLoader); got "
+                f"{type(judge).__name__} as data, which says by itself how a network is scored: leave one of them out"
+            )
+        if isinstance(judge, Task):
+            return judge
+        return ImageTask(judge) if isinstance(judge, ImageData) else ScoreTask(judge)
+    no_samples = isinstance(judge, str | bytes | Path | type | nn.Module | Mapping)
+    if not no_samples and (callable(judge) or isinstance(judge, Iterable | Dataset)):
+        samples = cast(Samples, judge)
+        return SampleTask(model, samples, validation=validation, metric=metric, loss=loss)
     kind = judge.__name__ if isinstance(judge, type) else type(judge).__name__
     if isinstance(judge, str | Path):
         advice = f"load them with polyadic.data.load_data({str(judge)!r})"
     elif isinstance(judge, type):
         advice = f"make one, {kind}(...)"
-    elif hasattr(judge, "__getitem__") or hasattr(judge, "__iter__"):
-        advice = (
-            "make polyadic.data.ImageData of arrays with load_data('file.py:factory'), or write a polyadic.training."
-            "Task that trains and scores with your own loader"
-        )
     else:
         advice = "give one of them"
     raise PolyadicError(
-        f"a network is judged by ImageData, by a Task, or by a function from a model to its score; got {kind}: {advice}"
+        "a network is judged by samples (a DataLoader or another iterable of batches), by ImageData, by a Task, or by "
+        f"a function from a model to its score; got {kind}: {advice}"
     )
+
+
+def _is_score(judge: object) -> TypeGuard[Callable[[nn.Module], float]]:
+    """Whether it is called with the model; a function without arguments begins a generator of samples."""
+    if not callable(judge) or isinstance(judge, nn.Module | type | Iterable | Dataset):
+        return False
+    try:
+        return bool(inspect.signature(judge).parameters)
+    except ValueError:  # built in, so that nothing is known of its arguments
+        return True
 
 
 def example_for(model: nn.Module, task: Task, example_input: Tensor | None) -> Tensor:

@@ -15,7 +15,7 @@ from polyadic.pipeline.search import Conclusion, search_provenance
 from polyadic.pipeline.setup import SearchSetup
 from polyadic.schema import LayerOutcome, Plan, Summary
 from polyadic.surgery import MACS_CONVENTION, network_cost
-from polyadic.training import FinalScores, FinetuneReport
+from polyadic.training import FinalScores, FinetuneReport, outputs_lost
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +82,8 @@ def summarise(done: RoundResult, final: FinalScores) -> Summary:
         done = replace(done, found=replace(done.found, plan=latency.plan, latency=latency))
     if setup.round.count > 1:
         rounds = (*rounds, done.to_report())
+    outputs = outputs_lost(setup.round.origin, done.network, setup.evaluator.inputs_or(setup.example))
+    answers = task.answers_lost(final.values, outputs)
     summary = Summary(
         dense=setup.cost,
         compressed=cost,
@@ -100,6 +102,8 @@ def summarise(done: RoundResult, final: FinalScores) -> Summary:
             **task.provenance(),
             **search_provenance(setup, done.found),
             "finetuning_stop": done.stop,
+            "answers_lost": answers,
+            "alarm_at": setup.options.alarm_at,
             "finetuning": [vars(record) for record in done.report.history] if done.report is not None else [],
             "macs_convention": MACS_CONVENTION,
             **({"rounds": list(rounds)} if rounds else {}),
@@ -107,8 +111,21 @@ def summarise(done: RoundResult, final: FinalScores) -> Summary:
     )
     doubt = task.doubt_of(summary.dense_score, test=True)
     first = () if doubt is None else (f"before it was compressed {doubt}",)
+    if answers > setup.options.alarm_at:
+        first = (ruin(answers, setup.options.alarm_at, setup.evaluator.data_aware), *first)
     return replace(
         summary, warnings=(*first, *warnings_of(summary), *(latency.warnings if latency is not None else ()))
+    )
+
+
+def ruin(lost: float, allowed: float, data_aware: bool) -> str:
+    """What stands first where a network is no longer what it was."""
+    advice = ["a looser budget", "more fine-tuning"]
+    if not data_aware:
+        advice.insert(0, "samples of its inputs (a DataLoader in the place of the score), which keep most of them")
+    return (
+        f"this network has lost {100 * lost:.0f} % of the dense network's answers, more than the {100 * allowed:g} % "
+        f"at which it is no longer taken for the same network (alarm_at): give {', or '.join(advice)}"
     )
 
 

@@ -4,6 +4,9 @@ from polyadic.training.augment import Augmentation, augment
 from polyadic.training.execution import Execution, Precision, place_model
 from polyadic.training.image_task import LAYER_TUNING, NETWORK_TUNING, ImageTask, augmentation_for
 from polyadic.training.options import EpochRecord, FinetuneOptions, FinetuneReport, FinetuneStop, Schedule
+from polyadic.training.outputs import distillation_loss, outputs_lost
+from polyadic.training.sample_task import DistillOptions, SampleTask
+from polyadic.training.samples import Samples, sample_inputs
 from polyadic.training.score_images import ImageProxy, Proxy, ProxyScore, Score, drop_interval, score_images
 from polyadic.training.several_processes import connect_processes, is_main_process, one_voice, several_processes
 from polyadic.training.task import FinalScores, ScoreTask, Task
@@ -13,6 +16,7 @@ __all__ = [
     "LAYER_TUNING",
     "NETWORK_TUNING",
     "Augmentation",
+    "DistillOptions",
     "EpochRecord",
     "Execution",
     "FinalScores",
@@ -24,6 +28,8 @@ __all__ = [
     "Precision",
     "Proxy",
     "ProxyScore",
+    "SampleTask",
+    "Samples",
     "Schedule",
     "Score",
     "ScoreTask",
@@ -32,10 +38,13 @@ __all__ = [
     "augmentation_for",
     "check_gradients",
     "connect_processes",
+    "distillation_loss",
     "drop_interval",
     "is_main_process",
     "one_voice",
+    "outputs_lost",
     "place_model",
+    "sample_inputs",
     "score_images",
     "several_processes",
     "train_on_images",

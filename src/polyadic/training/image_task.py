@@ -87,6 +87,10 @@ class ImageTask(Task):
         images = self.data.test if test else self.data.held_out
         return doubt_of_accuracy(score, images.labels, self.data.classes)
 
+    def answers_lost(self, scores: Sequence[float], outputs_lost: float) -> float:
+        """Of the images that the dense network classifies correctly; logits may move, labels teach them to."""
+        return 1.0 - scores[-1] / scores[0] if scores[0] > 0 else math.nan
+
     def proxy(self, dense: nn.Module) -> Proxy:
         """Divergence from the dense network on the first held-out images."""
         images = self.data.held_out.take(torch.arange(min(self.proxy_images, len(self.data.held_out))))

@@ -61,6 +61,15 @@ class Task(ABC):
         """Why the dense network's ``score`` on held-out (or test) samples is doubtful; None where nothing is."""
         return None
 
+    def answers_lost(self, scores: Sequence[float], outputs_lost: float) -> float:
+        """The share of its answers that a network has lost; NaN where it cannot be told.
+
+        Args:
+            scores: the final ones, of the dense network first and of the compressed one last.
+            outputs_lost: 1 - R^2 of the compressed network's outputs; NaN where they cannot be compared.
+        """
+        return outputs_lost
+
     def tune_layer(self, model: nn.Module, parameters: Iterable[nn.Parameter], teacher: nn.Module) -> bool:
         """Fine-tune ``parameters`` alone, in place; whether anything was done."""
         return False
