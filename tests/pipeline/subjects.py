@@ -92,7 +92,7 @@ def setup_of(
 ) -> SearchSetup:
     """A network taken in, by itself or as what a round begins with."""
     start = start if isinstance(start, Round) else Round.first(start)
-    options, task = options or CompressOptions(), as_task(judge)
+    options, task = options or CompressOptions(), as_task(judge, start.origin)
     batch = example_for(start.origin, task, example)
     cost = measure_cost(start.origin, batch, options)
     target = Target.of(None, budget, formats, None, options, cost)

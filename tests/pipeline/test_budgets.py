@@ -175,7 +175,11 @@ def test_what_is_said_to_be_the_least_is_possible(net: nn.Module) -> None:
 
 
 def test_a_drop_beside_a_budget_is_what_the_result_is_measured_by(net: nn.Module) -> None:
-    known = {"budget": ["macs=30%"], "formats": FORMATS, "options": CompressOptions(search=search_named("uniform"))}
+    known = {
+        "budget": ["macs=30%"],
+        "formats": FORMATS,
+        "options": CompressOptions(search=search_named("uniform"), alarm_at=1.0),
+    }
     alone, strict, easy = (
         compress(copy.deepcopy(net), faithful(net), images(2), max_drop=drop, **known) for drop in (None, 0.01, 99.0)
     )

@@ -26,7 +26,7 @@ SEARCHES = ["uniform", "error-bound", "vbmf", "greedy", "frontier", "pars"]
 def options(engine: FakeEngine | None = None, search: str = "uniform", **known: object) -> CompressOptions:
     strategy = search_named("pars", evaluations=12, initial=5) if search == "pars" else search_named(search)
     model = known.pop("latency", None) or fake_model(engine)
-    return CompressOptions(search=strategy, candidates_per_layer=4, round_to=1, latency=model, **known)  # type: ignore[arg-type]
+    return CompressOptions(search=strategy, candidates_per_layer=4, round_to=1, latency=model, alarm_at=1.0, **known)  # type: ignore[arg-type]
 
 
 def within(net: nn.Module, budget: list[str], known: CompressOptions) -> CompressionResult:
@@ -257,7 +257,7 @@ def test_bisection_goes_by_time_too(net: nn.Module) -> None:
 
 def test_a_plan_of_the_user_is_timed_and_left_as_it_is(net: nn.Module) -> None:
     plan = Plan((Choice("mix", "svd", (4,)),))
-    known = CompressOptions(latency=fake_model(FakeEngine(slow_windows)))
+    known = CompressOptions(latency=fake_model(FakeEngine(slow_windows)), alarm_at=1.0)
     result = compress(net, faithful(net), images(2), plan=plan, options=known)
     assert result.plan == plan
     assert (result.summary.compressed.latency or 0) == pytest.approx((result.summary.dense.latency or 0) + 1.0)

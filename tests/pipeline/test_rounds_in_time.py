@@ -33,7 +33,9 @@ def in_rounds(
     latency = fake_model(engine, more.pop("cache", None))
     show, task = more.pop("show", lambda _: None), more.pop("task", None) or corner_task(tuned=True)
     budget = more.pop("budget", (f"latency={SHARE:.0%}",))
-    options = CompressOptions(search=search_named(search), candidates_per_layer=4, round_to=1, latency=latency, **more)
+    options = CompressOptions(
+        search=search_named(search), candidates_per_layer=4, round_to=1, latency=latency, alarm_at=1.0, **more
+    )
     return compress(
         net, task, images(1), budget=budget, formats=FORMATS, rounds=rounds, options=options, on_progress=show
     )

@@ -13,7 +13,7 @@ from torch import nn
 
 import polyadic
 import polyadic.formats.cp
-from polyadic.errors import LayerError, PolyadicError
+from polyadic.errors import DataError, LayerError, PolyadicError
 from polyadic.schema import Choice, Plan
 
 PLAN = Plan((Choice("stem", "tucker2", (2, 3)), Choice("mix", "svd", (3,)), Choice("head", "svd", (2,))))
@@ -72,12 +72,12 @@ def test_a_plan_may_name_stages_of_the_chains_that_it_makes(net: nn.Module) -> N
         (Plan((Choice("nowhere", "svd", (1,)),)), None, "it has no layer 'nowhere'"),
         (Plan((Choice("stem", "svd", (1,)),)), None, "layer 'stem'"),
         (Plan((Choice("mix", "svd", (11,)),)), None, "layer 'mix': svd rank 11 is out of bounds"),
-        (PLAN, [], "inputs are a batch .* got nothing"),
-        (PLAN, [3, "x"], "inputs are a batch .* got int, str"),
+        (PLAN, [], "inputs yield at least one batch; got none"),
+        (PLAN, [3, "x"], "a batch is a tensor, .* got int"),
     ],
 )
 def test_what_cannot_be_applied_is_refused(net: nn.Module, plan: Plan, inputs: object, words: str) -> None:
-    with pytest.raises(LayerError, match=words):
+    with pytest.raises((LayerError, DataError), match=words):
         polyadic.apply_plan(net, plan, inputs)  # type: ignore[arg-type]
 
 

@@ -13,6 +13,7 @@ from polyadic.data import ImageData
 from polyadic.errors import PolyadicError
 from polyadic.export import Origin, load, save
 from polyadic.pipeline import CompressionResult
+from polyadic.pipeline.summarise import is_ruined
 from polyadic.reporting import HEADLINE_COLUMNS, LAYER_COLUMNS, headline_rows, layer_rows, report
 from polyadic.schema import Summary
 from polyadic.training import ImageTask
@@ -35,9 +36,7 @@ def deliver(result: CompressionResult, out: Path, origin: Origin, images: ImageD
     else:
         print_summary(summary)
         say(f"written to {out}, read back and scored again: {100 * reloaded:.2f} %", f"the whole story: {page}")
-    lost, alarm = summary.provenance.get("answers_lost"), summary.provenance.get("alarm_at")
-    ruined = lost is not None and alarm is not None and lost > alarm
-    if ruined or (summary.max_drop is not None and summary.drop > summary.max_drop):
+    if is_ruined(summary) or (summary.max_drop is not None and summary.drop > summary.max_drop):
         raise typer.Exit(OVER_BUDGET)
 
 

@@ -205,9 +205,10 @@ def _summary(before: Summary, trained: _Trained, known: dict[str, Any]) -> Summa
     dense = [] if trained.dense is None else [trained.dense]
     scores = task.final_scores((*dense, trained.untuned, trained.network))
     held_out = task.score(trained.dense) if trained.dense is not None else before.held_out.get("dense", nan)
+    dense_score = scores.values[0] if dense else before.dense_score if same else nan
     summary = replace(
         before,
-        dense_score=scores.values[0] if dense else before.dense_score if same else nan,
+        dense_score=dense_score,
         score_before_finetuning=scores.values[-2],
         compressed_score=scores.values[-1],
         drop_interval=scores.drop_interval if dense else None,
@@ -224,6 +225,7 @@ def _summary(before: Summary, trained: _Trained, known: dict[str, Any]) -> Summa
             "finetuning_processes": 1 if task.accelerator is None else task.accelerator.num_processes,
             "taught_by": "the dense network" if dense else "labels alone",
             **known,
+            "answers_lost": task.answers_lost((dense_score, scores.values[-1]), nan),
         },
     )
     return replace(summary, warnings=warnings_of(summary))

@@ -111,28 +111,23 @@ def summarise(done: RoundResult, final: FinalScores) -> Summary:
     )
     doubt = task.doubt_of(summary.dense_score, test=True)
     first = () if doubt is None else (f"before it was compressed {doubt}",)
-    if answers > setup.options.alarm_at:
-        first = (ruin(answers, setup.options.alarm_at, setup.evaluator.data_aware), *first)
     return replace(
         summary, warnings=(*first, *warnings_of(summary), *(latency.warnings if latency is not None else ()))
     )
 
 
-def ruin(lost: float, allowed: float, data_aware: bool) -> str:
-    """What stands first where a network is no longer what it was."""
-    advice = ["a looser budget", "more fine-tuning"]
-    if not data_aware:
-        advice.insert(0, "samples of its inputs (a DataLoader in the place of the score), which keep most of them")
-    return (
-        f"this network has lost {100 * lost:.0f} % of the dense network's answers, more than the {100 * allowed:g} % "
-        f"at which it is no longer taken for the same network (alarm_at): give {', or '.join(advice)}"
-    )
+def is_ruined(summary: Summary) -> bool:
+    """Whether a network lost more of the dense network's answers than leaves it the same network."""
+    lost, alarm = (summary.provenance.get(name) for name in ("answers_lost", "alarm_at"))
+    return lost is not None and alarm is not None and lost > alarm
 
 
 def warnings_of(summary: Summary) -> tuple[str, ...]:
     """What a reader must know before relying on the result."""
-    warnings: list[str] = []
-    held_out = summary.held_out
+    held_out, known = summary.held_out, summary.provenance
+    warnings = []
+    if is_ruined(summary):
+        warnings.append(_ruin(known["answers_lost"], known["alarm_at"], known.get("data_aware", True)))
     if held_out["compressed"] < held_out["before_finetuning"]:
         warnings.append(
             f"fine-tuning lowered the held-out score from {100 * held_out['before_finetuning']:.2f} to "
@@ -153,6 +148,17 @@ def warnings_of(summary: Summary) -> tuple[str, ...]:
             f"drop is {summary.drop_interval[0]:.2f} to {summary.drop_interval[1]:.2f}"
         )
     return tuple(warnings)
+
+
+def _ruin(lost: float, allowed: float, data_aware: bool) -> str:
+    """What stands first where a network is no longer what it was."""
+    advice = ["a looser budget", "more fine-tuning"]
+    if not data_aware:
+        advice.insert(0, "samples of its inputs (a DataLoader in the place of the score), which keep most of them")
+    return (
+        f"this network has lost {100 * lost:.0f} % of the dense network's answers, more than the {100 * allowed:g} % "
+        f"at which it is no longer taken for the same network (alarm_at): give {', or '.join(advice)}"
+    )
 
 
 def _total_seconds(laps: Sequence[Mapping[str, float]]) -> dict[str, float]:
