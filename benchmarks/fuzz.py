@@ -5,7 +5,8 @@
 Every input is drawn from its seed: a whole file of one kind, then bytes turned, cut, doubled or taken from elsewhere;
 or, for JSON, a value replaced by another (of another type, huge, negative, empty, deeply nested), a key lost or
 renamed. An input fails if anything but a ``PolyadicError`` is raised, if it takes longer than 5 s, if it makes the
-process grow by more than 256 MiB, if something is written outside of its folder, or if a program is run. What fails is named with its seed in ``results/fuzz.json``:
+process grow by more than 256 MiB, if something is written outside of its folder, or if a program is run. What fails is
+named with its seed in ``results/fuzz.json``:
 ``python benchmarks/fuzz.py 1 SEED`` shows it again.
 """
 
