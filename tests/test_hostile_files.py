@@ -29,6 +29,7 @@ from polyadic.export import load
 from polyadic.models import DigitsCnn, load_weights
 from polyadic.search import StudyLog
 from polyadic.studies.study import RowFile
+from polyadic.studies.truncation_retraining import _load as load_retrained
 
 TEN_TB = 10**13
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -260,6 +261,14 @@ def test_studies_that_are_none(tmp_path: Path, scheme: str, content: bytes) -> N
 def test_rows_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_bytes(b'{"study": "study"}\n{"key": [1], "row": {}}\n')
     refused(lambda: RowFile(tmp_path, "study", resume=True), "the key of a row is a text, not list")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", safetensors(b"{", length=TEN_TB), safetensors({"a": entry(0, 8, 2)}, bytes(8))]
+)
+def test_weights_of_networks_that_were_trained_again(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "w.safetensors").write_bytes(content)
+    refused(lambda: load_retrained(DigitsCnn(), tmp_path / "w.safetensors"), "is damaged .* remove it, and the network")
 
 
 def test_the_batch_of_another_type_is_said(tmp_path: Path) -> None:
