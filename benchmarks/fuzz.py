@@ -1,11 +1,12 @@
 """Damaged files: whatever stands in a file that Polyadic reads, it is read, or refused with an error of Polyadic.
 
-    python benchmarks/fuzz.py [inputs] [first seed]
+    python benchmarks/fuzz.py [inputs] [first seed] [processes]
 
 Every input is drawn from its seed: a whole file of one kind, then bytes turned, cut, doubled or taken from elsewhere;
 or, for JSON, a value replaced by another (of another type, huge, negative, empty, deeply nested), a key lost or
-renamed. An input fails if anything but a ``PolyadicError`` is raised, if it takes longer than 5 s, or if it makes the
-process grow by more than 256 MiB. What fails is named with its seed in ``results/fuzz.json``:
+renamed. An input fails if anything but a ``PolyadicError`` is raised, if it takes longer than 5 s, if it makes the
+process grow by more than 256 MiB, if something is written outside of its folder, or if a program is run. What fails is
+named with its seed in ``results/fuzz.json``:
 ``python benchmarks/fuzz.py 1 SEED`` shows it again.
 """
 
@@ -14,8 +15,11 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import multiprocessing
+import pickle
 import random
 import resource
+import runpy
 import shutil
 import sys
 import tempfile
@@ -24,20 +28,25 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from polyadic.data import load_data
 from polyadic.errors import PolyadicError
 from polyadic.export import load, read_plan
 from polyadic.models import DigitsCnn, load_weights
 from polyadic.reporting import bench_page, read_bench, read_folder, report_html
-from polyadic.schema import Choice, Plan, Trial
-from polyadic.search import TrialLog
+from polyadic.schema import Choice, LayerRow, Plan, Trial
+from polyadic.search import StudyLog, TrialLog
+from polyadic.studies.study import RowFile, rows_of
 
 SECONDS = 5.0
 GROWTH_KIB = 256 * 1024
@@ -47,6 +56,11 @@ ODD_VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 0.5, -0.0, 2**31, 2**63, 10**30, 1e308, float("nan"), float("inf"), "", "x", "../x"),
     *("/etc/passwd", "os:system", "\x00", "layer1.0.conv1", [], {}, [[]], [None], {"": None}, [1, 2, 3], "é" * 2000),
 )
+
+
+_PROGRAMS = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen")
+_programs_run: list[str] = []
+sys.addaudithook(lambda event, _: _programs_run.append(event) if event in _PROGRAMS else None)
 
 
 @dataclass(frozen=True)
@@ -89,7 +103,84 @@ def kinds(whole: Path) -> dict[str, Kind]:
         ),
         "weights (torch)": Kind(whole / "weights", "w.pt", lambda folder: load_weights(model, folder / "w.pt")),
         "npz": Kind(whole / "npz", "d_train.npz", lambda folder: load_data(f"npz:{folder / 'd'}")),
+        **studies(whole),
+        **images(whole),
+        **shared_trials(whole),
     }
+
+
+def studies(whole: Path) -> dict[str, Kind]:
+    """What ``analyze`` writes: a document of each study, and the rows that an interrupted one goes on from."""
+    made: dict[str, Kind] = {}
+    by_hand = runpy.run_path(str(FIXTURES.parent / "reporting" / "documents_by_hand.py"))["DOCUMENTS"]
+    for name, document in by_hand.items():
+        folder = whole / name.replace(".", "_")
+        folder.mkdir()
+        (folder / name).write_text(json.dumps(document()))
+        made[name] = Kind(folder, name, lambda folder: report_html(read_folder(folder)))
+    (whole / "rows").mkdir()
+    rows = RowFile(whole / "rows", "study")
+    for number, row in enumerate(by_hand["layers.json"]()["rows"]):
+        rows.add(str(number), row)
+    made["rows to resume"] = Kind(whole / "rows", "rows.jsonl", resumed_rows)
+    return made
+
+
+def resumed_rows(folder: Path) -> object:
+    """Rows of a study of layers, as ``--resume`` reads them."""
+    rows = RowFile(folder, "study", resume=True)
+    return rows_of(LayerRow, [rows[str(number)] for number in range(100) if str(number) in rows])
+
+
+def images(whole: Path) -> dict[str, Kind]:
+    """Folders of images, and CIFAR-10, whose batches are pickles."""
+    draw = np.random.default_rng(0)
+    made: dict[str, Kind] = {}
+    for suffix in ("png", "jpg", "tif"):
+        folder = whole / suffix
+        for role in ("train", "test"):
+            for label in ("a", "b"):
+                (folder / role / label).mkdir(parents=True)
+                for number in range(3):
+                    pixels = draw.integers(0, 255, (24, 20, 3), dtype=np.uint8)
+                    Image.fromarray(pixels).save(folder / role / label / f"{number}.{suffix}")
+        made[f"image ({suffix})"] = Kind(folder, f"test/a/0.{suffix}", decoded_folder)
+    (whole / "cifar10").mkdir()
+    for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
+        batch = {b"data": draw.integers(0, 255, (10, 3072), dtype=np.uint8), b"labels": list(range(10))}
+        (whole / "cifar10" / name).write_bytes(pickle.dumps(batch, protocol=2))
+    made["cifar10"] = Kind(whole / "cifar10", "test_batch", lambda folder: load_data(f"cifar10:{folder}"))
+    return made
+
+
+def decoded_folder(folder: Path) -> object:
+    """The test images of a folder, decoded."""
+    data = load_data(f"imagefolder:{folder}", image_size=16)
+    return data.test.images(torch.arange(len(data.test)))
+
+
+def shared_trials(whole: Path) -> dict[str, Kind]:
+    """Studies of Optuna that workers share: a database, and a journal."""
+    made: dict[str, Kind] = {}
+    for kind, scheme in (("database", "sqlite"), ("journal", "journal")):
+        folder = whole / kind
+        folder.mkdir()
+        read = partial(read_trials, scheme=scheme)
+        store = StudyLog(f"{scheme}:///{folder / 'study'}", "run")
+        for rank in range(1, 4):
+            plan = Plan((Choice("stage1.0", "tucker2", (rank, rank + 1)),))
+            _ = store.running
+            store.run_trial(plan, lambda plan: (Trial(plan, drop=0.5), {}))
+        made[f"{kind} of trials"] = Kind(folder, "study", read)
+    return made
+
+
+def read_trials(folder: Path, scheme: str) -> object:
+    """What a worker reads when it joins, and one trial of its own."""
+    store = StudyLog(f"{scheme}:///{folder / 'study'}", "run")
+    read = (store.running, store.trials)
+    store.run_trial(Plan(()), lambda plan: (Trial(plan, drop=0.5), {}))
+    return read
 
 
 def damaged(content: bytes, rng: random.Random) -> bytes:
@@ -177,6 +268,7 @@ def try_input(kind: Kind, seed: int, below: Path) -> str:
     before = {one.name for one in below.iterdir()}
     began, size = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     outcome = "read"
+    _programs_run.clear()
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
@@ -190,6 +282,8 @@ def try_input(kind: Kind, seed: int, below: Path) -> str:
         return f"took longer than {SECONDS:g} s"
     if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - size > GROWTH_KIB:
         return f"took more than {GROWTH_KIB // 1024} MiB"
+    if _programs_run:
+        return f"ran a program ({_programs_run.pop()})"
     return outcome if {one.name for one in below.iterdir()} == before else "wrote outside of its folder"
 
 
@@ -208,10 +302,24 @@ def run(inputs: int, first: int) -> tuple[dict[str, Counter[str]], list[dict[str
         for seed in range(first, first + inputs):
             kind_name, kind = every[seed % len(every)]
             outcome = try_input(kind, seed, below / "tried")
+            if outcome.startswith("took longer"):  # once more: somebody else may have had the machine
+                outcome = try_input(kind, seed, below / "tried")
             outcomes[kind_name][outcome if outcome in ("read", "refused") else "wrong"] += 1
             if outcome not in ("read", "refused"):
                 wrong.append({"seed": seed, "kind": kind_name, "outcome": outcome})
     return outcomes, wrong
+
+
+def run_together(inputs: int, first: int, processes: int) -> tuple[dict[str, Counter[str]], list[dict[str, Any]]]:
+    """The same by several processes, each with its share of the seeds."""
+    ends = [first + inputs * part // processes for part in range(processes + 1)]
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        parts = list(pool.map(run, [end - begin for begin, end in pairwise(ends)], ends[:-1]))
+    outcomes: dict[str, Counter[str]] = {}
+    for found, _ in parts:
+        for kind, counts in found.items():
+            outcomes.setdefault(kind, Counter()).update(counts)
+    return outcomes, [one for _, wrong in parts for one in wrong]
 
 
 def main() -> None:
@@ -219,9 +327,9 @@ def main() -> None:
     from record import record
 
     given = [int(text) for text in sys.argv[1:]]
-    inputs, first = [*given, *(22_000, 0)[len(given) :]]
+    inputs, first, processes = [*given, *(23_100, 0, 1)[len(given) :]]
     torch.set_num_threads(1)
-    outcomes, wrong = run(inputs, first)
+    outcomes, wrong = run(inputs, first) if processes == 1 else run_together(inputs, first, processes)
     for kind, counts in outcomes.items():
         print(f"{kind:24s} {dict(counts)}")
     for one in wrong[:50]:

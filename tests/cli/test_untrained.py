@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from stage import World, assert_refused, last_json, run
 
+from polyadic.reporting.folder import read_search
+from polyadic.schema import SearchResult
+
 MODEL = "polyadic:digits-cnn"
 
 
@@ -54,3 +57,14 @@ def test_weights_in_half_precision_are_refused_in_one_sentence(world: World, tmp
     words = "commands give networks float32 inputs; the weights of .* are bfloat16: let its factory return model.float"
     assert_refused(run("inspect", model, "--input-shape", "3,8,8"), words)
     assert_refused(run("evaluate", model, "--data", world.data), words)
+
+
+def test_a_plan_for_a_network_that_guesses_keeps_the_warning(tmp_path: Path) -> None:
+    words = ("--budget", "macs=50%", "--search", "uniform", "--data", "digits", "--untrained", "--json")
+    said = last_json(run("search", MODEL, *words, "--out", tmp_path))
+    (warning,) = said["warnings"]
+    assert "no better than chance" in warning
+    found = read_search(tmp_path)
+    assert found.result.warnings == (warning,)
+    assert SearchResult.from_json(found.result.to_json()) == found.result
+    assert "no better than chance" in (tmp_path / "report.html").read_text()

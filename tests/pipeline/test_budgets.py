@@ -145,7 +145,7 @@ def test_only_multiples_are_taken_where_there_are_any(net: nn.Module, search: st
     ("budget", "options", "words"),
     [
         (["macs=1%"], {}, r"the budget is macs <= \d+; with every layer at its lowest rank .* still costs macs [\d,]+"),
-        (["macs=50%", "params=0.01k"], {}, r"still costs params [\d,]+ \(.* %\), macs [\d,]+ \(.* %\): allow more"),
+        (["macs=50%", "params=0.5%"], {}, r"still costs params [\d,]+ \(.* %\), macs [\d,]+ \(.* %\): allow more"),
         (["macs=100%"], {}, "the dense network keeps the budget .* as it is: ask for less"),
         (["latency=5ms"], {}, "latency is the time on an engine: name one .*; got 'latency=5ms' and none"),
         (["speed=2x"], {}, "a budget is macs=..., params=..., bytes=... or latency=..."),
@@ -168,7 +168,7 @@ def test_budgets_that_cannot_be_kept_are_refused_before_anything_is_scored(
 
 def test_what_is_said_to_be_the_least_is_possible(net: nn.Module) -> None:
     with pytest.raises(BudgetError, match="still costs macs") as refused:
-        within(net, ["macs=0.001k"])
+        within(net, ["macs=0.001%"])
     least = str(refused.value).split("still costs macs ")[1].split(" ")[0].replace(",", "")
     result = within(net, [f"macs={least}"], "uniform")
     assert network_cost(result.model, images(1)).macs == int(least)

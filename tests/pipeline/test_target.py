@@ -45,3 +45,12 @@ def test_each_round_goes_the_same_factor_of_the_way() -> None:
 def test_a_budget_that_the_dense_network_keeps_is_refused() -> None:
     with pytest.raises(BudgetError, match="keeps the budget"):
         target(None, ("macs=20k",))
+
+
+@pytest.mark.parametrize("max_drop", [None, 0.5])
+def test_a_factor_that_a_budget_makes_useless_is_refused(max_drop: float | None) -> None:
+    options = CompressOptions(finetune_recovery_factor=3.0)
+    with pytest.raises(PolyadicError, match=r"finetune_recovery_factor is .* under a budget .* it is not used"):
+        Target.of(max_drop, ("macs=50%",), ("svd",), None, options, DENSE)
+    Target.of(0.5, (), ("svd",), None, options, DENSE)
+    Target.of(max_drop, ("macs=50%",), ("svd",), None, CompressOptions(), DENSE)

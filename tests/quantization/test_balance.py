@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -169,3 +170,37 @@ def test_tensor_train_layers_are_left_alone() -> None:
     x = torch.randn(2, 4, 6, 6)
     result = balance_chains(network)
     torch.testing.assert_close(result(x), network(x), rtol=1e-4, atol=1e-5)
+
+
+def bent_forward(network: nn.Sequential) -> None:
+    """Give the first layer another forward pass."""
+    network[0].forward = lambda x: torch.tanh(nn.functional.conv2d(x, network[0].weight, network[0].bias))
+
+
+def bent_convolution(network: nn.Sequential) -> None:
+    """Give the first layer another way to convolve."""
+    conv = network[0]
+    assert isinstance(conv, nn.Conv2d)
+    conv._conv_forward = lambda x, weight, bias: torch.tanh(nn.functional.conv2d(x, weight, bias))
+
+
+def hooked_sequence(network: nn.Sequential) -> None:
+    """Put the first layer into a sequence that a hook changes the output of."""
+    network[0] = nn.Sequential(network[0])
+    network[0].register_forward_hook(lambda layer, inputs, output: torch.tanh(output))
+
+
+def replaced_sequence(network: nn.Sequential) -> None:
+    """The same by a method of that sequence."""
+    network[0] = nn.Sequential(network[0])
+    network[0].forward = torch.nn.functional.softplus
+
+
+@pytest.mark.parametrize("change", [bent_forward, bent_convolution, hooked_sequence, replaced_sequence])
+def test_layers_and_sequences_that_do_something_else_are_left_alone(change: Callable[[nn.Sequential], None]) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(5, 5, 1), nn.Conv2d(5, 4, 1)).double().eval()
+    change(network)
+    result = balance_chains(network, [images()])
+    assert torch.equal(result(images()), network(images()))
+    assert all(torch.equal(value, network.state_dict()[key]) for key, value in result.state_dict().items())

@@ -107,3 +107,24 @@ def test_a_share_and_so_many_times_fewer_are_the_same(times: float) -> None:
     assert by_times is not None
     assert by_share is not None
     assert abs(by_times - by_share) <= 2 + 1e-5 * by_times
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("macs=5", "leaves 5 of 40,000,000 macs: did you mean macs=5%, or macs=5k or M?"),
+        ("macs=0.05k", "leaves 50 of 40,000,000 macs: did you mean macs=5%?"),
+        ("params=.00002M", "leaves 20 of 1,000,000 params: did you mean params=0.002%?"),
+        ("bytes=50B", "leaves 50 of 4,000,000 bytes: did you mean bytes=50%?"),
+        ("bytes=0.05kiB", "leaves 51.2 of 4,000,000 bytes: did you mean bytes=5%?"),
+    ],
+)
+def test_a_limit_that_no_network_keeps_is_taken_for_a_slip(text: str, meant: str) -> None:
+    with pytest.raises(BudgetError) as caught:
+        Budget.parse([text], DENSE)
+    assert meant in str(caught.value)
+
+
+def test_a_small_network_may_have_a_small_limit() -> None:
+    tiny = Cost(params=500, macs=5000, bytes=2000)
+    assert Budget.parse(["macs=0.06k", "params=.05k"], tiny) == Budget(macs=60, params=50)

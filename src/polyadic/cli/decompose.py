@@ -116,7 +116,7 @@ def read_array(path: Path) -> Tensor:
         array = np.load(path, allow_pickle=False)
     except OSError as error:
         raise storage_error(path, error) from error
-    except (ValueError, EOFError) as error:
+    except Exception as error:  # a damaged header makes numpy raise nearly anything, one that asks too much MemoryError
         raise StorageError(f"{path} is no plain .npy array ({error}): save it with numpy.save") from error
     if not isinstance(array, np.ndarray):
         array.close()

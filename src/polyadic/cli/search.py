@@ -70,12 +70,11 @@ def search_command(
         )
     save_search(found, out, origin, {"command": command_line(), "model": model.model, "data": data.data})
     page = report(out)
-    doubt = task.doubt_of(found.dense_score)
     if run.json:
-        emit({"out": str(out), "report": str(page), "warnings": [] if doubt is None else [doubt], **found.to_json()})
+        emit({"out": str(out), "report": str(page), **found.to_json()})
     else:
         _print(found, out)
-        warn(*([] if doubt is None else [doubt]))
+        warn(*found.warnings)
         say(f"the whole story: {page}")
 
 
@@ -96,7 +95,6 @@ def _print(found: SearchResult, out: Path) -> None:
     print_table("plans that no other beats in cost and loss, before fine-tuning", FRONT_COLUMNS, rows)
     if found.speed is not None:
         say(str(found.speed))
-        warn(*found.speed.warnings)
     say(
         f"{found.search}: {found.trials} trials, {found.stop}. Written to {out / 'plan.json'}; carry it out with "
         f"polyadic compress --plan {out / 'plan.json'}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +22,13 @@ from polyadic.errors import DataError, install_hint
 _SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 # Pillow decodes outside the interpreter lock; more threads than this only wait for the disk.
 _THREADS = 4
+# Those whose names end as above, and what cameras and browsers name so; Pillow would run Ghostscript on PostScript.
+_FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+# Pixels take up to 8 bytes while they are decoded and converted. Four images of _LARGE pixels at a time are 512 MiB;
+# larger ones are decoded one at a time, if their file is as large as that of a photograph, up to _MOST (512 MiB).
+_LARGE, _MOST = 2**24, 2**26
+_PIXELS_PER_BYTE = 64  # strongly compressed photographs have 40, a picture of one colour 200 (JPEG) to 8000 (PNG)
+_one_at_a_time = threading.Lock()
 # Evaluation on ImageNet: the shorter side becomes 256 pixels, of which the middle 224 are kept.
 _RESIZE, _CROP = 256, 224
 
@@ -57,8 +66,18 @@ class FolderImages(ImageSet):
     def _decoded(self, path: Path) -> NDArray[np.uint8]:
         pillow = _pillow()
         try:
-            with pillow.open(path) as file:
-                image = file.convert("RGB")
+            pillow.init()  # Pillow registers some formats when it first needs them, and builds may lack one
+            with pillow.open(path, formats=[name for name in _FORMATS if name in pillow.OPEN]) as file:
+                pixels = file.width * file.height
+                if pixels > min(_MOST, max(_LARGE, _PIXELS_PER_BYTE * path.stat().st_size)):
+                    raise DataError(
+                        f"an image has at most {_MOST:,} pixels, and no more than {_LARGE:,} in a file so small that "
+                        f"it may be a decompression bomb; '{path}' says {file.width} x {file.height}: remove it"
+                    )
+                with _one_at_a_time if pixels > _LARGE else contextlib.nullcontext():
+                    image = file.convert("RGB")
+        except DataError:
+            raise
         # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and its own errors on damaged files.
         except Exception as error:
             raise DataError(
@@ -69,8 +88,12 @@ class FolderImages(ImageSet):
         shorter = min(image.size)
         width, height = (int(short * side / shorter) for side in image.size)
         left, top = round((width - crop) / 2), round((height - crop) / 2)
-        resized = image.resize((width, height), pillow.Resampling.BILINEAR)
-        return np.asarray(resized.crop((left, top, left + crop, top + crop)))
+        bilinear = pillow.Resampling.BILINEAR
+        if width * height > _LARGE:  # a strip of 1 x 60,000 would become 256 x 15,360,000: only its middle is made
+            across, down = image.width / width, image.height / height
+            box = (left * across, top * down, (left + crop) * across, (top + crop) * down)
+            return np.asarray(image.resize((crop, crop), bilinear, box=box))
+        return np.asarray(image.resize((width, height), bilinear).crop((left, top, left + crop, top + crop)))
 
 
 def _pillow() -> Any:

@@ -19,6 +19,7 @@ from polyadic.data.images import IMAGENET_MEAN, IMAGENET_STD, ImageData
 from polyadic.data.stratified import default_held_out, stratified_split
 from polyadic.errors import DataError, install_hint
 from polyadic.factory import call_factory
+from polyadic.storage import inflates_to
 
 _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 # 1 channel: the ImageNet constants describe colours; 0.5 and 0.5 bring grey pixels to -1..1 without looking at them.
@@ -171,6 +172,9 @@ def load_npz(prefix: str) -> Split:
 
 def _read_npz(path: Path) -> tuple[Array, Array]:
     content: dict[str, Array] = {}
+    bomb = inflates_to(path)
+    if bomb is not None:
+        raise DataError(f"'{path}' is no set of images ({bomb}): do not trust this file")
     try:
         # Opened here, because numpy leaves a damaged archive open when it opens it itself.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from polyadic.errors import DataError
+from polyadic.storage import inflates_to
 
 RAW = ("state_dict", "model", "model_state_dict", "model_state", "net", "network", "params", "weights")
 """Keys under which training scripts keep the state dict inside a larger checkpoint, looked for in this order."""
@@ -134,6 +135,9 @@ def _read_safetensors(path: Path) -> object:
 
 
 def _read_torch(path: Path) -> object:
+    bomb = inflates_to(path)
+    if bomb is not None:
+        raise DataError(f"'{path}' holds no weights ({bomb}): do not trust this file")
     try:
         with torch.serialization.safe_globals(_SKIPPED):
             return torch.load(path, map_location="cpu", weights_only=True)

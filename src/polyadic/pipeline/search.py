@@ -105,6 +105,7 @@ def find_plan(
     known = [trial for trial in trials if trial.joint and trial.plan == found.plan]
     last = known[-1] if known else evaluator.evaluate(found.plan, found.space)[0]
     setup.clock.lap("search")
+    doubt = task.doubt_of(evaluator.dense_score)
     return SearchResult(
         tried=_tried(found.space, last),
         speed=found.latency,
@@ -123,6 +124,7 @@ def find_plan(
             **search_provenance(setup, found),
             "macs_convention": MACS_CONVENTION,
         },
+        warnings=(*([] if doubt is None else [doubt]), *(found.latency.warnings if found.latency is not None else ())),
     )
 
 

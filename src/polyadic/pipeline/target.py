@@ -87,6 +87,12 @@ class Target:
         search = options.search or (Bisection() if limits is None else Frontier())
         if plan is None:
             _check_searchable(drop, limits, search, dense)
+            usual = CompressOptions.finetune_recovery_factor
+            if limits is not None and options.finetune_recovery_factor != usual:
+                raise PolyadicError(
+                    "finetune_recovery_factor is a number of times max_drop that a search without a budget may lose; "
+                    "under a budget any plan within it may be found, and it is not used: leave it out, or the budget"
+                )
             if options.max_drop_per_layer is not None and not search.tunes_layers:
                 raise PolyadicError(
                     f"max_drop_per_layer is for searches layer by layer (bisection); {search.name} looks at whole "

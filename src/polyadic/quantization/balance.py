@@ -37,7 +37,7 @@ from torch import Tensor, nn
 
 from polyadic.layers import device_of, kernel_of, spec_of, torch_weight
 from polyadic.schema import ConvSpec
-from polyadic.surgery import copy_model
+from polyadic.surgery import copy_model, replaced_methods
 
 _SWEEPS = 30  # a chain of three comes within 1e-3 of its fixed point in ten
 
@@ -57,7 +57,8 @@ def balance_chains(network: nn.Module, batches: Iterable[Tensor] = ()) -> nn.Mod
 
     Args:
         network: any module; its chains are plain layers that follow each other in an ``nn.Sequential``. Layers that are
-            called several times or share a weight, and tensor-train layers, are left as they are.
+            called several times or share a weight, that carry hooks or another function in the place of one of their
+            methods, and tensor-train layers, are left as they are.
         batches: inputs (n, ...), such as some training images, from which ranges of channels are measured.
 
     Returns:
@@ -85,7 +86,7 @@ def bonds_of(network: nn.Module) -> list[Bond]:
     def free(layer: nn.Module) -> bool:
         own = (layer.get_parameter("weight"), layer._parameters.get("bias"))
         shared = any(runs[id(parameter)] > 1 for parameter in own if parameter is not None)
-        return not shared and paths[id(layer)] == 1 and not layer._forward_hooks and not layer._forward_pre_hooks
+        return not shared and paths[id(layer)] == 1 and _does_as_its_class(layer)
 
     bonds = []
     for first, second in (pair for chain in _chains(network) for pair in pairwise(chain)):
@@ -98,19 +99,29 @@ def bonds_of(network: nn.Module) -> list[Bond]:
 
 def _chains(network: nn.Module) -> Iterator[list[nn.Module]]:
     """The layers of each outermost ``nn.Sequential``, nested ones spelled out."""
-    if type(network) is nn.Sequential:
+    if _is_plain_sequence(network):
         flat = list(_flat(network))
         yield flat
-        inner: Iterable[nn.Module] = (layer for layer in flat if type(layer) is not nn.Sequential)
+        inner: Iterable[nn.Module] = (layer for layer in flat if not _is_plain_sequence(layer))
     else:
         inner = network.children()
     for child in inner:
         yield from _chains(child)
 
 
-def _flat(sequence: nn.Sequential) -> Iterator[nn.Module]:
-    for child in sequence:
-        yield from _flat(child) if type(child) is nn.Sequential else (child,)
+def _flat(sequence: nn.Module) -> Iterator[nn.Module]:
+    for child in sequence.children():
+        yield from _flat(child) if _is_plain_sequence(child) else (child,)
+
+
+def _is_plain_sequence(module: nn.Module) -> bool:
+    """Whether it calls its layers one after the other, and nothing comes before, between or behind."""
+    return type(module) is nn.Sequential and _does_as_its_class(module)
+
+
+def _does_as_its_class(module: nn.Module) -> bool:
+    """Whether no hook and no function of its own changes what it computes."""
+    return not module._forward_hooks and not module._forward_pre_hooks and not replaced_methods(module)
 
 
 def _fit(first: ConvSpec, second: ConvSpec) -> bool:

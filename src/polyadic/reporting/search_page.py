@@ -43,7 +43,8 @@ def search_page_charts(folder: Folder[SearchResult]) -> list[Chart]:
 def plan_piece(found: SearchResult | CostEstimate) -> str:
     """What a notebook shows of a plan that was not carried out: the headline, and its layers as a strip."""
     headline = search_headline(found) if isinstance(found, SearchResult) else estimate_headline(found)
-    return render("summary.html", headline=headline, strip=plan_strip(found), warnings=())
+    warnings = found.warnings if isinstance(found, SearchResult) else ()
+    return render("summary.html", headline=headline, strip=plan_strip(found), warnings=warnings)
 
 
 def plan_strip(found: SearchResult | CostEstimate) -> StripChart | None:

@@ -33,7 +33,7 @@ class Axis:
 
     def place(self, value: float) -> float:
         """Where ``value`` stands."""
-        within = min(max(value, -_LARGEST), _LARGEST)
+        within = min(max(value, 1 / _LARGEST if self.log else -_LARGEST), _LARGEST)
         low, high, at = (math.log10(v) if self.log else v for v in (self.low, self.high, within))
         return self.start + (self.end - self.start) * (at - low) / (high - low)
 
@@ -67,7 +67,7 @@ def log_axis(values: list[float], start: float, end: float, *, most: int = 8) ->
 
 def value_axis(values: list[float], start: float, end: float, *, apart: float = 26.0) -> Axis:
     """A logarithmic axis over positive ``values``, numbered by values that stand at least ``apart`` units apart."""
-    known = sorted(set(values))
+    known = sorted({min(max(value, 1 / _LARGEST), _LARGEST) for value in values})
     axis = Axis(known[0] / 1.15, known[-1] * 1.15, start, end, (), log=True)
     ticks: list[float] = []
     for value in reversed(known):  # the largest one always has its number

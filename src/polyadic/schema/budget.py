@@ -132,11 +132,11 @@ def _count(text: str, name: str, limit: str, dense: int) -> int:
             raise BudgetError(f"{name} are counted in numbers (k, M, G), not in bytes; got {text!r}")
         prefix = unit.rstrip("b").rstrip("i")
         amount = number * (1024 if "i" in unit else 1000) ** {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}[prefix]
-    if not unit and 1 <= number <= 100 and dense > 100 * number:  # so little was never meant
-        raise BudgetError(
-            f"{text!r} leaves {number:g} of {dense:,} {name}: did you mean {name}={match['number']}%, or {name}="
-            f"{match['number']}k or M?"
-        )
+    if unit not in ("%", "x") and 1 <= amount <= 100 and dense > 100 * amount:  # so little was never meant
+        meant = f"{name}={match['number']}%, or {name}={match['number']}k or M"
+        if unit:  # 0.05k may be 5 %, and 5B no number of anything
+            meant = f"{name}={number * 100:g}%" if number < 1 else f"{name}={match['number']}%"
+        raise BudgetError(f"{text!r} leaves {amount:g} of {dense:,} {name}: did you mean {meant}?")
     if amount < 1:
         raise BudgetError(f"a limit is at least 1; got {text!r}, which is {amount:g}")
     return int(amount)

@@ -222,6 +222,7 @@ class SearchResult(NotebookResult):
         layers: what the plan does to each layer, and why it leaves alone what it does.
         provenance: versions, seeds, options, data hashes, machine.
         speed: of the plan as a whole on the engine, where one was named.
+        warnings: what a reader must know before relying on the plan.
     """
 
     file: ClassVar[str] = "search.json"
@@ -238,6 +239,7 @@ class SearchResult(NotebookResult):
     layers: tuple[LayerEstimate, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     speed: LatencyResult | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def plan(self) -> Plan:
@@ -262,6 +264,7 @@ class SearchResult(NotebookResult):
             "plan": self.tried.to_json(),
             "front": [tried.to_json() for tried in self.front],
             "layers": [asdict(layer) for layer in self.layers],
+            "warnings": list(self.warnings),
             "seconds": self.seconds,
             "provenance": self.provenance,
         }
@@ -292,6 +295,7 @@ class SearchResult(NotebookResult):
             layers=read.read("layers", tuple[LayerEstimate, ...]),
             provenance=provenance,
             speed=LatencyResult.from_json(latency, tried.plan) if isinstance(latency, Mapping) else None,
+            warnings=read.read("warnings", tuple[str, ...], ()),
         )
 
 

@@ -42,7 +42,8 @@ class StudyResult(NotebookResult):
         Raises:
             StorageError: something is missing or of another kind.
         """
-        read: Self = JsonObject.of(data, where, "copy it again, or analyze again with --resume").whole(cls)
+        plain = as_plain(data)  # numbers that are not finite become null, as they are where a study was written
+        read: Self = JsonObject.of(plain, where, "copy it again, or analyze again with --resume").whole(cls)
         return read
 
 

@@ -25,6 +25,8 @@ from polyadic.errors import PolyadicError, StorageError, install_hint
 _JOURNAL, _SQLITE, _POSTGRESQL = "journal:///", "sqlite:///", "postgresql://"
 _ATTEMPTS = 6  # at opening: workers that start together create the same tables
 _LOCKED_S = 60  # that a worker waits for another one to finish writing, in SQLite
+# What Optuna raises of a database or a journal whose entries are none of its own.
+_DAMAGED = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RuntimeError, RecursionError)
 _BEAT = "heartbeat"  # attribute of a trial in a journal: seconds since 1970
 
 
@@ -155,8 +157,9 @@ def storage_errors(url: str) -> Iterator[None]:
         ) from error
     except PolyadicError:
         raise
-    except (SQLAlchemyError, StorageInternalError, OSError, ValueError) as error:  # the last: a damaged journal
-        cause = str(getattr(error, "orig", None) or error.__cause__ or error).strip().splitlines()[0]
+    except (SQLAlchemyError, StorageInternalError, OSError, *_DAMAGED) as error:
+        words = str(getattr(error, "orig", None) or error.__cause__ or error).strip().splitlines() or [""]
+        cause = f"damaged: {type(error).__name__} {words[0]}" if isinstance(error, _DAMAGED) else words[0]
         raise StorageError(
             f"the study at {hide_password(url)} cannot be used ({cause}): check the address, its permissions and the "
             "disk; finished trials are kept, and the same command goes on"

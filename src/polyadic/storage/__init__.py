@@ -1,5 +1,6 @@
 """Files said once: whole files, append-only JSON lines, JSON documents, a cache by content."""
 
+from polyadic.storage.archives import inflates_to
 from polyadic.storage.content_cache import ContentCache, cache_directory, content_key
 from polyadic.storage.files import atomic_path, remove_partial, storage_error, storage_errors, write_together
 from polyadic.storage.json_files import (
@@ -19,6 +20,7 @@ __all__ = [
     "atomic_path",
     "cache_directory",
     "content_key",
+    "inflates_to",
     "json_bytes",
     "read_document",
     "read_records",

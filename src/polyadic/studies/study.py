@@ -81,7 +81,7 @@ def rows_of(kind: type[Kind], rows: Iterable[Row]) -> tuple[Kind, ...]:
         StorageError: a column is missing or of another kind.
     """
     remedy = "remove it to start the study again"
-    return tuple(JsonObject(row, "a row of the study", remedy).whole(kind) for row in rows)
+    return tuple(JsonObject(as_plain(row), "a row of the study", remedy).whole(kind) for row in rows)
 
 
 def wanted_layers(sites: Iterable[LayerSite], patterns: Sequence[str]) -> list[LayerSite]:
@@ -162,4 +162,7 @@ def as_csv(rows: Sequence[Any]) -> bytes:
 
 
 def _keyed_row(record: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    return record["key"], dict(record["row"])
+    key = record["key"]
+    if not isinstance(key, str):
+        raise TypeError(f"the key of a row is a text, not {type(key).__name__}")
+    return key, dict(record["row"])

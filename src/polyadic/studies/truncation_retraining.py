@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from polyadic.errors import StorageError
 from polyadic.storage import atomic_path
 from polyadic.studies.cuts import Chain
 from polyadic.studies.scoring import Scorer
@@ -47,7 +49,7 @@ def retrain_networks(
         module = _truncated_network(network, kernels, chain, share, form)
         weights = _weights_path(options.work, key)
         if key in file and weights is not None and weights.exists():
-            module.load_state_dict(safetensors.torch.load_file(weights))
+            _load(module, weights)
         else:  # also where the weights are gone: the same seed trains the same network again
             row = _trained_row(module, kernels, chain, share, form, scorer, options)
             if weights is not None:
@@ -55,6 +57,19 @@ def retrain_networks(
             file.add(key, row)
         trained[key] = module
     return [{**file[key], **_tested(key, module, scorer, file)} for key, module in trained.items()]
+
+
+def _load(module: nn.Module, weights: Path) -> None:
+    """What :func:`_save` wrote.
+
+    Raises:
+        StorageError: it is damaged, or of another network.
+    """
+    try:
+        module.load_state_dict(safetensors.torch.load_file(weights))
+    except (SafetensorError, OSError, RuntimeError) as error:  # the last: names or shapes that do not fit
+        words = str(error).splitlines()[0]
+        raise StorageError(f"{weights} is damaged ({words}): remove it, and the network is trained again") from error
 
 
 def _truncated_network(

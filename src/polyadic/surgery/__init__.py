@@ -28,7 +28,7 @@ from polyadic.surgery.layer_map import (
 )
 from polyadic.surgery.layer_names import check_patterns, matches_any
 from polyadic.surgery.model_checks import check_finite
-from polyadic.surgery.plain_layers import copy_model
+from polyadic.surgery.plain_layers import copy_model, replaced_methods
 from polyadic.surgery.rebuild import merge, plan_stages, rebuild
 from polyadic.surgery.replace import chain_for, layer_at, replace_layer, spec_at, swap_layer
 from polyadic.surgery.replace_by_plan import replace_in_sequence, replace_one_by_one
@@ -72,6 +72,7 @@ __all__ = [
     "replace_in_sequence",
     "replace_layer",
     "replace_one_by_one",
+    "replaced_methods",
     "shift_statistics",
     "spec_at",
     "swap_layer",
