@@ -1,6 +1,6 @@
 """Random small networks: at full rank every format agrees with the dense network, and so do its files and its costs.
 
-    python benchmarks/differential.py [networks] [first seed] [every how many are exported]
+    python benchmarks/differential.py [--resume] [networks] [first seed] [every how many are exported]
 
 Each network of ``random_networks.py`` is drawn from its seed; every layer that a format takes is replaced at its full
 rank. Then, in float64, the answers are within 1e-8 of the dense ones, MACs and parameters are those that torch counts,
@@ -11,6 +11,8 @@ An export that fails for the dense network too is the exporter's own refusal, an
 
 from __future__ import annotations
 
+import gc
+import json
 import re
 import sys
 import tempfile
@@ -182,15 +184,26 @@ def _in_general(reason: str) -> str:
     return re.sub(r"\d+", "N", re.sub(r"'[^']*'|\"[^\"]*\"", "...", reason))[:160]
 
 
-def main(networks: int = 300, first: int = 0, every: int = EXPORTED) -> None:
-    """Check them all; the outcome so far is written as it goes."""
-    from record import record  # beside this script
+def main(networks: int = 300, first: int = 0, every: int = EXPORTED, *, resume: bool = False) -> None:
+    """Check them all; the outcome so far is written every 50 networks, and ``resume`` goes on from there."""
+    from record import RESULTS, record  # beside this script
 
     torch.set_num_threads(1)
-    found, names = Found(), tuple(FORMATS)
-    for done in range(1, networks + 1):
+    found, names, begin = Found(), tuple(FORMATS), 1
+    if resume:
+        so_far = json.loads((RESULTS / "differential.json").read_text())
+        if (so_far["first_seed"], so_far["exported_every"]) != (first, every):
+            raise SystemExit("the results are of other seeds, or of another share of exports")
+        found += Found(**{name: kind(so_far[name]) for name, kind in ((k, type(v)) for k, v in vars(found).items())})
+        begin = so_far["networks"] + 1
+    for done in range(begin, networks + 1):
         seed = first + done - 1
-        one = check_network(seed, exported=names[seed // every % len(names)] if seed % every == 0 else None)
+        if done == begin + 1 or seed % every == 1:
+            gc.freeze()  # the search for layers collects garbage, and torch's exporter leaves much that is none
+        try:
+            one = check_network(seed, exported=names[seed // every % len(names)] if seed % every == 0 else None)
+        except Exception as error:  # one that fails is a finding, and the others are checked still
+            one = Found(wrong=[f"seed {seed}: {type(error).__name__}: {error}"])
         found += one
         for line in one.wrong:
             print(line, flush=True)
@@ -205,4 +218,5 @@ def main(networks: int = 300, first: int = 0, every: int = EXPORTED) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    given = [word for word in sys.argv[1:] if word != "--resume"]
+    main(*map(int, given), resume="--resume" in sys.argv)
