@@ -1,180 +1,90 @@
-"""Random small networks: at full rank every format agrees with the dense network, and costs with torch's counter.
+"""Random small networks: at full rank every format agrees with the dense network, and so do its files and its costs.
 
-    python benchmarks/differential.py [networks] [first seed]
+    python benchmarks/differential.py [--resume] [networks] [first seed] [every how many are exported]
 
-Each network is drawn from its seed: branches, shared modules, residual sums (in place too), concatenation, grouped,
-dilated, strided and transposed layers, all padding modes, functional calls, norms, one or two inputs, and layers that
-were changed after they were made. In float64 the answers after replacing every layer that a format takes, at its full
-rank, are within 1e-8 of the dense ones; MACs and parameters before and after are those that torch counts.
+Each network of ``random_networks.py`` is drawn from its seed; every layer that a format takes is replaced at its full
+rank. Then, in float64, the answers are within 1e-8 of the dense ones, MACs and parameters are those that torch counts,
+and what was written and loaded answers bit for bit the same. Of a stated share, one format each in turn, the network
+is also written as ``.onnx`` and ``.pt2`` in float32, run in ONNX Runtime and torch, and within 1e-4 and 1e-6 of itself.
+An export that fails for the dense network too is the exporter's own refusal, and is counted with its reason.
 """
 
 from __future__ import annotations
 
-import random
+import gc
+import json
+import re
 import sys
-import types
+import tempfile
 from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+from random_networks import RandomNetwork
 from torch import Tensor, nn
 
+from polyadic.errors import EngineError
+from polyadic.export import FILE_FORMATS, Origin, export_network, load, save_applied
 from polyadic.formats import FORMATS
+from polyadic.pipeline import Applied
 from polyadic.schema import Choice, Plan, chain_macs, chain_params
 from polyadic.surgery import find_layers, network_cost, plan_stages, replace_one_by_one
 
-SIZE = 8  # of the images
 TOLERANCE = 1e-8
+EXPORTS = {"onnx": 1e-4, "pt2": 1e-6}  # how far a file may be from its network, relative to the largest output
+EXPORTED = 10  # every how many networks
 
-Step = tuple[str, str, tuple[int, ...]]  # what is done, the module that does it, and the numbers of what it reads
+
+@dataclass
+class Found:
+    """What was checked, and what went wrong.
+
+    Attributes:
+        replaced: layers, by format.
+        saved: networks that were written and loaded, by format.
+        exported: networks that were written and run elsewhere, by format of file.
+        refused: exports that the dense network is refused too, by format of file and reason.
+        wrong: in words.
+    """
+
+    replaced: Counter[str] = field(default_factory=Counter)
+    saved: Counter[str] = field(default_factory=Counter)
+    exported: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+
+    def __iadd__(self, other: Found) -> Found:
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+        return self
 
 
-class RandomNetwork(nn.Module):
-    """A network drawn from a seed: (N, 3, 8, 8) to a dict of tensors. A second input is made of the first."""
+class Given(nn.Module):
+    """A network whose further inputs are given, so that it takes one."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, network: nn.Module, *others: Tensor) -> None:
         super().__init__()
-        self.layers = nn.ModuleDict()
-        self.steps: list[Step] = []
-        self.rng = random.Random(seed)
-        self.shapes = [(3, SIZE), (3, SIZE)]  # channels and size of each tensor so far
-        for _ in range(self.rng.randint(4, 9)):
-            self._draw()
-        self._head()
-        del self.rng
+        self.network, self.others = network, others
 
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """Carry out the steps."""
-        tensors = [x, x.flip(-1)]
-        for what, name, reads in self.steps:
-            tensors.append(self._carry_out(what, name, [tensors[number] for number in reads]))
-        return {"answer": tensors[-1], "features": tensors[-2]}
-
-    def _carry_out(self, what: str, name: str, given: list[Tensor]) -> Tensor:
-        x = given[0]
-        if what == "add":
-            return x + given[1]
-        if what == "add in place":
-            x = x.clone()
-            x += given[1]
-            return x
-        if what == "concatenate":
-            return torch.cat(given, 1)
-        if what == "pool":
-            return F.avg_pool2d(x, 2)
-        if what == "functional":
-            return F.conv2d(x, self.layers[name].weight, self.layers[name].bias, padding=1)
-        if what == "one by one":
-            return torch.stack([self.layers[name](each) for each in x])
-        if what == "head":
-            return self.layers[name](x.mean((2, 3)))
-        if what == "tokens":
-            return self.layers[name](x.flatten(2).mT).mT.unflatten(2, x.shape[2:])
-        return self.layers[name](x)
-
-    def _step(self, what: str, layer: nn.Module | str, reads: tuple[int, ...], shape: tuple[int, int]) -> None:
-        name = layer if isinstance(layer, str) else f"m{len(self.layers)}"
-        if isinstance(layer, nn.Module):
-            self.layers[name] = layer
-        self.steps.append((what, name, reads))
-        self.shapes.append(shape)
-
-    def _draw(self) -> None:
-        at = self.rng.randrange(len(self.shapes)) if self.rng.random() < 0.3 else len(self.shapes) - 1
-        channels, size = self.shapes[at]
-        same = [n for n, shape in enumerate(self.shapes) if shape == (channels, size) and n != at]
-        kind = self.rng.choice(
-            ["conv"] * 5 + ["spread", "norm", "act", "sum", "cat", "pool", "again", "tokens", "tied"]
-        )
-        if kind == "spread" and size <= SIZE:
-            layer, size = self._spreading(channels, size)
-            self._step("run", layer, (at,), (layer.out_channels, size))
-        elif kind in ("norm", "act"):
-            norms = [nn.BatchNorm2d(channels), nn.GroupNorm(1, channels), nn.InstanceNorm2d(channels)]
-            acts = [nn.ReLU(), nn.GELU(), nn.Tanh(), nn.Dropout(0.5)]
-            self._step("run", self.rng.choice(norms if kind == "norm" else acts), (at,), (channels, size))
-        elif kind == "sum" and same:
-            self._step(self.rng.choice(["add", "add in place"]), "", (at, self.rng.choice(same)), (channels, size))
-        elif kind == "cat" and same:
-            self._step("concatenate", "", (at, self.rng.choice(same)), (2 * channels, size))
-        elif kind == "pool" and size >= 4:
-            self._step("pool", "", (at,), (channels, size // 2))
-        elif kind == "again" and (fitting := self._fitting(channels)):
-            what = self.rng.choice(["run", "functional", "one by one"])
-            self._step(what, self.rng.choice(fitting), (at,), (channels, size))
-        elif kind == "tokens":
-            layer = nn.Linear(channels, self.rng.choice([3, 4, 6]))
-            self._step("tokens", layer, (at,), (layer.out_features, size))
-        elif kind == "tied" and (fitting := self._fitting(channels)):
-            twin, first = nn.Conv2d(channels, channels, 3, padding=1), self.layers[self.rng.choice(fitting)]
-            name = self.rng.choice(["weight", "bias"])
-            setattr(twin, name, getattr(first, name))
-            self._step("run", twin, (at,), (channels, size))
-        else:
-            layer, size = self._gathering(channels, size)
-            self._step("run", layer, (at,), (layer.out_channels, size))
-
-    def _fitting(self, channels: int) -> list[str]:
-        """Layers that may run, or be read, once more: of this many channels, before and after, that keep the size."""
-        plain = {"kernel_size": (3, 3), "stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
-        return [
-            name
-            for name, layer in self.layers.items()
-            if type(layer) is nn.Conv2d
-            and (layer.in_channels, layer.out_channels) == (channels, channels)
-            and layer.bias is not None
-            and all(getattr(layer, attribute) == value for attribute, value in plain.items())
-        ]
-
-    def _gathering(self, channels: int, size: int) -> tuple[nn.Conv2d, int]:
-        rng = self.rng
-        kernel = rng.choice([(3, 3), (3, 3), (1, 1), (1, 3), (5, 3)])
-        groups = rng.choice([1, 1, 1, *(g for g in (2, 3) if channels % g == 0), channels])
-        padding: Any = tuple((window - 1) // 2 for window in kernel)
-        stride = rng.choice([1, 1, 1, 2]) if size >= 4 else 1
-        if stride == 1 and rng.random() < 0.2:
-            padding = "same"
-        mode = rng.choice(["zeros"] * 4 + ["reflect", "replicate", "circular"]) if size > 3 else "zeros"
-        layer = nn.Conv2d(
-            channels, rng.choice([1, 2, channels // groups]) * groups, kernel, stride, padding, groups=groups,
-            bias=rng.random() < 0.7, padding_mode=mode,
-        )  # fmt: skip
-        if padding != "same" and mode == "zeros" and rng.random() < 0.15:
-            layer.stride = stride  # type: ignore[assignment]
-        elif rng.random() < 0.1:
-            layer._conv_forward = types.MethodType(_doubled, layer)  # type: ignore[method-assign]
-        return layer, -(-size // stride)
-
-    def _spreading(self, channels: int, size: int) -> tuple[nn.ConvTranspose2d, int]:
-        groups = self.rng.choice([1, 1, *(g for g in (2, 3) if channels % g == 0)])
-        T = groups * self.rng.choice([1, 2])
-        if self.rng.random() < 0.5:
-            return nn.ConvTranspose2d(channels, T, 2, 2, groups=groups), 2 * size
-        return nn.ConvTranspose2d(channels, T, 3, 2, 1, 1, groups=groups), 2 * size
-
-    def _head(self) -> None:
-        channels, _ = self.shapes[-1]
-        self._step("head", nn.Linear(channels, 5), (len(self.shapes) - 1,), (5, 1))
+    def forward(self, x: Tensor) -> Any:
+        """One pass over as many samples as ``x`` holds."""
+        return self.network(x, *(other[: len(x)] for other in self.others))
 
 
-def _doubled(self: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return 2 * nn.Conv2d._conv_forward(self, x, weight, bias)
-
-
-def check_network(seed: int, formats: tuple[str, ...] = tuple(FORMATS)) -> tuple[Counter[str], list[str]]:
-    """How many layers each format replaced in the network of this seed; and what went wrong, in words."""
+def check_network(seed: int, formats: tuple[str, ...] = tuple(FORMATS), exported: str | None = None) -> Found:
+    """Check the network of this seed in ``formats``, and with the files of one of them if ``exported`` names it."""
     torch.manual_seed(seed)
     dense = RandomNetwork(seed).double().eval()
-    x = torch.randn(2, 3, SIZE, SIZE, dtype=torch.float64)
-    replaced: Counter[str] = Counter()
-    wrong: list[str] = []
+    inputs = dense.inputs(2)
+    found = Found()
     with torch.no_grad():
-        expected = dense(x)
-        cost = network_cost(dense, x)
-        sites = {site.name: site for site in find_layers(dense, x)}
+        expected = dense(*inputs)
+        cost = network_cost(Given(dense, *inputs[1:]), inputs[0])
+        sites = {site.name: site for site in find_layers(dense, inputs)}
         for name in formats:
-            fmt = FORMATS[name]
+            words, fmt = f"seed {seed}, {name}", FORMATS[name]
             plan = Plan(tuple(
                 Choice(site.name, name, fmt.largest_rank(site.spec)) for site in sites.values()
                 if site.reason is None and site.spec is not None and fmt.refuses(site.spec) is None
@@ -182,28 +92,33 @@ def check_network(seed: int, formats: tuple[str, ...] = tuple(FORMATS)) -> tuple
             if not plan.choices:
                 continue
             specs = {choice.layer: sites[choice.layer].spec for choice in plan.choices}
-            network, _ = replace_one_by_one(
+            network, kernels = replace_one_by_one(
                 dense, plan,
                 lambda choice, kernel, _, fmt=fmt, specs=specs: fmt.factorise(
                     kernel, specs[choice.layer], choice.rank, seed
                 ),
             )  # fmt: skip
-            got = network(x)
+            got = network(*inputs)
             for key, value in expected.items():
                 off = float((got[key] - value).norm() / (value.norm() + 1e-30))
                 if not off < TOLERANCE:
-                    wrong.append(f"seed {seed}, {name}: {key} is off by {off:.2g}")
-            replaced[name] += len(plan.choices)
+                    found.wrong.append(f"{words}: {key} is off by {off:.2g}")
+            found.replaced[name] += len(plan.choices)
             if name != "tt-matrix":  # what that costs depends on its way
-                wrong += _wrong_costs(f"seed {seed}, {name}", dense, network, plan, sites, cost, x)
-    return replaced, wrong
+                found.wrong += _wrong_costs(words, dense, network, plan, sites, cost, inputs)
+            found.wrong += _wrong_when_loaded(words, seed, dense, Applied(network, plan, kernels, False), inputs)
+            found.saved[name] += 1
+            if name == exported:
+                for target in EXPORTS:
+                    _export(words, target, dense, network, inputs, found)
+    return found
 
 
 def _wrong_costs(
-    words: str, dense: nn.Module, network: nn.Module, plan: Plan, sites: Any, cost: Any, x: Tensor
+    words: str, dense: nn.Module, network: nn.Module, plan: Plan, sites: Any, cost: Any, inputs: tuple[Tensor, ...]
 ) -> list[str]:
     """Where the costs of the chains in integers are not those that torch counts of the network."""
-    counted, stages = network_cost(network, x), plan_stages(dense, plan)
+    counted, stages = network_cost(Given(network, *inputs[1:]), inputs[0]), plan_stages(dense, plan)
     macs = sum(
         sites[name].macs - sum(chain_macs(chain, s) for s in sites[name].input_sizes) for name, chain in stages.items()
     )
@@ -216,21 +131,92 @@ def _wrong_costs(
     return wrong
 
 
-def main(networks: int = 300, first: int = 0) -> None:
-    """Check them all, and write the outcome."""
-    from record import record  # beside this script
+def _wrong_when_loaded(
+    words: str, seed: int, dense: nn.Module, applied: Applied, inputs: tuple[Tensor, ...]
+) -> list[str]:
+    """Where the network that was written and loaded, into a dense one of other weights, answers otherwise."""
+    with tempfile.TemporaryDirectory(prefix="differential-") as folder:
+        try:
+            save_applied(applied, dense, folder, Origin(input_shape=tuple(inputs[0].shape[1:])))
+            loaded = load(folder, RandomNetwork(seed).double())
+        except Exception as error:
+            return [f"{words}: it is not written and loaded: {type(error).__name__}: {error}"]
+    expected, got = applied.model(*inputs), loaded(*inputs)
+    return [
+        f"{words}: loaded, {key} is off by {float((got[key] - value).abs().max()):.2g}"
+        for key, value in expected.items()
+        if not torch.equal(got[key], value)
+    ]
 
-    replaced: Counter[str] = Counter()
-    wrong: list[str] = []
-    for seed in range(first, first + networks):
-        counts, found = check_network(seed)
-        replaced += counts
-        wrong += found
-        for line in found:
+
+def _export(
+    words: str, target: str, dense: nn.Module, network: nn.Module, inputs: tuple[Tensor, ...], found: Found
+) -> None:
+    """Write and run one file; a failure counts as the exporter's own where the dense network fails too."""
+    reason, off = _run_file(target, network, inputs)
+    if reason is None:
+        found.exported[target] += 1
+        if not off <= EXPORTS[target]:
+            found.wrong.append(f"{words}: its {target} file is off by {off:.2g}")
+        return
+    of_dense, _ = _run_file(target, dense, inputs)
+    if of_dense is None or "differs from its network" in reason:
+        found.wrong.append(f"{words}: {reason}")
+    else:
+        found.refused[f"{target}: {_in_general(of_dense)}"] += 1
+
+
+def _run_file(target: str, network: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[str | None, float]:
+    """Why there is no file, if there is none; and how far its answers are from those of the network."""
+    with tempfile.TemporaryDirectory(prefix="differential-") as folder:
+        path = Path(folder) / f"model{FILE_FORMATS[target].suffixes[0]}"
+        try:
+            (written,) = export_network(network, {target: path}, inputs)
+        except EngineError as error:
+            return str(error).splitlines()[0], 0.0
+        except Exception as error:  # Polyadic promises an EngineError
+            return f"{type(error).__name__} instead of an EngineError: {error}", 0.0
+    return None, max(comparison.relative for comparison in written.comparisons)
+
+
+def _in_general(reason: str) -> str:
+    """A reason without names and numbers of this one network."""
+    return re.sub(r"\d+", "N", re.sub(r"'[^']*'|\"[^\"]*\"", "...", reason))[:160]
+
+
+def main(networks: int = 300, first: int = 0, every: int = EXPORTED, *, resume: bool = False) -> None:
+    """Check them all; the outcome so far is written every 50 networks, and ``resume`` goes on from there."""
+    from record import RESULTS, record  # beside this script
+
+    torch.set_num_threads(1)
+    found, names, begin = Found(), tuple(FORMATS), 1
+    if resume:
+        so_far = json.loads((RESULTS / "differential.json").read_text())
+        if (so_far["first_seed"], so_far["exported_every"]) != (first, every):
+            raise SystemExit("the results are of other seeds, or of another share of exports")
+        found += Found(**{name: kind(so_far[name]) for name, kind in ((k, type(v)) for k, v in vars(found).items())})
+        begin = so_far["networks"] + 1
+    for done in range(begin, networks + 1):
+        seed = first + done - 1
+        if done == begin + 1 or seed % every == 1:
+            gc.freeze()  # the search for layers collects garbage, and torch's exporter leaves much that is none
+        try:
+            one = check_network(seed, exported=names[seed // every % len(names)] if seed % every == 0 else None)
+        except Exception as error:  # one that fails is a finding, and the others are checked still
+            one = Found(wrong=[f"seed {seed}: {type(error).__name__}: {error}"])
+        found += one
+        for line in one.wrong:
             print(line, flush=True)
-    print(f"{networks} networks, {sum(replaced.values())} layers replaced, {len(wrong)} differences")
-    record("differential", {"networks": networks, "first_seed": first, "replaced": dict(replaced), "wrong": wrong})
+        if done % 50 == 0 or done == networks:
+            saved, exported = sum(found.saved.values()), dict(found.exported)
+            print(
+                f"{done} of {networks} networks: {sum(found.replaced.values())} layers replaced, {saved} networks "
+                f"written and loaded, exported {exported}, {len(found.wrong)} differences", flush=True,
+            )  # fmt: skip
+            record("differential", {"networks": done, "of": networks, "first_seed": first, "exported_every": every,
+                                    **vars(found)})  # fmt: skip
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    given = [word for word in sys.argv[1:] if word != "--resume"]
+    main(*map(int, given), resume="--resume" in sys.argv)
