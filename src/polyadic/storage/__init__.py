@@ -1,4 +1,4 @@
-"""Files said once: whole files, append-only JSON lines, JSON documents, a cache by content."""
+"""Files said once: whole files, append-only JSON lines, JSON documents, a cache by content, a lock on a folder."""
 
 from polyadic.storage.content_cache import ContentCache, cache_directory, content_key
 from polyadic.storage.files import atomic_path, remove_partial, storage_error, storage_errors, write_together
@@ -10,6 +10,7 @@ from polyadic.storage.json_files import (
     read_document,
     read_records,
 )
+from polyadic.storage.locks import folder_lock
 
 __all__ = [
     "ContentCache",
@@ -19,6 +20,7 @@ __all__ = [
     "atomic_path",
     "cache_directory",
     "content_key",
+    "folder_lock",
     "json_bytes",
     "read_document",
     "read_records",
