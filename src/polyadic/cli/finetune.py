@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from polyadic.cli.arguments import AsJson, DataArguments, FinetuneArguments, HeldOut, Seed
-from polyadic.cli.deliver import deliver
+from polyadic.cli.deliver import deliver, present
 from polyadic.cli.model_or_result import ModelOrResult, TrustCode
 from polyadic.cli.option_groups import command
 from polyadic.cli.progress import ProgressBars
@@ -84,6 +84,9 @@ def finetune_command(
         with one_voice():
             if is_main_process():  # it alone writes
                 alone.enter_context(folder_lock(out))
+            if resume and (out / Summary.file).exists():
+                _finish(out, json=json)
+                return
             _prepare(out, resume)
             named = ModelOrResult.named(folder, trust_code=trust_code)
             if named.plan is None:
@@ -103,6 +106,12 @@ def finetune_command(
         result = CompressionResult(trained.network, structure, summary, images.example(1))
         origin = replace(named.origin, mean=images.mean, std=images.std, input_shape=tuple(images.image_shape))
         deliver(result, out, origin, images, json=json)
+
+
+def _finish(out: Path, *, json: bool) -> None:
+    """Make the page of a run that ended with its result on disk, perhaps just before its page was."""
+    if is_main_process():
+        present(read_result(out).result, out, f"{out} holds the result: nothing is left to train", json=json)
 
 
 def _prepare(out: Path, resume: bool) -> None:
