@@ -131,6 +131,17 @@ def test_what_it_refuses(world: World, saved: Path, tmp_path: Path) -> None:
     )
 
 
+def test_a_run_that_was_killed_before_its_page_gets_it(world: World, saved: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    said = last_json(run(*line(world, saved, out)))
+    weights = (out / "model.safetensors").read_bytes()
+    (out / "report.html").unlink()
+    again = last_json(run(*line(world, saved, out, "--resume")))
+    assert (out / "report.html").exists()
+    assert again == {key: value for key, value in said.items() if key != "reloaded_score"}
+    assert (out / "model.safetensors").read_bytes() == weights
+
+
 def variables() -> dict[str, str]:
     """Of launched processes: the package from where this one has it, the CPU, one thread."""
     loopback = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" else {}

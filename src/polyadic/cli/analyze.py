@@ -28,6 +28,7 @@ from polyadic.cli.study_tables import print_degeneracy, print_layers, print_trun
 from polyadic.engines import environment
 from polyadic.errors import PolyadicError
 from polyadic.reporting import report
+from polyadic.storage import folder_lock
 from polyadic.studies import (
     METHODS,
     DegeneracyOptions,
@@ -115,34 +116,37 @@ def truncation(
     ] = None,
 ) -> None:
     """Truncate kernels along cuts of their four indices: norm lost, correlation, accuracy, and both controls."""
-    if (retrain or retrain_steps is not None) and not retrain_epochs:
-        raise PolyadicError("--retrain and --retrain-steps say how networks are trained: give --retrain-epochs, too")
-    loaded_images = data.load(study.seed)
-    loaded, _ = model.load(loaded_images)
-    chosen: dict[str, Any] = {
-        "chains": names_of(cuts) if cuts is not None else None,
-        "shares": numbers(shares, "--shares"),
-        "retrain": tuple(_retraining(text) for text in retrain) if retrain else None,
-        "execution": _execution(precision),
-    }
-    options = TruncationOptions(
-        **{name: value for name, value in chosen.items() if value is not None},
-        joint=joint,
-        images=images,
-        calibration_images=calibration_images,
-        test_images=test_images,
-        draws=draws,
-        retrain_epochs=retrain_epochs,
-        retrain_steps=retrain_steps,
-        **study.chosen,
-    )
-    with ProgressBars() as bars:
-        made = truncation_study(loaded.model, loaded_images, options, on_progress=bars.rows)
-    write_truncation(made, study.out, study.known(model, data.data))
-    dense = {name: value for name, value in made.settings.items() if name.startswith("dense_")}
-    retrained = [asdict(row) for row in made.retrained]
-    document = {"rows": len(made.rows), **dense, "retrained": retrained, "skipped": dict(made.skipped)}
-    study.show(document, lambda: print_truncation(made, study.out))
+    with folder_lock(study.out):
+        if (retrain or retrain_steps is not None) and not retrain_epochs:
+            raise PolyadicError(
+                "--retrain and --retrain-steps say how networks are trained: give --retrain-epochs, too"
+            )
+        loaded_images = data.load(study.seed)
+        loaded, _ = model.load(loaded_images)
+        chosen: dict[str, Any] = {
+            "chains": names_of(cuts) if cuts is not None else None,
+            "shares": numbers(shares, "--shares"),
+            "retrain": tuple(_retraining(text) for text in retrain) if retrain else None,
+            "execution": _execution(precision),
+        }
+        options = TruncationOptions(
+            **{name: value for name, value in chosen.items() if value is not None},
+            joint=joint,
+            images=images,
+            calibration_images=calibration_images,
+            test_images=test_images,
+            draws=draws,
+            retrain_epochs=retrain_epochs,
+            retrain_steps=retrain_steps,
+            **study.chosen,
+        )
+        with ProgressBars() as bars:
+            made = truncation_study(loaded.model, loaded_images, options, on_progress=bars.rows)
+        write_truncation(made, study.out, study.known(model, data.data))
+        dense = {name: value for name, value in made.settings.items() if name.startswith("dense_")}
+        retrained = [asdict(row) for row in made.retrained]
+        document = {"rows": len(made.rows), **dense, "retrained": retrained, "skipped": dict(made.skipped)}
+        study.show(document, lambda: print_truncation(made, study.out))
 
 
 @analyze_command.command("degeneracy")
@@ -155,18 +159,19 @@ def degeneracy(
     methods: Annotated[str, typer.Option(help="als, lm, stable, separated by commas")] = _METHODS,
 ) -> None:
     """Decompose kernels by CP at growing ranks: intensities, sensitivity, error, cancelling terms."""
-    images = size.load()
-    loaded, _ = model.load(images)
-    options = DegeneracyOptions(
-        methods=names_of(methods),
-        ranks=whole_numbers(ranks, "--ranks") if ranks is not None else (),
-        **study.chosen,
-    )
-    with ProgressBars() as bars:
-        made = degeneracy_study(loaded.model, size.example(loaded, images), options, on_progress=bars.rows)
-    write_degeneracy(made, study.out, study.known(model, None))
-    document = {"rows": len(made.rows), "verdicts": dict(made.verdicts), "skipped": dict(made.skipped)}
-    study.show(document, lambda: print_degeneracy(made, study.out))
+    with folder_lock(study.out):
+        images = size.load()
+        loaded, _ = model.load(images)
+        options = DegeneracyOptions(
+            methods=names_of(methods),
+            ranks=whole_numbers(ranks, "--ranks") if ranks is not None else (),
+            **study.chosen,
+        )
+        with ProgressBars() as bars:
+            made = degeneracy_study(loaded.model, size.example(loaded, images), options, on_progress=bars.rows)
+        write_degeneracy(made, study.out, study.known(model, None))
+        document = {"rows": len(made.rows), "verdicts": dict(made.verdicts), "skipped": dict(made.skipped)}
+        study.show(document, lambda: print_degeneracy(made, study.out))
 
 
 @analyze_command.command("layers")
@@ -184,21 +189,22 @@ def layers(
     cache_dir: CacheDir = None,
 ) -> None:
     """Factorise each layer alone in several formats and ranks: error, accuracy before and after fine-tuning it."""
-    loaded_images = data.load(study.seed)
-    loaded, _ = model.load(loaded_images)
-    options = LayerOptions(
-        formats=names_of(formats),
-        shares=numbers(shares, "--shares") or LayerOptions.shares,
-        tuning=LAYER_TUNING if tune else None,
-        images=images,
-        cache=factor_cache(cache_dir),
-        **study.chosen,
-    )
-    with ProgressBars() as bars:
-        made = layer_study(loaded.model, loaded_images, options, on_progress=bars.rows)
-    write_layers(made, study.out, study.known(model, data.data))
-    document = {"rows": len(made.rows), "dense_accuracy": made.dense_accuracy, "skipped": dict(made.skipped)}
-    study.show(document, lambda: print_layers(made, study.out))
+    with folder_lock(study.out):
+        loaded_images = data.load(study.seed)
+        loaded, _ = model.load(loaded_images)
+        options = LayerOptions(
+            formats=names_of(formats),
+            shares=numbers(shares, "--shares") or LayerOptions.shares,
+            tuning=LAYER_TUNING if tune else None,
+            images=images,
+            cache=factor_cache(cache_dir),
+            **study.chosen,
+        )
+        with ProgressBars() as bars:
+            made = layer_study(loaded.model, loaded_images, options, on_progress=bars.rows)
+        write_layers(made, study.out, study.known(model, data.data))
+        document = {"rows": len(made.rows), "dense_accuracy": made.dense_accuracy, "skipped": dict(made.skipped)}
+        study.show(document, lambda: print_layers(made, study.out))
 
 
 def _retraining(text: str) -> tuple[str, float]:

@@ -29,6 +29,7 @@ from polyadic.errors import PolyadicError
 from polyadic.export import read_plan, save_applied
 from polyadic.pipeline import CompressOptions, apply_plan, compress
 from polyadic.schema import Plan, Summary
+from polyadic.storage import folder_lock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,34 +54,35 @@ def apply_command(
     json: AsJson = False,
 ) -> None:
     """Carry out a plan and train nothing: fitted to images where there are any, else by weights alone."""
-    if any((out / name).exists() for name in (Summary.file, "model.safetensors")):
-        raise PolyadicError(f"{out} already holds a network: choose another folder")
-    given = Plan.from_json(read_plan(plan)["layers"])
-    images = samples.load(seed, held_out)
-    loaded, origin = model.load(images)
-    cache = factor_cache(cache_dir)
-    if images is not None:
-        options = CompressOptions(data_aware=data_aware, seed=seed, cache=cache)
+    with folder_lock(out):
+        if any((out / name).exists() for name in (Summary.file, "model.safetensors")):
+            raise PolyadicError(f"{out} already holds a network: choose another folder")
+        given = Plan.from_json(read_plan(plan)["layers"])
+        images = samples.load(seed, held_out)
+        loaded, origin = model.load(images)
+        cache = factor_cache(cache_dir)
+        if images is not None:
+            options = CompressOptions(data_aware=data_aware, seed=seed, cache=cache)
+            with ProgressBars() as bars:
+                task = image_task(images, seed)
+                result = compress(loaded.model, task, plan=given, options=options, on_progress=bars.show)
+            result = with_provenance(result, {"command": command_line(), "model": model.model})
+            deliver(result, out, origin, images, json=json)
+            return
         with ProgressBars() as bars:
-            task = image_task(images, seed)
-            result = compress(loaded.model, task, plan=given, options=options, on_progress=bars.show)
-        result = with_provenance(result, {"command": command_line(), "model": model.model})
-        deliver(result, out, origin, images, json=json)
-        return
-    with ProgressBars() as bars:
-        names = [choice.layer for choice in given.choices]
-        applied = apply_plan(
-            loaded.model,
-            given,
-            cache=cache,
-            seed=seed,
-            on_layer=lambda name: bars.move("replace", names.index(name) + 1, len(names), name),
-        )
-    size = origin.input_shape if samples.input_shape is None else input_size(samples.input_shape)
-    mean, std = numbers(samples.mean, "--mean"), numbers(samples.std, "--std")
-    save_applied(applied, loaded.model, out, replace(origin, mean=mean, std=std, input_shape=size))
-    if json:
-        errors = {name: kernel.relative_error for name, kernel in applied.kernels.items()}
-        emit({"out": str(out), "layers": given.to_json(), "relative_errors": errors})
-    else:
-        say(f"{len(given.choices)} layers replaced from their weights alone, nothing was scored: written to {out}")
+            names = [choice.layer for choice in given.choices]
+            applied = apply_plan(
+                loaded.model,
+                given,
+                cache=cache,
+                seed=seed,
+                on_layer=lambda name: bars.move("replace", names.index(name) + 1, len(names), name),
+            )
+        size = origin.input_shape if samples.input_shape is None else input_size(samples.input_shape)
+        mean, std = numbers(samples.mean, "--mean"), numbers(samples.std, "--std")
+        save_applied(applied, loaded.model, out, replace(origin, mean=mean, std=std, input_shape=size))
+        if json:
+            errors = {name: kernel.relative_error for name, kernel in applied.kernels.items()}
+            emit({"out": str(out), "layers": given.to_json(), "relative_errors": errors})
+        else:
+            say(f"{len(given.choices)} layers replaced from their weights alone, nothing was scored: written to {out}")

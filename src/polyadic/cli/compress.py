@@ -25,7 +25,7 @@ from polyadic.errors import PolyadicError
 from polyadic.export import read_plan
 from polyadic.pipeline import compress
 from polyadic.schema import Plan, Summary
-from polyadic.storage import remove_partial
+from polyadic.storage import folder_lock
 
 
 @command
@@ -48,31 +48,32 @@ def compress_command(
     held_out: HeldOut = None,
 ) -> None:
     """Make a trained network smaller: search, apply, finetune and evaluate in a row, into one folder."""
-    _prepare(run.out, run.resume)
-    given = None
-    if plan is not None:
-        _refuse_beside_plan(search)
-        given = Plan.from_json(read_plan(plan)["layers"])
-    images = data.load(run.seed, held_out)
-    loaded, origin = model.load(images)
-    with display(live=run.live) as shown:
-        result = compress(
-            loaded.model,
-            tuning.task(images, run.seed),
-            max_drop=goal.max_drop,
-            budget=goal.budget or (),
-            plan=given,
-            formats=search.names,
-            rounds=rounds,
-            options=search.options(engine, run),
-            on_progress=shown.show,
-        )
-    result = with_provenance(result, {"command": command_line(), "model": model.model})
-    deliver(result, run.out, origin, images, json=run.json)
+    with folder_lock(run.out):
+        _refuse_result(run.out, run.resume)
+        given = None
+        if plan is not None:
+            _refuse_beside_plan(search)
+            given = Plan.from_json(read_plan(plan)["layers"])
+        images = data.load(run.seed, held_out)
+        loaded, origin = model.load(images)
+        with display(live=run.live) as shown:
+            result = compress(
+                loaded.model,
+                tuning.task(images, run.seed),
+                max_drop=goal.max_drop,
+                budget=goal.budget or (),
+                plan=given,
+                formats=search.names,
+                rounds=rounds,
+                options=search.options(engine, run),
+                on_progress=shown.show,
+            )
+        result = with_provenance(result, {"command": command_line(), "model": model.model})
+        deliver(result, run.out, origin, images, json=run.json)
 
 
-def _prepare(out: Path, resume: bool) -> None:
-    """Make sure that nothing finished is overwritten, and clear away what was left half written.
+def _refuse_result(out: Path, resume: bool) -> None:
+    """Make sure that nothing finished is overwritten.
 
     Raises:
         PolyadicError: there is a result.
@@ -81,8 +82,6 @@ def _prepare(out: Path, resume: bool) -> None:
         raise PolyadicError(
             f"{out} already holds a result: choose another folder, or --resume to repeat its last steps"
         )
-    if resume:
-        remove_partial(out)
 
 
 def _refuse_beside_plan(search: SearchArguments) -> None:

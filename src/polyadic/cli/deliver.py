@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import typer
@@ -29,13 +31,25 @@ def deliver(result: CompressionResult, out: Path, origin: Origin, images: ImageD
         PolyadicError: the network on disk does not score as the one in memory.
         typer.Exit: with OVER_BUDGET where more was lost than allowed.
     """
-    reloaded, summary = save_and_reload(result, out, origin, images), result.summary
+    reloaded = save_and_reload(result, out, origin, images)
+    written = f"written to {out}, read back and scored again: {100 * reloaded:.2f} %"
+    present(result.summary, out, written, {"reloaded_score": reloaded}, json=json)
+
+
+def present(
+    summary: Summary, out: Path, written: str, known: Mapping[str, Any] = MappingProxyType({}), *, json: bool
+) -> None:
+    """Make the page of a result in ``out``, and say what came of it; ``known`` goes into the JSON object, too.
+
+    Raises:
+        typer.Exit: with OVER_BUDGET where more was lost than allowed.
+    """
     page = report(out)
     if json:
-        emit({"out": str(out), "reloaded_score": reloaded, "report": str(page), **summary.to_json()})
+        emit({"out": str(out), **known, "report": str(page), **summary.to_json()})
     else:
         print_summary(summary)
-        say(f"written to {out}, read back and scored again: {100 * reloaded:.2f} %", f"the whole story: {page}")
+        say(written, f"the whole story: {page}")
     if is_ruined(summary) or (summary.max_drop is not None and summary.drop > summary.max_drop):
         raise typer.Exit(OVER_BUDGET)
 

@@ -21,6 +21,7 @@ from polyadic.export import Origin
 from polyadic.models import load_model
 from polyadic.pipeline import CompressOptions, compress
 from polyadic.reporting import report
+from polyadic.storage import folder_lock
 from polyadic.training import NETWORK_TUNING, Augmentation, FinetuneOptions, train_on_images
 
 MODEL = "polyadic:digits-cnn"
@@ -47,15 +48,16 @@ def demo_command(
     train_on_images(model, data, TRAINING)
     with tempfile.TemporaryDirectory() as scratch:
         folder = out or Path(scratch)
-        # the network never saw the held-out digits: what it loses there is what it loses
-        options = CompressOptions(seed=seed, work=folder, finetune_recovery_factor=1.0)
-        task = image_task(data, seed, replace(NETWORK_TUNING, epochs=20))
-        with ProgressBars() as bars:
-            result = compress(model, task, max_drop=max_drop, options=options, on_progress=bars.show)
-        result = with_provenance(result, {"command": "polyadic demo", "model": MODEL})
-        origin = Origin(MODEL, data.classes, data.mean, data.std, tuple(data.image_shape))
-        reloaded = save_and_reload(result, folder, origin, data)
-        report(folder)
+        with folder_lock(folder):
+            # the network never saw the held-out digits: what it loses there is what it loses
+            options = CompressOptions(seed=seed, work=folder, finetune_recovery_factor=1.0)
+            task = image_task(data, seed, replace(NETWORK_TUNING, epochs=20))
+            with ProgressBars() as bars:
+                result = compress(model, task, max_drop=max_drop, options=options, on_progress=bars.show)
+            result = with_provenance(result, {"command": "polyadic demo", "model": MODEL})
+            origin = Origin(MODEL, data.classes, data.mean, data.std, tuple(data.image_shape))
+            reloaded = save_and_reload(result, folder, origin, data)
+            report(folder)
     if json:
         emit({"reloaded_score": reloaded, **result.summary.to_json()})
     else:

@@ -20,6 +20,7 @@ from polyadic.data import ImageData
 from polyadic.engines import environment
 from polyadic.errors import PolyadicError
 from polyadic.export import FILE_FORMATS, ExportedFile, Origin, check_file_format, export_network
+from polyadic.storage import folder_lock
 
 COLUMNS = ("file", "run by", "batch", "largest difference", "mean", "relative", "same top 1")
 
@@ -49,16 +50,17 @@ def export_command(
         check_file_format(name, path)
     if batch < 2:
         raise PolyadicError(f"files are compared at batch 1 and at a larger one; got --batch {batch}: give 2 or more")
-    named = target.read()
-    images = size.load(origin=named.origin)
-    loaded, origin = named.load(images)
-    mean, std = numbers(size.mean, "--mean") or origin.mean, numbers(size.std, "--std") or origin.std
-    notes = _notes(origin, mean if images is None else images.mean, std if images is None else images.std)
-    if named.plan is not None:
-        plan = json_text.dumps(named.plan["layers"], sort_keys=True, separators=(",", ":")).encode()
-        notes["polyadic.plan_sha256"] = hashlib.sha256(plan).hexdigest()
-    inputs = _inputs(images, size.example(loaded, images), batch)
-    files = export_network(loaded.model, paths, inputs, notes=notes, real=images is not None)
+    with folder_lock(next(iter(paths.values())).parent):
+        named = target.read()
+        images = size.load(origin=named.origin)
+        loaded, origin = named.load(images)
+        mean, std = numbers(size.mean, "--mean") or origin.mean, numbers(size.std, "--std") or origin.std
+        notes = _notes(origin, mean if images is None else images.mean, std if images is None else images.std)
+        if named.plan is not None:
+            plan = json_text.dumps(named.plan["layers"], sort_keys=True, separators=(",", ":")).encode()
+            notes["polyadic.plan_sha256"] = hashlib.sha256(plan).hexdigest()
+        inputs = _inputs(images, size.example(loaded, images), batch)
+        files = export_network(loaded.model, paths, inputs, notes=notes, real=images is not None)
     compared_on = "random normal numbers (give --data for images)" if images is None else "held-out images"
     if json:
         entries = [{**asdict(file), "path": str(file.path)} for file in files]

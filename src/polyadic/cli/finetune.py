@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from math import nan
 from pathlib import Path
@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from polyadic.cli.arguments import AsJson, DataArguments, FinetuneArguments, HeldOut, Seed
-from polyadic.cli.deliver import deliver
+from polyadic.cli.deliver import deliver, present
 from polyadic.cli.model_or_result import ModelOrResult, TrustCode
 from polyadic.cli.option_groups import command
 from polyadic.cli.progress import ProgressBars
@@ -26,6 +26,7 @@ from polyadic.models import LIBRARIES
 from polyadic.pipeline import CompressionResult, finetune, warnings_of
 from polyadic.reporting import read_result
 from polyadic.schema import Summary
+from polyadic.storage import folder_lock
 from polyadic.surgery import copy_model
 from polyadic.training import (
     Execution,
@@ -79,30 +80,42 @@ def finetune_command(
     json: AsJson = False,
 ) -> None:
     """Train a saved result further, on other images or on several devices, and write it to a new folder."""
-    with one_voice():
-        _prepare(out, resume)
-        named = ModelOrResult.named(folder, trust_code=trust_code)
-        if named.plan is None:
-            raise PolyadicError(f"fine-tuning goes on with the folder of a result; {folder} is none")
-        before = read_result(folder).result
-        images = data.load(seed, held_out, named.origin)
-        dense = _teacher(named, weights, teacher)
-        accelerator = connect_processes() if several_processes() else None
-        task = _task(tuning, images, seed, dense, accelerator)
-        trained = _train(named.load(images)[0].model, dense, task, out / CHECKPOINT)
-    if accelerator is not None:
-        accelerator.end_training()
-    if not is_main_process():
-        return
-    summary = _summary(before, trained, {"finetuned_from": _past(folder, before), "command": command_line()})
-    structure = dense if dense is not None else named.dense()
-    result = CompressionResult(trained.network, structure, summary, images.example(1))
-    origin = replace(named.origin, mean=images.mean, std=images.std, input_shape=tuple(images.image_shape))
-    deliver(result, out, origin, images, json=json)
+    with ExitStack() as alone:
+        with one_voice():
+            if is_main_process():  # it alone writes
+                alone.enter_context(folder_lock(out))
+            if resume and (out / Summary.file).exists():
+                _finish(out, json=json)
+                return
+            _prepare(out, resume)
+            named = ModelOrResult.named(folder, trust_code=trust_code)
+            if named.plan is None:
+                raise PolyadicError(f"fine-tuning goes on with the folder of a result; {folder} is none")
+            before = read_result(folder).result
+            images = data.load(seed, held_out, named.origin)
+            dense = _teacher(named, weights, teacher)
+            accelerator = connect_processes() if several_processes() else None
+            task = _task(tuning, images, seed, dense, accelerator)
+            trained = _train(named.load(images)[0].model, dense, task, out / CHECKPOINT)
+        if accelerator is not None:
+            accelerator.end_training()
+        if not is_main_process():
+            return
+        summary = _summary(before, trained, {"finetuned_from": _past(folder, before), "command": command_line()})
+        structure = dense if dense is not None else named.dense()
+        result = CompressionResult(trained.network, structure, summary, images.example(1))
+        origin = replace(named.origin, mean=images.mean, std=images.std, input_shape=tuple(images.image_shape))
+        deliver(result, out, origin, images, json=json)
+
+
+def _finish(out: Path, *, json: bool) -> None:
+    """Make the page of a run that ended with its result on disk, perhaps just before its page was."""
+    if is_main_process():
+        present(read_result(out).result, out, f"{out} holds the result: nothing is left to train", json=json)
 
 
 def _prepare(out: Path, resume: bool) -> None:
-    """Make sure that neither a result nor the checkpoint of another run is lost; clear away what is half written.
+    """Make sure that neither a result nor the checkpoint of another run is lost.
 
     Raises:
         PolyadicError: there is one.

@@ -25,7 +25,7 @@ from polyadic.quantization import (
     quantize,
     quantizer_named,
 )
-from polyadic.storage import json_bytes, write_together
+from polyadic.storage import folder_lock, json_bytes, write_together
 
 VERSION = 1
 
@@ -50,26 +50,27 @@ def quantize_command(
     json: AsJson = False,
 ) -> None:
     """Bring a compressed network to 8 bits after training, and say what that costs and saves."""
-    quantizer, sizes = quantizer_named(engine), _batches(batches)
-    options = QuantizeOptions(images=images, judges=judges, balance=balance, ends=ends)
-    named = ModelOrResult.named(str(folder), trust_code=trust_code)
-    found = data.load(seed, held_out, named.origin)
-    networks = {} if weights is None else {"dense": named.dense(weights).eval()}
-    networks["compressed"] = named.load()[0].model
-    made = {
-        name: quantize(network, found, quantizer, options, on_trial=_narrator(name, json))
-        for name, network in networks.items()
-    }
-    rows = measure_artefacts(made, found, quantizer, batches=sizes, threads=threads, seconds=seconds)
-    document = _document(folder, quantizer, options, found, made, rows, threads)
     target = out or folder
-    contents = {target / "quantization.json": json_bytes(document, indent=2)}
-    contents |= {target / f"model.int8{end}": content for end, content in made["compressed"].artefact.files.items()}
-    write_together(contents)
-    if json:
-        emit({"out": str(target), **document})
-        return
-    _show(rows, document, target)
+    with folder_lock(target):
+        quantizer, sizes = quantizer_named(engine), _batches(batches)
+        options = QuantizeOptions(images=images, judges=judges, balance=balance, ends=ends)
+        named = ModelOrResult.named(str(folder), trust_code=trust_code)
+        found = data.load(seed, held_out, named.origin)
+        networks = {} if weights is None else {"dense": named.dense(weights).eval()}
+        networks["compressed"] = named.load()[0].model
+        made = {
+            name: quantize(network, found, quantizer, options, on_trial=_narrator(name, json))
+            for name, network in networks.items()
+        }
+        rows = measure_artefacts(made, found, quantizer, batches=sizes, threads=threads, seconds=seconds)
+        document = _document(folder, quantizer, options, found, made, rows, threads)
+        contents = {target / "quantization.json": json_bytes(document, indent=2)}
+        contents |= {target / f"model.int8{end}": content for end, content in made["compressed"].artefact.files.items()}
+        write_together(contents)
+        if json:
+            emit({"out": str(target), **document})
+            return
+        _show(rows, document, target)
 
 
 def _batches(text: str) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -25,7 +26,7 @@ from polyadic.export import save_search
 from polyadic.pipeline import SearchResult, TriedPlan, find_plan
 from polyadic.reporting import report
 from polyadic.schema import Plan, Summary
-from polyadic.storage import remove_partial
+from polyadic.storage import folder_lock, remove_partial
 
 FRONT_COLUMNS = ("", "layers", "MACs", "parameters", "drop, points", "divergence")
 
@@ -48,34 +49,36 @@ def search_command(
     ] = None,
 ) -> None:
     """Find format and rank for every layer and write the plan; ``compress --plan`` carries it out."""
-    out = run.out
-    if (out / Summary.file).exists():
-        raise PolyadicError(f"{out} already holds the result of a compression: choose another folder")
-    if (out / Plan.file).exists() and not run.resume:
-        raise PolyadicError(f"{out} already holds a plan: choose another folder, or --resume to go on searching")
-    if run.resume:
-        remove_partial(out)
-    images = data.load(run.seed, held_out)
-    loaded, origin = model.load(images)
-    task = image_task(images, run.seed)
-    with display(live=run.live) as shown:
-        found = find_plan(
-            loaded.model,
-            task,
-            max_drop=goal.max_drop,
-            budget=goal.budget or (),
-            formats=search.names,
-            options=search.options(engine, run, storage),
-            on_progress=shown.show,
-        )
-    save_search(found, out, origin, {"command": command_line(), "model": model.model, "data": data.data})
-    page = report(out)
-    if run.json:
-        emit({"out": str(out), "report": str(page), **found.to_json()})
-    else:
-        _print(found, out)
-        warn(*found.warnings)
-        say(f"the whole story: {page}")
+    # workers that share a study may share a folder, too: all of them write the same files there, each whole
+    with folder_lock(run.out) if storage is None else nullcontext():
+        out = run.out
+        if (out / Summary.file).exists():
+            raise PolyadicError(f"{out} already holds the result of a compression: choose another folder")
+        if (out / Plan.file).exists() and not run.resume:
+            raise PolyadicError(f"{out} already holds a plan: choose another folder, or --resume to go on searching")
+        if storage is not None and run.resume:
+            remove_partial(out)
+        images = data.load(run.seed, held_out)
+        loaded, origin = model.load(images)
+        task = image_task(images, run.seed)
+        with display(live=run.live) as shown:
+            found = find_plan(
+                loaded.model,
+                task,
+                max_drop=goal.max_drop,
+                budget=goal.budget or (),
+                formats=search.names,
+                options=search.options(engine, run, storage),
+                on_progress=shown.show,
+            )
+        save_search(found, out, origin, {"command": command_line(), "model": model.model, "data": data.data})
+        page = report(out)
+        if run.json:
+            emit({"out": str(out), "report": str(page), **found.to_json()})
+        else:
+            _print(found, out)
+            warn(*found.warnings)
+            say(f"the whole story: {page}")
 
 
 def _print(found: SearchResult, out: Path) -> None:

@@ -1,4 +1,4 @@
-"""Files said once: whole files, append-only JSON lines, JSON documents, a cache by content."""
+"""Files said once: whole files, append-only JSON lines, JSON documents, a cache by content, a lock on a folder."""
 
 from polyadic.storage.archives import inflates_to
 from polyadic.storage.content_cache import ContentCache, cache_directory, content_key
@@ -11,6 +11,7 @@ from polyadic.storage.json_files import (
     read_document,
     read_records,
 )
+from polyadic.storage.locks import folder_lock
 
 __all__ = [
     "ContentCache",
@@ -20,6 +21,7 @@ __all__ = [
     "atomic_path",
     "cache_directory",
     "content_key",
+    "folder_lock",
     "inflates_to",
     "json_bytes",
     "read_document",

@@ -110,10 +110,10 @@ class RecordLog(Generic[Record]):
         """Keep a record, on disk before this returns.
 
         Raises:
-            StorageError: the disk refused; the log ends with the last record that was written whole.
+            StorageError: the disk refused, or the log has gone; it ends with the last record that was written whole.
         """
         if self.path is not None:
-            append_record(self.path, record)
+            append_record(self.path, record, new=False)  # without its first line a log would be nobody's
 
     def _read(self, path: Path, owner: str, digest: str, parse: Parse[Record]) -> None:
         content = path.read_bytes()
@@ -135,15 +135,21 @@ class RecordLog(Generic[Record]):
             )
 
 
-def append_record(path: Path, record: Mapping[str, Any]) -> None:
+def append_record(path: Path, record: Mapping[str, Any], *, new: bool = True) -> None:
     """Add one JSON object as a line of its own, in one write, on disk before this returns; several processes may.
 
+    Args:
+        path: of the file.
+        record: the object.
+        new: make the file where there is none.
+
     Raises:
-        StorageError: the disk refused.
+        StorageError: the disk refused, or there is no file and it may not be made.
     """
     with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as file:
+        if new:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_APPEND | (os.O_CREAT if new else 0), 0o666), "ab") as file:
             file.write(json.dumps(record).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
