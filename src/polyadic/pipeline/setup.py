@@ -191,7 +191,8 @@ def as_task(judge: Judge) -> Task:
     if isinstance(judge, ImageData):
         return ImageTask(judge)
     if callable(judge) and not isinstance(judge, nn.Module | type):
-        return ScoreTask(judge)
+        name = getattr(judge, "__name__", "score")
+        return ScoreTask(judge, name if name.isidentifier() else "score")  # a lambda has none of its own
     kind = judge.__name__ if isinstance(judge, type) else type(judge).__name__
     if isinstance(judge, str | Path):
         advice = f"load them with polyadic.data.load_data({str(judge)!r})"
