@@ -17,13 +17,16 @@ FOUND: dict[str, dict[str, str]] = {
     "fuzz": {
         "a cost of 0 in a search broke the report's page by a division by zero": "both numbers are said as they are",
         "a drop of 1e308 points broke its chart": "axes end at 1e300",
-        "archives and images that inflate a thousandfold filled the memory": "refused by what they claim, before reading",
+        "archives and images that inflate a thousandfold filled the memory": "refused before they are read",
         "a pickle in a CIFAR-10 batch could fill arrays or change a function": "only arrays and plain values are built",
         "PostScript in an image folder would have been run by Ghostscript": "refused",
         "damaged entries of shared studies ended in a traceback": "refused in one sentence",
         "odd keys, NaN and negative numbers in rows of analyze ended in a traceback": "refused, or drawn",
     },
-    "kills": {},
+    "kills": {
+        "finetune, killed between its result and its page, was refused with --resume": "the page is made, and it ends",
+        "a log of trials that was removed in mid-run was begun without its first line": "an error that names the log",
+    },
     "differential": {},
 }
 

@@ -132,6 +132,16 @@ def test_what_fails_while_it_is_timed_is_a_row_with_the_reason(images: Tensor) -
     assert row.median_ms is None
 
 
+def test_the_layer_that_an_engine_does_not_run_is_named_in_its_row(images: Tensor) -> None:
+    pytest.importorskip("openvino")
+    layer = nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular")
+    options = BenchOptions(**{**vars(QUICK), "engines": ("pytorch", "openvino")})
+    rows = benchmark({"it": nn.Sequential(nn.Conv2d(3, 3, 1), layer)}, images, options).rows
+    reasons = {row.engine: row.reason for row in rows}
+    assert reasons["pytorch"] is None
+    assert str(reasons["openvino"]).startswith(f"openvino does not run layer '1', {layer} (leave this engine out")
+
+
 def test_a_compiler_that_fails_leaves_the_other_engines_alone(images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*inputs: Tensor) -> Tensor:
         raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found in cxx: (None, 'g++')")

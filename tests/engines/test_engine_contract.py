@@ -106,6 +106,25 @@ def test_a_network_that_the_engine_cannot_run_is_an_error_in_one_sentence(engine
     assert "\n" not in str(caught.value)
 
 
+REFUSED = {
+    "openvino": nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"),
+    "onnxruntime": nn.ConvTranspose2d(3, 4, 3, dilation=2, output_padding=1),  # no multiple of the stride
+}
+
+
+@pytest.mark.parametrize("engine", [e for e in USABLE if e.name in REFUSED], ids=lambda engine: engine.name)
+def test_the_layer_that_the_engine_does_not_run_is_named(engine: Engine, images: Tensor) -> None:
+    layer = REFUSED[engine.name]
+    network = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), layer).train()
+    with pytest.raises(EngineError) as caught:
+        engine.prepare(network, images, Conditions(batch=2))
+    said = str(caught.value)
+    assert said.startswith(f"{engine.name} does not run layer '2', {layer} (leave this engine out, or write that")
+    assert "\n" not in said
+    assert all(module.training for module in network.modules())
+    assert network[1].num_batches_tracked == 0
+
+
 @pytest.mark.parametrize("engine", USABLE, ids=lambda engine: engine.name)
 def test_a_model_that_fails_is_an_error_in_one_sentence(engine: Engine, images: Tensor) -> None:
     with pytest.raises(EngineError, match=f"^{engine.name} does not run this network"):

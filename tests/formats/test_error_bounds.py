@@ -10,6 +10,7 @@ import torch
 from cases import gaussian
 from polyadic.formats import format as module
 from polyadic.formats import format_named, rank_for
+from polyadic.formats.rank_for import ErrorSearch
 from polyadic.schema import ConvSpec
 
 WINDOW = ConvSpec(6, 8, (3, 3), (1, 1), (1, 1), (1, 1))
@@ -63,3 +64,33 @@ def test_errors_lie_within_their_bounds(name: str, spec: ConvSpec) -> None:
 
 def test_the_bounds_of_a_zero_kernel_are_zero() -> None:
     assert format_named("svd").error_bounds(torch.zeros(30, 40), MATRIX, [(1,), (30,)]) == [(0.0, 0.0)] * 2
+
+
+FALLING = {
+    "straight": lambda rank: 1.0 - rank / 52,
+    "by the same factor": lambda rank: 0.92**rank,
+    "suddenly": lambda rank: 0.95 if rank < 97 else 0.0,
+    "hardly": lambda rank: 0.999**rank,
+}
+
+
+@pytest.mark.parametrize(
+    ("law", "most"), [("straight", 8), ("by the same factor", 8), ("suddenly", 12), ("hardly", 12)]
+)
+@pytest.mark.parametrize("allowed", [0.3, 0.05])
+def test_few_trials_find_the_first_rank_that_keeps_a_bound(law: str, most: int, allowed: float) -> None:
+    errors = [max(FALLING[law](rank), 0.0) for rank in range(1, 145)]
+    search, tried = ErrorSearch(-1, len(errors), len(errors), allowed), []
+    while (at := search.proposed()) is not None:
+        tried.append(at)
+        search.learn(at, errors[at])
+    assert search.high == next((at for at, error in enumerate(errors) if error <= allowed), len(errors))
+    assert len(tried) == len(set(tried)) <= most
+
+
+def test_a_cp_of_a_kernel_takes_four_decompositions() -> None:
+    fmt, spec = format_named("cp-epc"), ConvSpec(16, 16, (3, 3), (1, 1), (1, 1), (1, 1))
+    kernel = torch.randn(spec.weight_shape, generator=torch.Generator().manual_seed(0))
+    with mock.patch.object(type(fmt), "solve_all", autospec=True, side_effect=type(fmt).solve_all) as solve:
+        rank_for(fmt, kernel, spec, error=0.3)
+    assert solve.call_count <= 4

@@ -193,11 +193,11 @@ class _Bench:
         graph = self.graphs.of(name, batch) if isinstance(engine, OnnxRuntime | OpenVino) else None
         began = time.perf_counter()
         if isinstance(engine, OnnxRuntime | OpenVino) and graph is not None:
-            with engine.at_work():
+            with engine.at_work(lambda: engine.culprit_in(self.networks[name], (batch,), conditions)):
                 prepared = engine.prepare_graph(graph, (batch,), conditions)
         else:
             prepared = engine.prepare(self.of_torch[name], batch, conditions)
-        with engine.at_work():
+        with engine.at_work(lambda: engine.culprit_in(self.networks[name], (batch,), conditions)):
             prepared.once()
         return prepared, round(time.perf_counter() - began, 3)
 

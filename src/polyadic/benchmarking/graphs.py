@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from polyadic.engines import first_line, onnx_bytes
+from polyadic.engines import first_line, onnx_bytes, refused_layer
 from polyadic.errors import EngineError, LayerError
 from polyadic.surgery import fold_and_merge
 
@@ -40,13 +40,13 @@ class Graphs:
         self._networks = networks
         self._one_batch = one_batch
         self._free: dict[str, bytes | None] = {}
-        self._fixed: dict[tuple[str, int], bytes] = {}
+        self._fixed: dict[tuple[str, int], bytes | EngineError] = {}
 
     def of(self, name: str, batch: Tensor) -> bytes:
         """The graph of a network for inputs of this shape, its first dimension being free where the network allows it.
 
         Raises:
-            EngineError: the network cannot be written as a graph.
+            EngineError: the network cannot be written as a graph; with the layer that cannot, where one is by itself.
         """
         if not self._one_batch and name not in self._free:
             self._free[name] = self._with_free_batch(name, batch)
@@ -55,24 +55,28 @@ class Graphs:
             return free
         key = name, len(batch)
         if key not in self._fixed:
-            self._fixed[key] = _write_graph(self._networks[name], batch, free=False)
-        return self._fixed[key]
+            self._fixed[key] = self._with_this_batch(name, batch)
+        graph = self._fixed[key]
+        if isinstance(graph, EngineError):
+            raise graph
+        return graph
+
+    def _with_this_batch(self, name: str, batch: Tensor) -> bytes | EngineError:
+        """The graph, or why there is none: the next engine asks again, and the answer takes many seconds too."""
+        network = self._networks[name]
+        try:
+            return onnx_bytes(network, (batch,))
+        except EngineError as error:
+            return error
+        except Exception as error:  # whatever the exporter raises
+            layer = refused_layer(network, (batch,), onnx_bytes)
+            advice = f"{layer} (write that layer otherwise)" if layer else "this network"
+            return EngineError(f"torch writes no ONNX graph of {advice}: {type(error).__name__}: {first_line(error)}")
 
     def _with_free_batch(self, name: str, batch: Tensor) -> bytes | None:
         """None where the network takes one batch alone, such as one that reshapes by numbers."""
         two = batch if len(batch) > 1 else batch.repeat(2, *(1,) * (batch.dim() - 1))
         try:
-            return _write_graph(self._networks[name], two, free=True)
-        except EngineError:
+            return onnx_bytes(self._networks[name], (two,), dynamic_batch=True)
+        except Exception:  # whatever the exporter raises: a graph of this batch alone may still be written
             return None
-
-
-def _write_graph(network: nn.Module, batch: Tensor, *, free: bool) -> bytes:
-    try:
-        return onnx_bytes(network, (batch,), dynamic_batch=free)
-    except EngineError:
-        raise
-    except Exception as error:  # whatever the exporter raises
-        raise EngineError(
-            f"torch writes no ONNX graph of this network: {type(error).__name__}: {first_line(error)}"
-        ) from error

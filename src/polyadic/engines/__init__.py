@@ -8,6 +8,7 @@ from polyadic.engines.machine import environment
 from polyadic.engines.onnx_graph import input_names, onnx_bytes
 from polyadic.engines.onnx_runtime import OnnxRuntime
 from polyadic.engines.open_vino import OpenVino
+from polyadic.engines.refused_layer import refused_layer
 from polyadic.engines.timing import Ratio, Timing, time_interleaved
 from polyadic.errors import EngineError
 from polyadic.schema import Conditions, NumberFormat
@@ -35,6 +36,7 @@ __all__ = [
     "input_names",
     "interpolate_time",
     "onnx_bytes",
+    "refused_layer",
     "silence",
     "tensors_of",
     "time_in_turns",

@@ -46,6 +46,11 @@ class PyTorch(Engine):
         """NHWC or NCHW."""
         return "NHWC" if self.channels_last else "NCHW"
 
+    @property
+    def takes_layers_alone(self) -> bool:
+        """Never: torch's own words name what failed, and to compile layer by layer would take minutes."""
+        return False
+
     def missing(self) -> str | None:
         """Nothing, for the library is built on it, but for the compiler that ``torch.compile`` calls."""
         if self.compiled and shutil.which(_compiler()) is None:

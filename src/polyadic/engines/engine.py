@@ -7,13 +7,15 @@ import io
 import logging
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from polyadic.engines.refused_layer import refused_layer
 from polyadic.errors import EngineError
 from polyadic.schema import Conditions, NumberFormat
 
@@ -51,6 +53,11 @@ class Engine(ABC):
     def refuses(self, conditions: Conditions) -> str | None:
         """Why it cannot run under these conditions, in one sentence; None where it can."""
 
+    @property
+    def takes_layers_alone(self) -> bool:
+        """Whether a network that it fails on is searched for the layer, each tried by itself: about a second a kind."""
+        return True
+
     @abstractmethod
     def _prepare(self, model: nn.Module, example: tuple[Tensor, ...], conditions: Conditions) -> Prepared:
         """Make a network in evaluation mode ready; whatever the engine itself raises may leave."""
@@ -69,19 +76,34 @@ class Engine(ABC):
             conditions: under which it is to run.
 
         Raises:
-            EngineError: the engine is missing, refuses the conditions, or cannot run this network.
+            EngineError: the engine is missing, refuses the conditions, or cannot run this network; then with the layer
+                that is in the way, where one is by itself.
         """
         inputs = (example,) if isinstance(example, Tensor) else example
         self.check(conditions)
         if any(tensor.shape[0] != conditions.batch for tensor in inputs):
             shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
             raise EngineError(f"an example holds {conditions.batch} samples, as its conditions say; got {shapes}")
-        with self.at_work():
+        with self.at_work(lambda: self.culprit_in(model, inputs, conditions)):
             return self._prepare(model, inputs, conditions)
 
+    def culprit_in(self, model: nn.Module, example: tuple[Tensor, ...], conditions: Conditions) -> str:
+        """The layer of ``model`` that the engine does not run by itself, and what to do; else "this network"."""
+        if not self.takes_layers_alone:
+            return "this network"
+
+        def attempt(alone: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            self._prepare(alone, inputs, replace(conditions, batch=len(inputs[0]))).once()
+
+        layer = refused_layer(model, example, attempt)
+        return "this network" if layer is None else f"{layer} (leave this engine out, or write that layer otherwise)"
+
     @contextlib.contextmanager
-    def at_work(self) -> Iterator[None]:
+    def at_work(self, culprit: Callable[[], str] | None = None) -> Iterator[None]:
         """Where the engine's own code runs on a network, without gradients.
+
+        Args:
+            culprit: what it does not run, asked once something has failed; "this network" where nobody knows more.
 
         Raises:
             EngineError: whatever the engine raised, in one sentence.
@@ -92,8 +114,9 @@ class Engine(ABC):
         except EngineError:
             raise
         except Exception as error:  # whatever a stranger's compiler raises
+            what = "this network" if culprit is None else culprit()
             raise EngineError(
-                f"{self.name} does not run this network: {type(error).__name__}: {first_line(error)}"
+                f"{self.name} does not run {what}: {type(error).__name__}: {first_line(error)}"
             ) from error
 
     def usual_precisions(self, device: str) -> tuple[NumberFormat, ...]:

@@ -59,7 +59,9 @@ class OnnxRuntime(Engine):
         return None
 
     def _prepare(self, model: nn.Module, example: tuple[Tensor, ...], conditions: Conditions) -> Prepared:
-        return self.prepare_graph(onnx_bytes(model, example), example, conditions)
+        prepared = self.prepare_graph(onnx_bytes(model, example), example, conditions)
+        prepared.once()  # some layers are refused only when they run
+        return prepared
 
     def prepare_graph(self, graph: bytes, example: tuple[Tensor, ...], conditions: Conditions) -> Prepared:
         """A graph that is written already, made ready."""

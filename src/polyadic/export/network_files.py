@@ -14,11 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from polyadic.engines import first_line, input_names, silence, tensors_of
+from polyadic.engines import first_line, input_names, refused_layer, silence, tensors_of
 from polyadic.errors import EngineError, StorageError
 from polyadic.export.export_source import ExportSource, run_network
 from polyadic.export.file_formats import FILE_FORMATS, FileFormat, Run
-from polyadic.export.refused_layer import refused_layer
 from polyadic.storage import json_bytes, read_document, storage_error, write_together
 from polyadic.surgery import copy_model
 

@@ -30,7 +30,7 @@ from polyadic.schema import Budget, Cost, Plan, TrialRecord
 from polyadic.schema.budget import format_cost
 from polyadic.search import RankCandidates, SearchSpace, TrialStore, cheapest_plan, open_trials
 from polyadic.surgery import check_patterns, find_layers, layer_at, matches_any
-from polyadic.training import ImageTask, Samples, SampleTask, ScoreTask, Task
+from polyadic.training import ImageTask, Samples, SampleTask, ScoreTask, Task, name_of
 
 Judge = ImageData | Task | Callable[[nn.Module], float] | Samples
 """By what a network is judged: images, samples, a task, or a function from a model to its score."""
@@ -204,7 +204,8 @@ def as_task(
         PolyadicError: it is nothing by which a network can be judged, or what is given beside it goes with samples.
         DataError: the samples cannot be used.
     """
-    beside = [name for name, given in (("validation", validation), ("metric", metric), ("loss", loss)) if given]
+    given = {"validation": validation, "metric": metric, "loss": loss}
+    beside = [name for name, value in given.items() if value is not None]
     if isinstance(judge, Task | ImageData) or _is_score(judge):
         if beside:
             raise PolyadicError(
@@ -213,7 +214,7 @@ def as_task(
             )
         if isinstance(judge, Task):
             return judge
-        return ImageTask(judge) if isinstance(judge, ImageData) else ScoreTask(judge)
+        return ImageTask(judge) if isinstance(judge, ImageData) else ScoreTask(judge, name_of(judge))
     no_samples = isinstance(judge, str | bytes | Path | type | nn.Module | Mapping)
     if not no_samples and (callable(judge) or isinstance(judge, Iterable | Dataset)):
         samples = cast(Samples, judge)

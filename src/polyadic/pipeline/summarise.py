@@ -91,6 +91,8 @@ def summarise(done: RoundResult, final: FinalScores) -> Summary:
         compressed_score=final.values[2],
         score_before_finetuning=final.values[1],
         score_name=task.score_name,
+        score_is_fraction=task.score_is_fraction,
+        judged_on=task.judged_on,
         max_drop=None if target.max_drop is None else target.max_drop.points(setup.origin_score),
         drop_interval=final.drop_interval,
         held_out=done.held_out,
@@ -125,10 +127,10 @@ def is_ruined(summary: Summary) -> bool:
 def warnings_of(summary: Summary) -> tuple[str, ...]:
     """What a reader must know before relying on the result."""
     held_out, known = summary.held_out, summary.provenance
-    warnings = []
+    warnings: list[str] = []
     if is_ruined(summary):
         warnings.append(_ruin(known["answers_lost"], known["alarm_at"], known.get("data_aware", True)))
-    if held_out["compressed"] < held_out["before_finetuning"]:
+    if summary.score_is_fraction and held_out["compressed"] < held_out["before_finetuning"]:
         warnings.append(
             f"fine-tuning lowered the held-out score from {100 * held_out['before_finetuning']:.2f} to "
             f"{100 * held_out['compressed']:.2f} % and was kept: the dense network scores on held-out images as on "
@@ -138,9 +140,13 @@ def warnings_of(summary: Summary) -> tuple[str, ...]:
     if summary.max_drop is None:
         return tuple(warnings)
     if summary.drop > summary.max_drop:
+        where = "" if summary.judged_on is None else f" on the {summary.judged_on}"
+        lost, allowed = f"{summary.drop:.2f} points{where}", f"{summary.max_drop:g}"
+        if not summary.score_is_fraction:  # a point is 0.01 of any score
+            lost, allowed = f"{summary.drop / 100:.4g} of {summary.score_name}{where}", f"{summary.max_drop / 100:g}"
         warnings.append(
-            f"the compressed network lost {summary.drop:.2f} points on the test images, more than the "
-            f"{summary.max_drop:g} allowed: run again with a smaller max_drop_per_layer or more epochs of fine-tuning"
+            f"the compressed network lost {lost}, more than the {allowed} allowed: run again with a smaller "
+            "max_drop_per_layer or more epochs of fine-tuning"
         )
     if summary.drop_interval is not None and summary.drop <= summary.max_drop < summary.drop_interval[1]:
         warnings.append(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from polyadic.reporting.chart import Table, finite
+from polyadic.reporting.score_words import ScoreWords
 from polyadic.schema import Budget, Cost, CostEstimate, SearchResult, Summary
 
 TextRows = list[tuple[str, ...]]
@@ -37,13 +38,14 @@ class Headline:
 
 def result_headline(summary: Summary) -> Headline:
     """That of a compression."""
-    interval = ""
+    interval, words = "", ScoreWords.of(summary)
     if summary.drop_interval is not None:
-        interval = f", 95 %: {summary.drop_interval[0]:.2f} to {summary.drop_interval[1]:.2f}"
+        low, high = (words.amount(bound).removesuffix(" points") for bound in summary.drop_interval)
+        interval = f", 95 %: {low} to {high}"
     score = (
         summary.score_name,
-        f"{100 * summary.compressed_score:.2f} %",
-        f"was {100 * summary.dense_score:.2f} %; drop {summary.drop:.2f} points{interval}",
+        words.said(summary.compressed_score),
+        f"was {words.said(summary.dense_score)}; drop {words.amount(summary.drop)}{interval}",
     )
     cards = [score, *_cost_cards(summary.dense, summary.compressed, "after")]
     return Headline(cards, assess(summary), Table(HEADLINE_COLUMNS, tuple(headline_rows(summary))))
@@ -80,16 +82,17 @@ def estimate_headline(estimate: CostEstimate) -> Headline:
 
 def headline_rows(summary: Summary) -> TextRows:
     """Score and costs of both networks, under :data:`HEADLINE_COLUMNS`."""
-    interval = ""
+    interval, words = "", ScoreWords.of(summary)
     if summary.drop_interval is not None:
-        interval = f" (95 %: {-summary.drop_interval[1]:+.2f} to {-summary.drop_interval[0]:+.2f})"
+        worst, best = (words.change(bound).removesuffix(" points") for bound in reversed(summary.drop_interval))
+        interval = f" (95 %: {worst} to {best})"
     score = (
-        f"{summary.score_name}, %",
-        f"{100 * summary.dense_score:.2f}",
-        f"{100 * summary.compressed_score:.2f}",
-        f"{0.0 - summary.drop:+.2f} points{interval}",
+        words.label(summary.score_name),
+        words.number(summary.dense_score),
+        words.number(summary.compressed_score),
+        f"{words.change(summary.drop)}{interval}",
     )
-    untuned = ("before fine-tuning, %", "", f"{100 * summary.score_before_finetuning:.2f}", "")
+    untuned = (words.label("before fine-tuning"), "", words.number(summary.score_before_finetuning), "")
     return [score, untuned, *cost_rows(summary.dense, summary.compressed)]
 
 
@@ -143,7 +146,8 @@ def assess_budget(provenance: Mapping[str, Any], cost: Cost) -> Assessment | Non
 def _assess_drop(summary: Summary) -> Assessment | None:
     if summary.max_drop is None:
         return None
-    allowed, lost = _points(summary.max_drop), _lost(summary.drop)
+    words = ScoreWords.of(summary)
+    allowed, lost, where = words.allowed(summary.max_drop), _lost(summary.drop, words), words.where
     if not math.isfinite(summary.drop):
         return Assessment("bad", f"Broken: the score is not a number. {allowed} might be lost.")
     low, high = summary.drop_interval or (summary.drop, summary.drop)
@@ -151,18 +155,18 @@ def _assess_drop(summary: Summary) -> Assessment | None:
         doubt = (
             "" if low > summary.max_drop else " On other images it might still be within: the interval reaches there."
         )
-        return Assessment("bad", f"Over the limit: {lost} on the test images, more than the {allowed} allowed.{doubt}")
+        return Assessment("bad", f"Over the limit: {lost}{where}, more than the {allowed} allowed.{doubt}")
     if summary.drop_interval is None:
+        if not words.fraction and summary.judged_on is None:
+            return Assessment("good", f"Kept: {lost}, {allowed} allowed, by the function that chose the ranks too.")
         return Assessment("good", f"Kept: {lost}, {allowed} allowed. How certain that is was not measured.")
     if high > summary.max_drop:
         return Assessment(
             "doubtful",
-            f"Kept as measured: {lost} on the test images, {allowed} allowed. There are too few of them to exclude a "
-            f"larger loss than that: the 95 % interval goes up to {high:.2f} points.",
+            f"Kept as measured: {lost}{where}, {allowed} allowed. There are too few of them to exclude a "
+            f"larger loss than that: the 95 % interval goes up to {words.amount(high)}.",
         )
-    return Assessment(
-        "good", f"Kept: {lost} on the test images, {allowed} allowed, and the whole 95 % interval is within."
-    )
+    return Assessment("good", f"Kept: {lost}{where}, {allowed} allowed, and the whole 95 % interval is within.")
 
 
 def _cost_cards(dense: Cost, small: Cost, after: str) -> list[Card]:
@@ -179,7 +183,8 @@ def _points(number: float) -> str:
     return f"{number:g} point{'' if number == 1 else 's'}"
 
 
-def _lost(drop: float) -> str:
+def _lost(drop: float, words: ScoreWords) -> str:
     if drop == 0:
         return "nothing lost"
-    return f"{abs(drop):.2f} points {'lost' if drop > 0 else 'gained'}"
+    amount = words.amount(abs(drop)) if words.fraction else f"{words.amount(abs(drop))} of {words.name}"
+    return f"{amount} {'lost' if drop > 0 else 'gained'}"

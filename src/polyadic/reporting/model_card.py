@@ -7,6 +7,7 @@ import math
 
 from polyadic.reporting.headline import HEADLINE_COLUMNS, TextRows, headline_rows
 from polyadic.reporting.records import LAYER_COLUMNS, layer_rows
+from polyadic.reporting.score_words import ScoreWords, how_it_was_judged
 from polyadic.schema import Summary
 
 _IMPORTS = """import json
@@ -69,8 +70,7 @@ def model_card(summary: Summary, source: str | None, *, tensor_trains: bool = Fa
         "",
         markdown(HEADLINE_COLUMNS, headline_rows(summary)),
         "",
-        "Scores were read once, at the end, on test images that chose nothing; ranks and epochs were chosen on "
-        "held-out training images. " + str(known.get("macs_convention", "")) + ".",
+        how_it_was_judged(ScoreWords.of(summary), known) + " " + str(known.get("macs_convention", "")) + ".",
         "",
         "",
         *(f"**Warning:** {warning}.\n" for warning in summary.warnings),
@@ -128,5 +128,8 @@ def _drop_in_words(summary: Summary) -> str:
     if not math.isfinite(summary.drop):
         return f"and what that does to its {summary.score_name} was not measured"
     change = "lost" if summary.drop >= 0 else "gained"
-    allowed = f" ({summary.max_drop:g} were allowed)" if summary.max_drop is not None else ""
-    return f"{abs(summary.drop):.2f} points of {summary.score_name} {change}{allowed}"
+    words = ScoreWords.of(summary)
+    allowed = ""
+    if summary.max_drop is not None:
+        allowed = f" ({words.allowed(summary.max_drop).split()[0]} were allowed)"
+    return f"{words.amount(abs(summary.drop))} of {summary.score_name} {change}{allowed}"

@@ -20,6 +20,7 @@ from polyadic.reporting.chart import (
 )
 from polyadic.reporting.folder import Folder
 from polyadic.reporting.records import Record, epoch_records, loss_measure, trial_records
+from polyadic.reporting.score_words import ScoreWords
 from polyadic.schema import Budget, SearchResult, Summary
 
 _LOW = 220  # height of a curve
@@ -51,15 +52,18 @@ def drop_chart(summaries: Sequence[tuple[str, Summary]]) -> PointChart | None:
     for at, (label, summary) in enumerate(shown):
         low, high = summary.drop_interval or (summary.drop, summary.drop)
         height, colour = float(-at), series_colour(at)
-        said = f"{summary.drop:.2f} points" + (f", 95 %: {low:.2f} to {high:.2f}" if summary.drop_interval else "")
+        words = ScoreWords.of(summary)
+        said = words.amount(summary.drop) + (f", 95 %: {low:.2f} to {high:.2f}" if summary.drop_interval else "")
         if low < high:
             series.append(Points("", colour, (low, high), (height, height), (said, said), "line"))
         series.append(Points(label, colour, (summary.drop,), (height,), (said,), symbol=at))
     bounds = dict.fromkeys(summary.max_drop for _, summary in shown if summary.max_drop is not None)
     return PointChart(
         "drop",
-        "Drop on the test images",
-        "Points lost, with the 95 % interval that the number of test images allows, paired image by image.",
+        "Drop on the test images" if all(one.judged_on == "test images" for _, one in shown) else "Drop of the score",
+        "Points lost, with the 95 % interval that the number of test images allows, paired image by image."
+        if any(one.drop_interval for _, one in shown) or all(one.score_is_fraction for _, one in shown)
+        else "Points lost, each 0.01 of the score.",
         table_of(shown, _DROP_COLUMNS),
         "points lost (negative: gained)",
         None,

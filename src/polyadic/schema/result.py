@@ -77,6 +77,8 @@ class Summary(NotebookResult):
         seconds: duration of each part of the run.
         provenance: versions, seeds, options, data hashes, machine.
         warnings: what a reader must know before relying on the result.
+        score_is_fraction: whether the score is an accuracy or another fraction, shown in percent; else any number.
+        judged_on: what the scores were taken on that chose nothing, such as "test images"; None where there is none.
     """
 
     file: ClassVar[str] = "result.json"
@@ -95,6 +97,8 @@ class Summary(NotebookResult):
     seconds: dict[str, float]
     provenance: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    score_is_fraction: bool = True
+    judged_on: str | None = "test images"
 
     @property
     def drop(self) -> float:
@@ -107,7 +111,7 @@ class Summary(NotebookResult):
         return self.dense.macs / max(self.compressed.macs, 1)
 
     def to_json(self) -> dict[str, Any]:
-        """The content of ``result.json``: scores are fractions, drops points; null for what is not finite.
+        """The content of ``result.json``: drops are points, 0.01 of a score; null for what is not finite.
 
         The plan is not in it: it has a file of its own, ``plan.json``.
         """
@@ -120,6 +124,8 @@ class Summary(NotebookResult):
                 "score_before_finetuning": self.score_before_finetuning,
             },
             "score_name": self.score_name,
+            "score_is_fraction": self.score_is_fraction,
+            "judged_on": self.judged_on,
             "max_drop": self.max_drop,
             "drop": self.drop,
             "drop_interval": self.drop_interval,
@@ -143,6 +149,8 @@ class Summary(NotebookResult):
         read = JsonObject.of(data, where, "copy it again, or compress again")
         dense, compressed = read.nested("dense"), read.nested("compressed")
         low, high = read.read("drop_interval", tuple[float | None, float | None] | None, None) or (None, None)
+        provenance: dict[str, Any] = read.read("provenance", dict[str, Any], {})
+        accuracy = "score_function" not in provenance  # files of version 0.1 say no more about their scores
         held_out: Mapping[str, float | None] = read.read("held_out", dict[str, float | None], {})
         return Summary(
             dense=dense.whole(Cost),
@@ -157,6 +165,8 @@ class Summary(NotebookResult):
             plan=plan,
             layers=read.read("layers", tuple[LayerOutcome, ...]),
             seconds=read.read("seconds", dict[str, float], {}),
-            provenance=read.read("provenance", dict[str, Any], {}),
+            provenance=provenance,
             warnings=read.read("warnings", tuple[str, ...], ()),
+            score_is_fraction=read.read("score_is_fraction", bool, accuracy),
+            judged_on=read.read("judged_on", str | None, "test images" if accuracy else None),
         )

@@ -9,7 +9,7 @@ from polyadic.training.sample_task import DistillOptions, SampleTask
 from polyadic.training.samples import Samples, sample_inputs
 from polyadic.training.score_images import ImageProxy, Proxy, ProxyScore, Score, drop_interval, score_images
 from polyadic.training.several_processes import connect_processes, is_main_process, one_voice, several_processes
-from polyadic.training.task import FinalScores, ScoreTask, Task
+from polyadic.training.task import FinalScores, ScoreTask, Task, name_of
 from polyadic.training.train_on_images import check_gradients, train_on_images
 
 __all__ = [
@@ -41,6 +41,7 @@ __all__ = [
     "distillation_loss",
     "drop_interval",
     "is_main_process",
+    "name_of",
     "one_voice",
     "outputs_lost",
     "place_model",

@@ -55,6 +55,8 @@ class ImageTask(Task):
     """
 
     score_name: ClassVar[str] = "top-1 accuracy"
+    score_is_fraction: ClassVar[bool] = True
+    judged_on: ClassVar[str] = "test images"
 
     data: ImageData
     layer: FinetuneOptions | None = LAYER_TUNING

@@ -26,7 +26,7 @@ from polyadic.training.outputs import distance_of, distillation_loss, tensors_of
 from polyadic.training.samples import MOST_BYTES, NO_BATCHES, Samples, batches_of, first_tensor, rows_of
 from polyadic.training.score_images import Proxy, ProxyScore, Score
 from polyadic.training.snapshot import Checkpoint, capture, restore, weights_digest
-from polyadic.training.task import FinalScores, ScoreTask, Task
+from polyadic.training.task import FinalScores, ScoreTask, Task, name_of
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class SampleTask(Task):
         self.train = train
         self.held_out = self._inputs(chosen)
         self.last = self._inputs(last)
-        self._score_task = None if metric is None else ScoreTask(metric, getattr(metric, "__name__", "metric"))
+        self._score_task = None if metric is None else ScoreTask(metric, name_of(metric))
         self.answers(dense, self.held_out[:1])
         self._try_loss()
 
@@ -125,6 +125,16 @@ class SampleTask(Task):
     def score_name(self) -> str:
         """The metric's name, or what R^2 is of."""
         return "R^2 of the dense outputs" if self._score_task is None else self._score_task.name
+
+    @property
+    def score_is_fraction(self) -> bool:
+        """R^2 is; a metric may be any number."""
+        return self.metric is None
+
+    @property
+    def judged_on(self) -> str | None:
+        """The last samples; a metric knows no others than those that it chooses by."""
+        return "last samples" if self.metric is None else None
 
     @property
     def needs_gradients(self) -> bool:

@@ -40,6 +40,16 @@ class Task(ABC):
         """What the score is."""
 
     @property
+    def score_is_fraction(self) -> bool:
+        """Whether the score is an accuracy or another fraction, which reports show in percent; else any number."""
+        return False
+
+    @property
+    def judged_on(self) -> str | None:
+        """What :meth:`final_scores` reads that chose nothing; None where it reads what ranks were chosen by."""
+        return "test data"
+
+    @property
     def needs_gradients(self) -> bool:
         """Whether layers or networks may be trained, for which gradients have to be there from the start."""
         own = type(self)
@@ -130,6 +140,11 @@ class ScoreTask(Task):
         """As the user called it."""
         return self.name
 
+    @property
+    def judged_on(self) -> None:
+        """Nothing: there is one function, and ranks are chosen by it."""
+        return
+
     def score(self, model: nn.Module) -> float:
         """The user's score.
 
@@ -162,3 +177,9 @@ class ScoreTask(Task):
     def provenance(self) -> dict[str, object]:
         """The function's name."""
         return {"score_function": getattr(self.function, "__qualname__", repr(self.function))}
+
+
+def name_of(function: Callable[..., object]) -> str:
+    """What a score function is called; "score" for a lambda, which has no name of its own."""
+    name = getattr(function, "__name__", "score")
+    return name if name.isidentifier() else "score"

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from polyadic.layers import evaluation_mode
+
 _MOST = 12
 """Kinds of layers that are tried at most: each takes about a second."""
 
@@ -17,7 +19,7 @@ def refused_layer(
     """The first layer that ``attempt`` fails on, by name and as torch prints it; None where it fails on none alone.
 
     Args:
-        network: in evaluation mode.
+        network: left as it was; it runs in evaluation mode.
         example: its inputs.
         attempt: writes, opens and runs a layer by itself; whatever it raises counts as a refusal.
     """
@@ -33,7 +35,7 @@ def refused_layer(
 
     handles = [module.register_forward_pre_hook(keep(name)) for name, module in leaves.items()]
     try:
-        with torch.no_grad():
+        with evaluation_mode(network), torch.no_grad():
             network(*example)
     except Exception:  # it does not run on its own example, which is another story than that of a layer
         return None
