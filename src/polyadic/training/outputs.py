@@ -52,18 +52,25 @@ def outputs_lost(dense: nn.Module, model: nn.Module, inputs: Iterable[Tensor]) -
         NaN where there are no inputs, or the networks return nothing that can be compared; infinite where the outputs
         of ``model`` are.
     """
-    inputs, device = list(inputs), device_of(dense)
+    inputs = list(inputs)
     if not inputs:
         return math.nan
-    with evaluation_mode(dense), evaluation_mode(model), torch.no_grad():
-        try:
-            own, taught = (
-                [[answer.float().cpu() for answer in tensors_of(network(x.to(device)))] for x in inputs]
-                for network in (model, dense)
-            )
-        except LayerError:
-            return math.nan
+    try:
+        own, taught = answers(model, inputs), answers(dense, inputs)
+    except LayerError:
+        return math.nan
     return distance_of(own, taught)
+
+
+def answers(model: nn.Module, inputs: Iterable[Tensor]) -> list[list[Tensor]]:
+    """What a network returns in evaluation mode, batch by batch: its floating-point tensors, in float32 on the CPU.
+
+    Raises:
+        LayerError: it returns none.
+    """
+    device = device_of(model)
+    with evaluation_mode(model), torch.inference_mode():
+        return [[answer.float().cpu() for answer in tensors_of(model(x.to(device)))] for x in inputs]
 
 
 def tensors_of(outputs: Any) -> list[Tensor]:

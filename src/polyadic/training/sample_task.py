@@ -12,6 +12,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
@@ -22,7 +23,7 @@ from polyadic.errors import DataError, LayerError, PolyadicError
 from polyadic.layers import device_of, evaluation_mode
 from polyadic.schema import points
 from polyadic.training.options import EpochRecord, FinetuneReport, FinetuneStop
-from polyadic.training.outputs import distance_of, distillation_loss, tensors_of
+from polyadic.training.outputs import answers, distance_of, distillation_loss
 from polyadic.training.samples import MOST_BYTES, NO_BATCHES, Samples, batches_of, first_tensor, rows_of
 from polyadic.training.score_images import Proxy, ProxyScore, Score
 from polyadic.training.snapshot import Checkpoint, capture, restore, weights_digest
@@ -118,7 +119,7 @@ class SampleTask(Task):
         self.held_out = self._inputs(chosen)
         self.last = self._inputs(last)
         self._score_task = None if metric is None else ScoreTask(metric, name_of(metric))
-        self.answers(dense, self.held_out[:1])
+        answers(dense, self.held_out[:1])
         self._try_loss()
 
     @property
@@ -152,11 +153,11 @@ class SampleTask(Task):
     def proxy(self, dense: nn.Module) -> Proxy:
         """What is lost of the outputs on the samples that choose, and of the score."""
         reached = self.score(dense)
-        targets = self.answers(dense, self.held_out)
+        targets = answers(dense, self.held_out)
 
         def lost(model: nn.Module, best: float = math.inf, share: float = 1.0, /) -> ProxyScore:
             count = max(1, math.ceil(share * len(self.held_out)))
-            distance = distance_of(self.answers(model, self.held_out[:count]), targets[:count])
+            distance = distance_of(answers(model, self.held_out[:count]), targets[:count])
             if self._score_task is None:
                 return ProxyScore(100.0 * distance, distance)
             return ProxyScore(points(reached, self.score(model)), distance)
@@ -190,18 +191,23 @@ class SampleTask(Task):
 
     def provenance(self) -> dict[str, object]:
         """How many samples, what they are (a digest), and what else was given."""
-        inputs = hashlib.sha256()
-        for part in (*self.calibration_batches(), *self.held_out, *self.last):
-            inputs.update(part.detach().cpu().float().contiguous().numpy().tobytes())
         counts = (sum(map(len, self.calibration_batches())), sum(map(len, self.held_out)), sum(map(len, self.last)))
         return {
             "samples": dict(zip(("train", "held_out", "last"), counts, strict=True)),
-            "samples_digest": inputs.hexdigest(),
+            "samples_digest": self._inputs_digest,
             "samples_beyond_memory": self.truncated,
             "compared": "R^2 of the outputs" if self.metric is None else f"metric {self.score_name}, outputs by R^2",
             "labelled_loss": None if self.loss is None else getattr(self.loss, "__qualname__", repr(self.loss)),
             "network_tuning": repr(self.tuning),
         }
+
+    @cached_property
+    def _inputs_digest(self) -> str:
+        """SHA-256 of all inputs."""
+        digest = hashlib.sha256()
+        for part in (*self.calibration_batches(), *self.held_out, *self.last):
+            digest.update(part.detach().cpu().float().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def objective(self, model: nn.Module, teacher: nn.Module, batch: Any) -> Tensor:
         """What a step of the fine-tuning makes smaller.
@@ -225,13 +231,7 @@ class SampleTask(Task):
         if self._score_task is not None:
             with evaluation_mode(model):
                 return self._score_task.score(model)
-        return 1.0 - distance_of(self.answers(model, inputs), self.answers(self.dense, inputs))
-
-    def answers(self, model: nn.Module, inputs: list[Tensor]) -> list[list[Tensor]]:
-        """What a network returns, batch by batch: its floating-point tensors, on the CPU."""
-        device = device_of(model)
-        with evaluation_mode(model), torch.inference_mode():
-            return [[answer.float().cpu() for answer in tensors_of(model(x.to(device)))] for x in inputs]
+        return 1.0 - distance_of(answers(model, inputs), answers(self.dense, inputs))
 
     def _try_loss(self) -> None:
         """Refuse a loss that teaches nothing before anything long begins."""
@@ -346,7 +346,7 @@ class _Distillation:
         frozen = [p for p in model.parameters() if not p.requires_grad]
         optimizer = torch.optim.Adam(moving, lr=options.learning_rate)
         changing: list[Tensor] = [*moving, *model.buffers()]
-        targets = self.task.answers(self.teacher, self.task.held_out)
+        targets = answers(self.teacher, self.task.held_out)
         start = self._score(targets)
         best, best_epoch, weights, stop, seconds = start, 0, capture(changing), FinetuneStop.COMPLETED, 0.0
         saved = None if self.store is None else self.store.load()
@@ -431,7 +431,7 @@ class _Distillation:
 
     def _score(self, targets: list[list[Tensor]]) -> Score:
         """The metric, or R^2 without one; what its ``loss`` is lowest for is the best state."""
-        distance = distance_of(self.task.answers(self.model, self.task.held_out), targets)
+        distance = distance_of(answers(self.model, self.task.held_out), targets)
         if self.task.metric is None:
             return Score(1.0 - distance, torch.zeros(0), distance)
         value = self.task.score(self.model) if math.isfinite(distance) else -math.inf
