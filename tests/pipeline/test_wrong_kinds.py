@@ -28,12 +28,18 @@ SAMPLES: Any = TensorDataset(torch.zeros(4, 3, 8, 8), torch.zeros(4).long())
         (iter(()), "a generator that was used up before"),
         (SAMPLES, r"got the data set TensorDataset: pass DataLoader\(dataset, batch_size=32\)"),
         ((torch.zeros(4, 3, 8, 8), torch.zeros(4)), r"got a tuple of 2: .* DataLoader\(TensorDataset\(x, y\)"),
-        ([torch.zeros(4, 3, 8, 8), torch.zeros(4, 3, 9, 9)], r"batch 1 of samples has \(3, 9, 9\) after \(3, 8, 8\)"),
+        (
+            [torch.zeros(4, 3, 8, 8), torch.zeros(4, 3, 9, 9)],
+            r"batch 1 of samples has \(3, 9, 9\) and Net does not",
+        ),
         ([torch.full((4, 3, 8, 8), torch.nan)], "batch 0 of samples holds NaN or Inf"),
         ([torch.zeros(4, 3, 8, 8).double()], "the weights are torch.float32 and batch 0 of samples is torch.float64"),
-        ([{"a": torch.zeros(4, 3), "b": torch.zeros(4, 3)}], "got 2 under a, b: say which with input_of"),
+        (
+            [{"a": torch.zeros(4, 3), "b": torch.zeros(4, 3)}],
+            r"what forward takes by name \(x\), .* got a, b: say what",
+        ),
         (["one.png", "two.png"], "a batch is a tensor, .* got str"),
-        ([torch.zeros(4)], r"one tensor \(N, ...\); batch 0 of samples has a tensor of shape \(4,\)"),
+        ([torch.zeros(4)], r"a tensor \(N, ...\), or several; batch 0 of samples has a tensor of shape \(4,\)"),
         (None, "got NoneType: give one of them"),
         ("digits", r"got str: load them with polyadic.data.load_data\('digits'\)"),
         (nn.Identity(), "got Identity"),
@@ -76,7 +82,10 @@ def test_what_is_no_network(model: Any, words: str) -> None:
         ({"budget": "macs=60%"}, r"got the text 'macs=60%': write budget=\['macs=60%'\]"),
         ({"budget": ["macs=50"]}, "'macs=50' leaves 50 of .* macs: did you mean macs=50%"),
         ({"budget": ["macs=60%"], "formats": "cp-epc"}, r"got the text 'cp-epc': write formats=\['cp-epc'\]"),
-        ({"budget": ["macs=60%"], "example_input": (images(1), images(1))}, r"one tensor, a batch .* got a tuple"),
+        (
+            {"budget": ["macs=60%"], "example_input": (images(1), images(1))},
+            "Net.forward.. takes 2 positional arguments but 3",
+        ),
         ({"budget": ["macs=60%"], "example_input": images(1).numpy()}, "got a ndarray"),
         (
             {"budget": ["macs=60%"], "options": polyadic.CompressOptions(max_drop_per_layer=1.0)},

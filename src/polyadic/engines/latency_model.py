@@ -23,7 +23,7 @@ from polyadic.engines.latency_cache import LatencyCache, Measured
 from polyadic.engines.onnx_graph import chain_graph, input_shape, is_writable
 from polyadic.engines.timing import Timing, time_interleaved
 from polyadic.errors import EngineError
-from polyadic.layers import empty_chain
+from polyadic.layers import Inputs, as_arguments, empty_chain, first_samples, sample_shapes
 from polyadic.schema import Conditions, ConvSpec, Stage
 from polyadic.storage import content_key
 
@@ -108,28 +108,34 @@ class LatencyModel:
         found = [self.cache.get(self._key(dense, chain, input_size)) for chain in chains]
         return tuple(measured for measured in found if measured is not None)
 
-    def time_network(self, model: nn.Module, example: Tensor) -> float:
+    def time_network(self, model: nn.Module, example: Inputs) -> float:
         """Milliseconds of one pass of a whole network over a batch of samples like the first of ``example``.
 
         Raises:
             EngineError: the engine does not run it.
             StorageError: the cache cannot be written.
         """
-        what = (self._place, "network", _structure(model), tuple(example.shape[1:]))
+        shapes = sample_shapes(example)
+        what = (self._place, "network", _structure(model), shapes[0] if len(shapes) == 1 else shapes)
         known = self.cache.get(what)
         if known is None:
             time = _least(self._time({"dense": self.prepare(model, example)})["dense"])
             known = self.cache.add(what, Measured(time, time, 0.0))
         return known.dense
 
-    def prepare(self, model: nn.Module, example: Tensor) -> Prepared:
+    def prepare(self, model: nn.Module, example: Inputs) -> Prepared:
         """A whole network made ready for a batch of samples like the first of ``example``.
 
         Raises:
             EngineError: the engine does not run it.
         """
-        batch = example[:1].cpu().float().expand(self.conditions.batch, *example.shape[1:]).contiguous()
+        batch = tuple(self._repeated(tensor) for tensor in as_arguments(model, first_samples(example, 1)))
         return self.engine.prepare(model, batch, self.conditions)
+
+    def _repeated(self, tensor: Tensor) -> Tensor:
+        """One sample as often as the batch is long."""
+        tensor = tensor.cpu().float() if tensor.is_floating_point() else tensor.cpu()
+        return tensor.expand(self.conditions.batch, *tensor.shape[1:]).contiguous()
 
     def compare(self, dense: Prepared, network: Prepared) -> Measured:
         """A whole network against the dense one, in turns; measured anew each time.

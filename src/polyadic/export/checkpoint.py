@@ -9,7 +9,7 @@ from typing import Any
 
 import safetensors.torch
 from safetensors import SafetensorError
-from torch import nn
+from torch import Tensor, nn
 
 from polyadic.errors import LayerError, StorageError
 from polyadic.models import LIBRARIES, load_model
@@ -31,7 +31,7 @@ class Origin:
         classes: number of classes it was built with, where that was asked for.
         mean: per-channel mean of the images it takes.
         std: per-channel standard deviation.
-        input_shape: (C, H, W) of one sample.
+        input_shape: (C, H, W) of one sample; None for a network of several inputs.
     """
 
     model: str | None = None
@@ -50,7 +50,8 @@ def save(result: CompressionResult, directory: Path | str, *, origin: Origin | N
         StorageError: the disk refused; whatever stood in ``directory`` before is untouched.
     """
     directory = Path(directory)
-    origin = origin or Origin(input_shape=tuple(result.example_input.shape[1:]))
+    example = result.example_input
+    origin = origin or Origin(input_shape=tuple(example.shape[1:]) if isinstance(example, Tensor) else None)
     stages = plan_stages(result.dense, result.plan)
     trains = any(isinstance(stage, TTSpec) for chain in stages.values() for stage in chain)
     summary = result.summary_now()

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from polyadic.decomposition import InputNorm
 from polyadic.errors import LayerError
 from polyadic.formats import FactoredKernel, format_named
-from polyadic.layers import device_of
+from polyadic.layers import Inputs, concatenate, device_of, first_samples, on_device
 from polyadic.schema import Choice, LayerSite, Plan
 from polyadic.surgery import (
     FactorCache,
@@ -23,7 +22,7 @@ from polyadic.surgery import (
     replace_one_by_one,
     spec_at,
 )
-from polyadic.training import Samples, sample_inputs
+from polyadic.training import Forward, Samples, sample_inputs, together
 
 
 class Decomposer:
@@ -86,6 +85,7 @@ def apply_plan(
     plan: Plan,
     inputs: Samples | None = None,
     *,
+    forward: Forward | None = None,
     layers: Sequence[LayerSite] | None = None,
     options: SequentialOptions | None = None,
     cache: FactorCache | None = None,
@@ -107,9 +107,9 @@ def apply_plan(
         model: any module; it is left as it was.
         plan: layer, format, rank, by hand or from :func:`polyadic.find_plan`. A choice may name a stage of the chain of
             an earlier one.
-        inputs: a batch (N, ...), or what yields batches, such as a DataLoader: the first tensor of each is what the
-            network takes, labels beside it are not read (:class:`polyadic.training.SampleTask`); None uses the weights
-            alone.
+        inputs: a batch (N, ...), or what yields batches, such as a DataLoader: the network's forward takes of each
+            what it asks for, labels are not read (:func:`polyadic.training.inputs_of`); None uses the weights alone.
+        forward: ``forward(model, batch)``, a pass of your own, where that rule does not say what goes in.
         layers: the layers of the model as :func:`polyadic.find_layers` has found them; looked for when absent.
         options: how firmly layers are fitted.
         cache: where factored kernels are kept; nowhere when absent.
@@ -122,8 +122,28 @@ def apply_plan(
         DecompositionError: NaN or Inf among the features.
         PolyadicError: weights that are not finite.
     """
+    batch: Inputs | None = None
+    if isinstance(inputs, Tensor):
+        batch = inputs
+    elif inputs is not None:
+        batch = concatenate(list(together(sample_inputs(inputs, model, forward))))
+    return apply_to_batch(model, plan, batch, layers=layers, options=options, cache=cache, seed=seed, on_layer=on_layer)
+
+
+def apply_to_batch(
+    model: nn.Module,
+    plan: Plan,
+    batch: Inputs | None,
+    *,
+    layers: Sequence[LayerSite] | None = None,
+    options: SequentialOptions | None = None,
+    cache: FactorCache | None = None,
+    seed: int = 0,
+    on_layer: Callable[[str], None] = lambda _: None,
+) -> Applied:
+    """:func:`apply_plan` with what goes into the network as one batch."""
     check_finite(model)
-    batch, decompose = _as_batch(inputs), Decomposer(model, cache or FactorCache(None), seed)
+    decompose = Decomposer(model, cache or FactorCache(None), seed)
     whole = Plan(tuple(choice for choice in plan.choices if _has(model, choice.layer)))
     stages = Plan(tuple(choice for choice in plan.choices if choice not in whole.choices))
     for choice in stages.choices:  # a stage stands in the place of a layer that the plan replaces before
@@ -132,19 +152,15 @@ def apply_plan(
     if batch is None:
         network, kernels = replace_one_by_one(model, whole, decompose, on_layer=on_layer)
     else:
-        batch = batch.to(device_of(model))
-        known = find_layers(model, batch[:1]) if layers is None else layers
+        batch = on_device(batch, device_of(model))
+        known = find_layers(model, first_samples(batch, 1)) if layers is None else layers
         network, kernels = replace_in_sequence(
             model, whole, decompose, batch, known, options=options, on_layer=on_layer
         )
     if stages.choices:  # they name stages of the chains that are there now
-        further = apply_plan(network, stages, batch, options=options, cache=cache, seed=seed, on_layer=on_layer)
+        further = apply_to_batch(network, stages, batch, options=options, cache=cache, seed=seed, on_layer=on_layer)
         network, kernels = further.model, {**kernels, **further.kernels}
     return Applied(network.eval(), plan, kernels, batch is not None)
-
-
-def _as_batch(inputs: Samples | None) -> Tensor | None:
-    return inputs if inputs is None or isinstance(inputs, Tensor) else torch.cat(list(sample_inputs(inputs)))
 
 
 def _has(model: nn.Module, name: str) -> bool:

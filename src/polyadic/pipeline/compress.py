@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from polyadic.errors import PolyadicError
+from polyadic.layers import Inputs, first_samples
 from polyadic.pipeline.finetune import finetune
 from polyadic.pipeline.options import CompressOptions, OnProgress, Progress
 from polyadic.pipeline.rounds import Round, check_rounds
@@ -21,7 +22,7 @@ from polyadic.pipeline.target import Target
 from polyadic.pipeline.timed_candidates import measure_cost
 from polyadic.schema import NotebookResult, Plan, Summary
 from polyadic.storage import remove_partial
-from polyadic.training import Samples, check_gradients
+from polyadic.training import Compare, Forward, Samples, check_gradients
 from polyadic.training.several_processes import several_processes
 from polyadic.training.snapshot import Checkpoint, weights_digest
 
@@ -46,14 +47,14 @@ class CompressionResult(NotebookResult):
         model: the compressed network, in evaluation mode, out of plain torch layers.
         dense: a copy of the network as it came.
         summary: costs, scores, plan, layers, provenance.
-        example_input: a batch of one sample.
+        example_input: what the network takes, a batch of one sample.
         scored_weights: digest of the compressed network as ``summary`` describes it; training of one's own changes it.
     """
 
     model: nn.Module
     dense: nn.Module
     summary: Summary
-    example_input: Tensor
+    example_input: Inputs
     scored_weights: str = field(default="", kw_only=True)
 
     def __post_init__(self) -> None:
@@ -83,11 +84,13 @@ class CompressionResult(NotebookResult):
 def compress(
     model: nn.Module,
     data: Judge,
-    example_input: Tensor | None = None,
+    example_input: Inputs | None = None,
     *,
     validation: Samples | None = None,
     metric: Callable[[nn.Module], float] | None = None,
     loss: Callable[[Any, Any], Tensor] | None = None,
+    forward: Forward | None = None,
+    compare: Compare | None = None,
     max_drop: float | str | None = None,
     budget: Sequence[str] = (),
     plan: Plan | None = None,
@@ -108,17 +111,22 @@ def compress(
         result = polyadic.compress(model, loader, budget=["macs=50%"])
 
     Args:
-        model: any module that takes one tensor (N, ...); a classifier, (N, ...) to (N, classes), if ``data`` is images.
+        model: any module; a classifier, (N, ...) to (N, classes), if ``data`` is images.
         data: samples, labelled or not: a DataLoader, a list of batches, a function that begins a generator
             (:class:`polyadic.training.SampleTask` says what a batch is); or images with labels; or a task with its own
             training options; or a function from a model to its score (higher is better, a point is 0.01), in which case
             nothing is trained and the layers see no data.
-        example_input: a batch (N, ...); needed with a score function only.
+        example_input: what the network takes: a batch (N, ...), a tuple of inputs by position, or a dict by name;
+            needed with a score function only.
         validation: with samples: others, that choose the ranks and judge the result; without it a part of the samples.
         metric: with samples: from a model in evaluation mode to one number of which more is better, such as its PSNR on
             validation images; it takes the place of the comparison of outputs as the score.
         loss: with samples: of the outputs and a batch as the loader gave it, labels included; the fine-tuning follows
             it beside the dense network's outputs.
+        forward: with samples: ``forward(model, batch)`` gives the outputs, where the network's own forward does not say
+            what of a batch it takes (:func:`polyadic.training.inputs_of`).
+        compare: with samples: outputs by their "squares" (the default), or logits by the "divergence" of their
+            probabilities (:func:`polyadic.distillation_loss`).
         max_drop: points of score that may be lost, or text: "0.5%" is that share of the dense network's score on the
             held-out images. Without a budget the smallest network within it is looked for; with one, or with a plan,
             it is what the result is measured by.
@@ -142,7 +150,9 @@ def compress(
     check_rounds(rounds, budget, plan)
     _refuse_sharing(options)
     start = Round.first(model, rounds)
-    task = as_task(data, start.origin, validation=validation, metric=metric, loss=loss)
+    task = as_task(
+        data, start.origin, validation=validation, metric=metric, loss=loss, forward=forward, compare=compare
+    )
     if task.needs_gradients:
         check_gradients(start.origin)
     example = example_for(start.origin, task, example_input)
@@ -179,7 +189,7 @@ def compress(
         start = _next_round(done, store)
     final = judge.final_scores((start.origin, untuned, network))
     setup.clock.lap("test")
-    return CompressionResult(network, start.origin, summarise(done, final), example[:1])
+    return CompressionResult(network, start.origin, summarise(done, final), first_samples(example, 1))
 
 
 def _refuse_sharing(options: CompressOptions) -> None:

@@ -11,12 +11,11 @@ from functools import cached_property
 from itertools import count, islice
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from polyadic.formats import FactoredKernel
-from polyadic.layers import device_of
-from polyadic.pipeline.apply import Decomposer, apply_plan
+from polyadic.layers import Inputs, concatenate, device_of, on_device, sample_count
+from polyadic.pipeline.apply import Decomposer, apply_to_batch
 from polyadic.pipeline.options import CompressOptions, OnProgress, Progress
 from polyadic.schema import Choice, LayerSite, Plan, points
 from polyadic.search import RankCandidates, SearchSpace, Trial
@@ -85,7 +84,7 @@ class PlanEvaluator:
         """Whether layers are fitted to data: it was not switched off, and the task has inputs."""
         return bool(self._inputs())
 
-    def inputs_or(self, example: Tensor) -> list[Tensor]:
+    def inputs_or(self, example: Inputs) -> list[Inputs]:
         """A few unlabelled batches to compare outputs on; the example alone where the task has none."""
         return self._few_batches or [example]
 
@@ -98,7 +97,7 @@ class PlanEvaluator:
         batches = self._inputs()
         if batches:
             names = list(dict.fromkeys(candidates.layer for candidates in all_candidates))
-            self.decompose.norms = input_norms(self.dense, names, torch.cat(batches), self.options.sequential)
+            self.decompose.norms = input_norms(self.dense, names, concatenate(batches), self.options.sequential)
 
     def evaluate(self, plan: Plan, space: SearchSpace, trials: Sequence[Trial] = ()) -> tuple[Trial, dict[str, Any]]:
         """Put a chain in the place of every layer of ``plan``, untrained; what that loses, and details for the log.
@@ -190,10 +189,10 @@ class PlanEvaluator:
             network = copy_model(network)
             for name, chain in standing.items():
                 replace_layer(network, self.layers[name], copy_model(chain))
-        applied = apply_plan(
+        applied = apply_to_batch(
             network,
             plan,
-            self._inputs() or None,
+            concatenate(self._inputs()) if self.data_aware else None,
             layers=[site for site in self.layers.values() if site.name not in standing],
             options=self.options.sequential,
             cache=self.options.cache,
@@ -203,23 +202,23 @@ class PlanEvaluator:
         recalibrate_if_better(applied.model, self._calibration_batches(), self.task.score)
         return applied.model, dict(applied.kernels)
 
-    def _inputs(self) -> list[Tensor]:
+    def _inputs(self) -> list[Inputs]:
         """A few unlabelled batches; none where the layers are not to be fitted to data."""
         if not self.options.data_aware:
             return []
         return list(islice(self._calibration_batches(), self.options.moment_batches))
 
-    def _calibration_batches(self) -> Iterable[Tensor]:
+    def _calibration_batches(self) -> Iterable[Inputs]:
         """The task's unlabelled batches, where the network is."""
         device = device_of(self.dense)
-        return (batch.to(device) for batch in self.task.calibration_batches())
+        return (on_device(batch, device) for batch in self.task.calibration_batches())
 
     @cached_property
-    def _few_batches(self) -> list[Tensor]:
-        taken: list[Tensor] = []
+    def _few_batches(self) -> list[Inputs]:
+        taken: list[Inputs] = []
         for batch in islice(self._calibration_batches(), self.options.moment_batches):
             taken.append(batch)
-            if sum(map(len, taken)) >= SHIFT_IMAGES:
+            if sum(map(sample_count, taken)) >= SHIFT_IMAGES:
                 break
         return taken
 

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from torch import Tensor, nn
+from torch import nn
 
 from polyadic.engines import LatencyModel, Measured, Prepared, draw_weights
+from polyadic.layers import Inputs
 from polyadic.schema import Budget, Choice, LatencyResult, Plan
 from polyadic.schema.budget import format_cost
 from polyadic.search import SearchSpace
@@ -36,7 +37,7 @@ class LatencyCheck:
     Attributes:
         model: takes the times.
         dense: the dense network.
-        example: its input (N, ...).
+        example: what it takes, a sample or more.
         space: with times on its candidates and that of the network that they begin with.
         latency: of the dense network, as the budget knows it; None where that is what they begin with.
         whole_plan: from a plan to that of the whole network, with the choices of earlier rounds.
@@ -44,7 +45,7 @@ class LatencyCheck:
 
     model: LatencyModel
     dense: nn.Module
-    example: Tensor
+    example: Inputs
     space: SearchSpace
     latency: float | None = None
     whole_plan: Callable[[Plan], Plan] = field(default=lambda plan: plan)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from polyadic.engines import environment
 from polyadic.errors import BudgetError
+from polyadic.layers import Inputs
 from polyadic.pipeline.candidates import prepare_candidates
 from polyadic.pipeline.latency_check import check_latency
 from polyadic.pipeline.options import CompressOptions, OnProgress, Progress
@@ -24,7 +25,7 @@ from polyadic.pipeline.timed_candidates import measure_cost
 from polyadic.schema import Choice, LatencyResult, Plan, Rank, SearchResult, TriedPlan, pareto_front, plain_rank
 from polyadic.search import SearchSpace, Trial, relax_plan
 from polyadic.surgery import MACS_CONVENTION
-from polyadic.training import Samples, check_gradients
+from polyadic.training import Compare, Forward, Samples, check_gradients
 
 COMPLETE = "the search had nothing left to try"
 WAIT_S = 1.0  # between two looks at what other workers are trying
@@ -54,11 +55,13 @@ class Conclusion:
 def find_plan(
     model: nn.Module,
     data: Judge,
-    example_input: Tensor | None = None,
+    example_input: Inputs | None = None,
     *,
     validation: Samples | None = None,
     metric: Callable[[nn.Module], float] | None = None,
     loss: Callable[[Any, Any], Tensor] | None = None,
+    forward: Forward | None = None,
+    compare: Compare | None = None,
     max_drop: float | str | None = None,
     budget: Sequence[str] = (),
     formats: Sequence[str] = ("cp-epc", "svd"),
@@ -77,12 +80,14 @@ def find_plan(
         print(found.plan, found.tried.drop)
 
     Args:
-        model: any module that takes one tensor; a classifier if ``data`` is images.
+        model: any module; a classifier if ``data`` is images.
         data: samples, images, a task, or a function from a model to its score; see :func:`polyadic.compress`.
-        example_input: a batch (N, ...); needed with a score function only.
+        example_input: what the network takes; needed with a score function only.
         validation: see :func:`polyadic.compress`.
         metric: see :func:`polyadic.compress`.
         loss: see :func:`polyadic.compress`; a search does not follow it.
+        forward: see :func:`polyadic.compress`.
+        compare: see :func:`polyadic.compress`.
         max_drop: points of score that may be lost in the end, after fine-tuning; "0.5%" is a share of the dense score.
         budget: what the network may cost, such as ``["macs=50%", "params=200k"]``; see :meth:`Budget.parse`.
         formats: names of the formats to choose from.
@@ -93,7 +98,9 @@ def find_plan(
         As :func:`polyadic.compress`.
     """
     options, start = options or CompressOptions(), Round.first(model)
-    task = as_task(data, start.origin, validation=validation, metric=metric, loss=loss)
+    task = as_task(
+        data, start.origin, validation=validation, metric=metric, loss=loss, forward=forward, compare=compare
+    )
     if task.needs_gradients:
         check_gradients(start.origin)
     example = example_for(start.origin, task, example_input)

@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from polyadic.data import ImageData
 from polyadic.errors import BudgetError, LayerError, PolyadicError
-from polyadic.layers import device_of
+from polyadic.layers import Inputs, device_of, on_device, sample_shapes, tensors_in
 from polyadic.pipeline.candidates import candidates_of_plan, find_candidates
 from polyadic.pipeline.evaluator import PlanEvaluator
 from polyadic.pipeline.latency_check import LatencyCheck
@@ -30,7 +30,7 @@ from polyadic.schema import Budget, Cost, Plan, TrialRecord
 from polyadic.schema.budget import format_cost
 from polyadic.search import RankCandidates, SearchSpace, TrialStore, cheapest_plan, open_trials
 from polyadic.surgery import check_patterns, find_layers, layer_at, matches_any
-from polyadic.training import ImageTask, Samples, SampleTask, ScoreTask, Task, name_of
+from polyadic.training import Compare, Forward, ImageTask, Samples, SampleTask, ScoreTask, Task, name_of
 
 Judge = ImageData | Task | Callable[[nn.Module], float] | Samples
 """By what a network is judged: images, samples, a task, or a function from a model to its score."""
@@ -76,7 +76,7 @@ class SearchSetup:
     space: SearchSpace
     trials: TrialStore
     digest: str
-    example: Tensor
+    example: Inputs
     cost: Cost
     clock: Clock = field(default_factory=Clock)
 
@@ -103,7 +103,7 @@ class SearchSetup:
 def prepare_search(
     start: Round,
     task: Task,
-    example: Tensor,
+    example: Inputs,
     target: Target,
     cost: Cost,
     options: CompressOptions,
@@ -190,6 +190,8 @@ def as_task(
     validation: Samples | None = None,
     metric: Callable[[nn.Module], float] | None = None,
     loss: Callable[[Any, Any], Tensor] | None = None,
+    forward: Forward | None = None,
+    compare: Compare | None = None,
 ) -> Task:
     """The task that ``judge`` is, or is made into.
 
@@ -199,12 +201,14 @@ def as_task(
         validation: samples that choose and judge.
         metric: a score of the user's own, beside samples.
         loss: of outputs and batch, beside samples.
+        forward: from network and batch to outputs, beside samples.
+        compare: how outputs are compared, beside samples.
 
     Raises:
         PolyadicError: it is nothing by which a network can be judged, or what is given beside it goes with samples.
         DataError: the samples cannot be used.
     """
-    given = {"validation": validation, "metric": metric, "loss": loss}
+    given = {"validation": validation, "metric": metric, "loss": loss, "forward": forward, "compare": compare}
     beside = [name for name, value in given.items() if value is not None]
     if isinstance(judge, Task | ImageData) or _is_score(judge):
         if beside:
@@ -218,7 +222,15 @@ def as_task(
     no_samples = isinstance(judge, str | bytes | Path | type | nn.Module | Mapping)
     if not no_samples and (callable(judge) or isinstance(judge, Iterable | Dataset)):
         samples = cast(Samples, judge)
-        return SampleTask(model, samples, validation=validation, metric=metric, loss=loss)
+        return SampleTask(
+            model,
+            samples,
+            validation=validation,
+            metric=metric,
+            loss=loss,
+            forward=forward,
+            compare=compare or "squares",
+        )
     kind = judge.__name__ if isinstance(judge, type) else type(judge).__name__
     if isinstance(judge, str | Path):
         advice = f"load them with polyadic.data.load_data({str(judge)!r})"
@@ -242,8 +254,8 @@ def _is_score(judge: object) -> TypeGuard[Callable[[nn.Module], float]]:
         return True
 
 
-def example_for(model: nn.Module, task: Task, example_input: Tensor | None) -> Tensor:
-    """A batch, where the network is.
+def example_for(model: nn.Module, task: Task, example_input: Inputs | None) -> Inputs:
+    """What the network takes, where it is.
 
     Raises:
         LayerError: there is none.
@@ -251,15 +263,15 @@ def example_for(model: nn.Module, task: Task, example_input: Tensor | None) -> T
     example = example_input if example_input is not None else task.example_input()
     if example is None:
         raise LayerError("finding layers takes an example input; got none: pass example_input, a batch of one")
-    if not isinstance(example, Tensor):
+    if not isinstance(example, Tensor | tuple | Mapping) or not any(tensor.dim() for tensor in tensors_in(example)):
         raise LayerError(
-            f"example_input is one tensor, a batch (N, ...); got a {type(example).__name__}: a network of several "
-            "inputs is wrapped in a module that takes one and makes the others of it"
+            "example_input is what the network takes: a tensor (N, ...), a tuple of inputs by position, or a dict of "
+            f"inputs by name; got a {type(example).__name__}"
         )
-    return example.to(device_of(model))
+    return on_device(example, device_of(model))
 
 
-def _cost_now(start: Round, example: Tensor, cost: Cost, options: CompressOptions) -> Cost:
+def _cost_now(start: Round, example: Inputs, cost: Cost, options: CompressOptions) -> Cost:
     """Of the network that the round begins with."""
     if start.network is start.origin:
         return cost
@@ -274,9 +286,10 @@ def _digest(
     all_candidates: tuple[RankCandidates, ...],
     options: CompressOptions,
     target: Target,
-    example: Tensor,
+    example: Inputs,
 ) -> str:
     """SHA-256 of everything that decides the trials: weights, data, options, geometry."""
+    shapes = sample_shapes(example)
     parts = (
         all_candidates,
         (target.max_drop, target.budget, target.plan, options.candidates_per_layer),
@@ -285,7 +298,7 @@ def _digest(
         (options.data_aware, options.moment_batches),
         repr(target.search),
         repr(options.sequential),
-        tuple(example.shape[1:]),
+        shapes[0] if len(shapes) == 1 else shapes,
         {key: value for key, value in task.provenance().items() if key not in AFTER_THE_SEARCH},
     )
     digest = hashlib.sha256(repr(parts).encode())

@@ -13,11 +13,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from torch import Tensor, nn
+from torch import nn
 
 from polyadic.engines import LatencyModel, Measured, interpolate_time
 from polyadic.errors import BudgetError
 from polyadic.formats import format_named
+from polyadic.layers import Inputs
 from polyadic.pipeline.options import CompressOptions, OnProgress, Progress
 from polyadic.pipeline.target import Target
 from polyadic.schema import Cost, LayerSite, Stage
@@ -88,7 +89,7 @@ def time_candidates(
     return left, refused
 
 
-def measure_cost(network: nn.Module, example: Tensor, options: CompressOptions) -> Cost:
+def measure_cost(network: nn.Module, example: Inputs, options: CompressOptions) -> Cost:
     """Parameters, MACs and bytes of ``network``, and its latency where an engine was named.
 
     Raises:

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from polyadic.layers import evaluation_mode
+from polyadic.layers import Inputs, call_model, evaluation_mode, sample_count
 
 _BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 
-def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
+def recalibrate(model: nn.Module, batches: Iterable[Inputs]) -> None:
     """Replace every running mean and variance by the average over ``batches`` (N, ...), in place.
 
     Every sample counts the same, however the batches are cut. Only batch norms are put into training mode, so dropout
@@ -25,13 +25,14 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
     with evaluation_mode(model), torch.no_grad():
         try:
             for batch in batches:
-                seen += len(batch)
+                count = sample_count(batch)
+                seen += count
                 for norm in norms:
-                    if seen == len(batch):
+                    if seen == count:
                         norm.reset_running_stats()
                         norm.train()
-                    norm.momentum = len(batch) / seen  # mean += n / N (batch mean - mean): a weighted average
-                model(batch)
+                    norm.momentum = count / seen  # mean += n / N (batch mean - mean): a weighted average
+                call_model(model, batch)
         finally:
             for norm, momentum in zip(norms, momenta, strict=True):
                 norm.eval().momentum = momentum
@@ -41,7 +42,7 @@ Statistics = dict[str, tuple[Tensor, Tensor]]
 """Means and variances of every batch norm, by its name."""
 
 
-def measure_statistics(model: nn.Module, batches: Iterable[Tensor]) -> Statistics:
+def measure_statistics(model: nn.Module, batches: Iterable[Inputs]) -> Statistics:
     """What the batch norms of ``model`` see over ``batches``; those that it has stay. Empty without a batch."""
     batches = list(batches)
     if not batches:
@@ -51,7 +52,7 @@ def measure_statistics(model: nn.Module, batches: Iterable[Tensor]) -> Statistic
         return {name: (mean.clone(), variance.clone()) for name, mean, variance, _ in _statistics(model)}
 
 
-def shift_statistics(model: nn.Module, batches: Iterable[Tensor], dense: Statistics) -> None:
+def shift_statistics(model: nn.Module, batches: Iterable[Inputs], dense: Statistics) -> None:
     """Move the statistics of ``model`` by as much as its features have moved, in place.
 
     ``mean += mean(batches) - dense mean(batches)``, and variances by their ratio, the ``eps`` of the batch norm added
@@ -96,7 +97,7 @@ def keep_statistics(model: nn.Module) -> Iterator[None]:
 
 
 def recalibrate_if_better(
-    model: nn.Module, batches: Iterable[Tensor], score: Callable[[nn.Module], float]
+    model: nn.Module, batches: Iterable[Inputs], score: Callable[[nn.Module], float]
 ) -> tuple[bool, float, float]:
     """Re-estimate the statistics and keep them only if ``score`` (higher is better) rises.
 

@@ -15,9 +15,18 @@ from torch.nn.utils import parametrize
 from torch.utils.flop_counter import FlopCounterMode
 
 from polyadic.errors import LayerError
-from polyadic.layers import TTLayer, device_of, evaluation_mode
+from polyadic.layers import (
+    Inputs,
+    TTLayer,
+    call_model,
+    device_of,
+    evaluation_mode,
+    first_samples,
+    on_device,
+    tensors_in,
+)
 from polyadic.schema import ConvSpec, Cost, LayerSite
-from polyadic.surgery.forward_record import ForwardRecord, Inputs, Run, record_forward
+from polyadic.surgery.forward_record import ForwardRecord, Run, record_forward
 from polyadic.surgery.model_checks import check_model, check_replacement
 from polyadic.surgery.plain_layers import (
     bias_of,
@@ -74,7 +83,7 @@ def find_layers(model: nn.Module, example_input: Inputs) -> tuple[LayerSite, ...
     )
 
 
-def network_cost(model: nn.Module, example_input: Tensor) -> Cost:
+def network_cost(model: nn.Module, example_input: Inputs) -> Cost:
     """Cost of one forward pass over the first sample of ``example_input`` (N, ...), or over a sample without a batch.
 
     MACs are half of what torch's own counter reports: convolutions and matrix products, each multiply-accumulate once;
@@ -84,12 +93,12 @@ def network_cost(model: nn.Module, example_input: Tensor) -> Cost:
         LayerError: the model does not run on the example.
     """
     try:
-        macs = _count_macs(model, example_input[:1])
+        macs = _count_macs(model, first_samples(example_input, 1))
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         if not _is_one_sample(model, example_input):
             raise LayerError(
-                f"counting operations takes an input that the model accepts; it failed on shape "
-                f"{tuple(example_input[:1].shape)}: {error}"
+                "counting operations takes an input that the model accepts; it failed on shape "
+                f"{', '.join(str(tuple(t.shape)) for t in tensors_in(first_samples(example_input, 1)))}: {error}"
             ) from error
         macs = _count_macs(model, example_input)
     tensors = [*model.parameters(), *model.buffers()]
@@ -100,18 +109,18 @@ def network_cost(model: nn.Module, example_input: Tensor) -> Cost:
     )
 
 
-def _count_macs(model: nn.Module, x: Tensor) -> int:
+def _count_macs(model: nn.Module, inputs: Inputs) -> int:
     counter = FlopCounterMode(display=False)
     with evaluation_mode(model), torch.no_grad(), counter:
-        model(x.to(device_of(model)))
+        call_model(model, on_device(inputs, device_of(model)))
     return counter.get_total_flops() // 2
 
 
-def _is_one_sample(model: nn.Module, example_input: Tensor) -> bool:
+def _is_one_sample(model: nn.Module, example_input: Inputs) -> bool:
     """Whether the model takes the example for one sample without a batch."""
     names = [names[0] for names in _named_layers(model).values()]
     try:
-        record = record_forward(model, example_input.to(device_of(model)), names)
+        record = record_forward(model, on_device(example_input, device_of(model)), names)
     except LayerError:  # it takes it in no way
         return False
     return record.samples > 1 and _samples_in(model, record) == 1

@@ -21,8 +21,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from polyadic.layers import Inputs
 from polyadic.schema import ConvSpec, LayerSite, keeps_constants
-from polyadic.surgery.forward_record import ForwardRecord, Inputs, record_forward
+from polyadic.surgery.forward_record import ForwardRecord, record_forward
 from polyadic.surgery.model_checks import check_replacement
 from polyadic.surgery.plain_layers import (
     bias_of,
@@ -61,7 +62,7 @@ def fold_norms(model: nn.Module, example_input: Inputs, layers: Mapping[str, Lay
 
     Args:
         model: is left to be used in evaluation mode alone.
-        example_input: a batch (N, ...) or a tuple of arguments whose first is one.
+        example_input: a batch (N, ...), or arguments by position (a tuple) or by name (a dict), the first one such.
         layers: the plain layers of the model by name; those with a reason are left alone.
 
     Returns:

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from polyadic.errors import LayerError
-from polyadic.layers import evaluation_mode
+from polyadic.layers import Inputs, call_model, evaluation_mode, tensors_in
 from polyadic.surgery.find_layers import find_layers
 from polyadic.surgery.fold import Change, fold_norms
-from polyadic.surgery.forward_record import Inputs, arguments_of, tensors_in
 from polyadic.surgery.merge_neighbours import merge_neighbours
 from polyadic.surgery.plain_layers import copy_model
 
@@ -47,7 +46,7 @@ def fold_and_merge(model: nn.Module, example_input: Inputs) -> FoldedModel:
 
     Args:
         model: any module; it is run a few times in evaluation mode and left as it was.
-        example_input: a batch (N, ...) or a tuple of arguments whose first is one.
+        example_input: a batch (N, ...), or arguments by position (a tuple) or by name (a dict), the first one such.
 
     Raises:
         LayerError: the model does not run on the example, is compiled, has no weights yet, or does something with the
@@ -80,4 +79,4 @@ def _check_equal(model: nn.Module, network: nn.Module, example_input: Inputs) ->
 def _answer(model: nn.Module, example_input: Inputs) -> list[Tensor]:
     with evaluation_mode(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return list(tensors_in(model(*arguments_of(example_input))))
+        return list(tensors_in(call_model(model, example_input)))

@@ -11,8 +11,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import nn
 
+from polyadic.layers import Inputs
 from polyadic.surgery.forward_record import ForwardRecord, Run, record_forward
 
 BatchNorms = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
@@ -36,7 +37,7 @@ class FollowingOps:
     begins: int
 
 
-def find_following_ops(model: nn.Module, layers: Iterable[str], example: Tensor) -> tuple[dict[str, FollowingOps], int]:
+def find_following_ops(model: nn.Module, layers: Iterable[str], example: Inputs) -> tuple[dict[str, FollowingOps], int]:
     """What follows each of ``layers`` that runs once on ``example``, and how many numbers the largest tensor has."""
     layers = list(layers)
     norms = [

@@ -22,9 +22,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from polyadic.errors import LayerError
-from polyadic.layers import evaluation_mode
-
-Inputs = Tensor | tuple[Any, ...]
+from polyadic.layers import Inputs, call_model, evaluation_mode, sample_count, tensors_in
 
 _KEPT = "the model itself, which keeps or returns it"
 
@@ -149,15 +147,14 @@ def record_forward(
 
     Args:
         model: is left as it was.
-        example_input: a batch (N, ...) or a tuple of arguments whose first is one.
+        example_input: a batch (N, ...), or arguments by position (a tuple) or by name (a dict), the first one such.
         layers: one name for each layer. What happens inside of a layer is the layer's: it has no number, reads nothing.
         transparent: modules whose runs are recorded, and the operations in them like those outside.
 
     Raises:
         LayerError: the model does not run on the example.
     """
-    args = arguments_of(example_input)
-    first = next((argument for argument in args if isinstance(argument, Tensor)), None)
+    given = list(tensors_in(example_input))
     recorder = _Recorder()
     with ExitStack() as stack:
         for names, is_layer in ((layers, True), (transparent, False)):
@@ -170,19 +167,18 @@ def record_forward(
         stack.enter_context(torch.no_grad())
         stack.enter_context(recorder)
         try:
-            answer = model(*args)
+            answer = call_model(model, example_input)
         except Exception as error:  # whatever a stranger's forward raises
-            shapes = ", ".join(str(tuple(a.shape)) for a in args if isinstance(a, Tensor))
+            shapes = ", ".join(str(tuple(tensor.shape)) for tensor in given)
             raise LayerError(
                 f"finding layers takes one forward pass, and it failed on an example input of shape {shapes}: "
-                f"{type(error).__name__}: {error}{_other_dtype(model, args)}"
+                f"{type(error).__name__}: {error}{_other_dtype(model, given)}"
             ) from error
     recorder.note_what_is_kept()
     del answer  # only now: what it holds has to be alive while that is noted
-    samples = int(first.shape[0]) if first is not None and first.ndim else 1
     runs = {name: tuple(runs) for name, runs in recorder.runs.items()}
-    axes = first.ndim if first is not None else 0
-    return ForwardRecord(tuple(recorder.operations), runs, samples, axes, recorder.numbers)
+    axes = next((tensor.ndim for tensor in given if tensor.ndim), 0)
+    return ForwardRecord(tuple(recorder.operations), runs, sample_count(given), axes, recorder.numbers)
 
 
 class OperationCounter(TorchFunctionMode):
@@ -313,31 +309,15 @@ class _Recorder(TorchFunctionMode):
                 run.others.append(_KEPT)
 
 
-def arguments_of(example_input: Inputs) -> tuple[Any, ...]:
-    """The arguments of a forward pass."""
-    return example_input if isinstance(example_input, tuple) else (example_input,)
-
-
-def tensors_in(value: object) -> Iterator[Tensor]:
-    """All tensors of a tensor, a list, a tuple or a dict, and of those in it."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from tensors_in(item)
-    elif isinstance(value, dict):
-        yield from tensors_in(list(value.values()))
-
-
 def _version(tensor: Tensor) -> int | None:
     """How often the tensor was written to; None where torch does not count."""
     return None if tensor.is_inference() else tensor._version
 
 
-def _other_dtype(model: nn.Module, args: tuple[Any, ...]) -> str:
+def _other_dtype(model: nn.Module, given: Iterable[Tensor]) -> str:
     """The end of a sentence on a pass that failed, where inputs and weights are different kinds of numbers."""
     weights = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
-    inputs = {a.dtype for a in args if isinstance(a, Tensor) and a.is_floating_point()}
+    inputs = {tensor.dtype for tensor in given if tensor.is_floating_point()}
     if not weights or not inputs or weights & inputs:
         return ""
     kinds = [", ".join(sorted(str(kind).removeprefix("torch.") for kind in some)) for some in (weights, inputs)]

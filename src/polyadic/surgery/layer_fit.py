@@ -16,6 +16,7 @@ from polyadic.decomposition import InputNorm, PatchMoments, fitted_bias, fitted_
 from polyadic.errors import LayerError
 from polyadic.formats import FactoredKernel, format_named
 from polyadic.formats.factored_kernel import error_of
+from polyadic.layers import Inputs, call_model, change_tensors, first_samples, tensors_in
 from polyadic.schema import Choice, ConvSpec, Stage
 from polyadic.surgery.forward_record import record_forward
 from polyadic.surgery.lockstep import LayerInputs
@@ -72,15 +73,15 @@ class SequentialOptions:
         if self.positions < 1:
             raise LayerError(f"moments take at least one position; got {self.positions}")
 
-    def affordable(self, images: Tensor, largest: int) -> Tensor:
-        """As many of ``images`` as fit into memory, where a pass holds ``largest`` numbers per image in one tensor.
+    def affordable(self, inputs: Inputs, largest: int) -> Inputs:
+        """As many samples as fit into memory, where a pass holds ``largest`` numbers of each in one tensor.
 
         About four tensors of that size are alive at a time. Two-dimensional images come back channels last, in which
         convolutions on processors are fastest.
         """
-        fitting = int(self.memory / (4 * images.element_size() * max(largest, 1)))
-        kept = images[: max(fitting, 2)]
-        return kept.contiguous(memory_format=torch.channels_last) if kept.ndim == 4 else kept
+        size = max((t.element_size() for t in tensors_in(inputs) if t.is_floating_point()), default=4)
+        kept = first_samples(inputs, max(int(self.memory / (4 * size * max(largest, 1))), 2))
+        return change_tensors(kept, lambda t: t.contiguous(memory_format=torch.channels_last) if t.ndim == 4 else t)
 
     def ridge_for(self, positions: int) -> float:
         """The ridge of moments over that many positions."""
@@ -104,9 +105,9 @@ class SequentialOptions:
 
 
 def input_norms(
-    model: nn.Module, layers: Iterable[str], images: Tensor, options: SequentialOptions | None = None
+    model: nn.Module, layers: Iterable[str], inputs: Inputs, options: SequentialOptions | None = None
 ) -> dict[str, InputNorm]:
-    """The norm of each layer's inputs, from one forward pass over ``images`` (N, ...).
+    """The norm of each layer's inputs, from one forward pass over a batch of ``inputs``.
 
     A layer that runs several times has that of its first run; one that does not run, or whose channels are too many
     for a matrix of their covariance, has none.
@@ -123,12 +124,12 @@ def input_norms(
             norm = norm_of(given[0], output, spec, options)
             norms.update({name: norm} if norm is not None else {})
 
-    largest = record_forward(model, images[:1], names).largest
+    largest = record_forward(model, first_samples(inputs, 1), names).largest
     with ExitStack() as stack:
         for name in names:
             stack.callback(model.get_submodule(name).register_forward_hook(partial(ran, name)).remove)
         stack.enter_context(torch.no_grad())
-        model(options.affordable(images, largest))
+        call_model(model, options.affordable(inputs, largest))
     return norms
 
 

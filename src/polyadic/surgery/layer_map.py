@@ -15,10 +15,10 @@ from polyadic.algebra import kernel_to_order3
 from polyadic.decomposition import tucker2_bounded
 from polyadic.errors import DecompositionError, LayerError
 from polyadic.formats import TKDCPDFormat, TTMatrixFormat, format_named, rank_for
+from polyadic.layers import Inputs
 from polyadic.schema import Choice, ConvSpec, LayerSite, Plan, Rank
 from polyadic.surgery.factor_cache import FactorCache
 from polyadic.surgery.find_layers import find_layers
-from polyadic.surgery.forward_record import Inputs
 from polyadic.surgery.layer_names import nearest
 from polyadic.surgery.replace import chain_for, layer_at, replace_layer
 
@@ -223,7 +223,7 @@ def decompose_(
     Args:
         model: trained; changed in place.
         layers: names or patterns, and what is asked for them.
-        example_input: a batch (N, ...) or a tuple of arguments whose first is one.
+        example_input: a batch (N, ...), or arguments by position (a tuple) or by name (a dict), the first one such.
         seed: of the decompositions.
         cache: where factors are kept; nowhere if absent.
 

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from polyadic.errors import LayerError
+from polyadic.layers import Inputs, call_model, concatenate, first_samples, sample_count, tensors_in
 from polyadic.schema import LayerSite
-from polyadic.surgery.forward_record import OperationCounter, tensors_in
+from polyadic.surgery.forward_record import OperationCounter
 from polyadic.surgery.replace import swap_layer
 
 
@@ -41,9 +42,9 @@ Replace = Callable[[str, LayerInputs], tuple[nn.Module, Tensor | None]]
 
 
 def run_in_lockstep(
-    model: nn.Module, sites: list[LayerSite], images: Tensor, replace: Replace, counter: OperationCounter
+    model: nn.Module, sites: list[LayerSite], inputs: Inputs, replace: Replace, counter: OperationCounter
 ) -> dict[str, nn.Module]:
-    """Run ``model`` on ``images`` (N, ...) twice over; ``replace`` is asked for each site's successor when it runs.
+    """Run ``model`` on a batch of ``inputs`` twice over; ``replace`` is asked for each site's successor when it runs.
 
     The model comes back as it was. What runs between the sites is counted by ``counter``.
 
@@ -53,34 +54,34 @@ def run_in_lockstep(
     Raises:
         LayerError: the output for one sample depends on the others, so the two halves would mix.
     """
-    check_independent(model, images)
+    check_independent(model, inputs)
     twins = {site.name: _Twin(site.name, model.get_submodule(site.name), replace, counter) for site in sites}
     with ExitStack() as stack:
         for site in sites:
             stack.enter_context(swap_layer(model, site, twins[site.name]))
         stack.enter_context(torch.no_grad())
-        both = torch.cat([images, images])
+        both = concatenate([inputs, inputs])
         stack.enter_context(counter)
-        model(both)
+        call_model(model, both)
     return {name: twin.successor for name, twin in twins.items() if twin.successor is not None}
 
 
-def check_independent(model: nn.Module, images: Tensor) -> None:
+def check_independent(model: nn.Module, inputs: Inputs) -> None:
     """Refuse a network whose output for one sample depends on the other samples of its batch.
 
     Raises:
         LayerError: it does.
     """
-    if len(images) < 2:
+    if sample_count(inputs) < 2:
         return
     with torch.no_grad():
-        alone, together = (next(tensors_in(model(images[:count])), None) for count in (1, 2))
+        alone, together = (next(tensors_in(call_model(model, first_samples(inputs, count))), None) for count in (1, 2))
     if alone is None or together is None or alone.shape[1:] != together.shape[1:]:
         return
     size = float(together.float().norm()) + 1e-30
     if float((alone[:1] - together[:1]).float().norm()) > 1e-3 * size:
         raise LayerError(
-            "a walk through both networks at once takes samples that do not see each other; the output for one image "
+            "a walk through both networks at once takes samples that do not see each other; the output for one sample "
             "depends on the rest of its batch: put the model into evaluation mode, or compress with data_aware=False"
         )
 

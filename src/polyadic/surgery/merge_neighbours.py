@@ -19,9 +19,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from polyadic.layers import Inputs
 from polyadic.schema import ConvSpec, LayerSite, chain_macs, chain_params, compose, stride_early
 from polyadic.surgery.fold import Change
-from polyadic.surgery.forward_record import ForwardRecord, Inputs, record_forward
+from polyadic.surgery.forward_record import ForwardRecord, record_forward
 from polyadic.surgery.plain_layers import bias_of
 from polyadic.surgery.replace import layer_at, replace_by_plain, replace_layer
 
@@ -38,7 +39,7 @@ def merge_neighbours(model: nn.Module, example_input: Inputs, layers: Mapping[st
 
     Args:
         model: runs on the example.
-        example_input: a batch (N, ...) or a tuple of arguments whose first is one.
+        example_input: a batch (N, ...), or arguments by position (a tuple) or by name (a dict), the first one such.
         layers: the plain layers of the model by name; those with a reason are left alone.
 
     Returns:

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from polyadic.errors import LayerError, PolyadicError
-from polyadic.layers import apply_weight, evaluation_mode, kernel_of
+from polyadic.layers import Inputs, apply_weight, call_model, evaluation_mode, kernel_of
 from polyadic.schema import ConvSpec, LayerSite
-from polyadic.surgery.forward_record import Inputs, arguments_of
 from polyadic.surgery.plain_layers import bias_of, geometry_of, require_module, weight_of
 from polyadic.surgery.replace import swap_layer
 
@@ -187,7 +186,7 @@ def _run_with_stand_ins(
                 parts = counters[site.name], model.get_submodule(site.name), comparisons[site.name]
                 stand_in = nn.Sequential(*parts).eval()
                 stack.enter_context(swap_layer(model, site, stand_in))
-            model(*arguments_of(example_input))
+            call_model(model, example_input)
     except Exception as error:  # whatever a stranger's forward raises when it meets another class
         words = next(iter(str(error).splitlines()), "")
         reason = f"the model does more with it than call it ({type(error).__name__}: {words})"

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from polyadic.decomposition import InputNorm
 from polyadic.errors import LayerError
 from polyadic.formats import FactoredKernel
+from polyadic.layers import Inputs, first_samples
 from polyadic.schema import Choice, ConvSpec, LayerSite, Plan
 from polyadic.surgery.following_ops import FollowingOps, find_following_ops
 from polyadic.surgery.forward_record import OperationCounter
@@ -70,7 +71,7 @@ def replace_in_sequence(
     dense: nn.Module,
     plan: Plan,
     factorise: Factorise,
-    inputs: Tensor,
+    inputs: Inputs,
     sites: Iterable[LayerSite],
     *,
     options: SequentialOptions | None = None,
@@ -82,7 +83,7 @@ def replace_in_sequence(
         dense: the network, in evaluation mode; it is left as it was.
         plan: layer, format, rank.
         factorise: see there.
-        inputs: unlabelled (N, ...), where the network is.
+        inputs: unlabelled, one batch of what the network takes, where it is.
         sites: the layers of the network; those that the plan does not name stay dense, and are corrected for what the
             layers before them have lost.
         options: see there.
@@ -100,7 +101,7 @@ def replace_in_sequence(
     plan_stages(network, plan)  # refuses a plan that does not fit before anything runs
     walked = [site for site in sites if plan.of(site.name) or (options.correct_dense and _is_plain(site))]
     layers = {site.name: layer_at(network, site.name) for site in walked}
-    following, largest = find_following_ops(network, layers, inputs[:1])
+    following, largest = find_following_ops(network, layers, first_samples(inputs, 1))
     walk = _Walk(plan, factorise, options, on_layer, layers, following, _Shortcuts(network, following))
     successors = run_in_lockstep(
         network, walked, options.affordable(inputs, 2 * largest), walk.successor_of, walk.shortcuts.counter

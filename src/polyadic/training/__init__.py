@@ -4,9 +4,9 @@ from polyadic.training.augment import Augmentation, augment
 from polyadic.training.execution import Execution, Precision, place_model
 from polyadic.training.image_task import LAYER_TUNING, NETWORK_TUNING, ImageTask, augmentation_for
 from polyadic.training.options import EpochRecord, FinetuneOptions, FinetuneReport, FinetuneStop, Schedule
-from polyadic.training.outputs import distillation_loss, outputs_lost
+from polyadic.training.outputs import Compare, distillation_loss, outputs_lost
 from polyadic.training.sample_task import DistillOptions, SampleTask
-from polyadic.training.samples import Samples, sample_inputs
+from polyadic.training.samples import Forward, Samples, inputs_of, sample_inputs, together
 from polyadic.training.score_images import ImageProxy, Proxy, ProxyScore, Score, drop_interval, score_images
 from polyadic.training.several_processes import connect_processes, is_main_process, one_voice, several_processes
 from polyadic.training.task import FinalScores, ScoreTask, Task, name_of
@@ -16,6 +16,7 @@ __all__ = [
     "LAYER_TUNING",
     "NETWORK_TUNING",
     "Augmentation",
+    "Compare",
     "DistillOptions",
     "EpochRecord",
     "Execution",
@@ -23,6 +24,7 @@ __all__ = [
     "FinetuneOptions",
     "FinetuneReport",
     "FinetuneStop",
+    "Forward",
     "ImageProxy",
     "ImageTask",
     "Precision",
@@ -40,6 +42,7 @@ __all__ = [
     "connect_processes",
     "distillation_loss",
     "drop_interval",
+    "inputs_of",
     "is_main_process",
     "name_of",
     "one_voice",
@@ -48,5 +51,6 @@ __all__ = [
     "sample_inputs",
     "score_images",
     "several_processes",
+    "together",
     "train_on_images",
 ]

@@ -1,23 +1,37 @@
-"""Outputs of any kind, compared with those of the dense network: R^2, which needs no label."""
+"""Outputs of any kind, compared with those of the dense network: which needs no label."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from polyadic.errors import LayerError
-from polyadic.layers import device_of, evaluation_mode
+from polyadic.layers import call_model, device_of, evaluation_mode, on_device
+
+Compare = Literal["squares", "divergence"]
+"""How outputs are compared: by their squared distance, or as logits by the divergence of their probabilities."""
+
+TINY = torch.finfo(torch.float32).tiny
+
+Ask = Callable[[nn.Module, Any], Any]
+"""From a network and a batch on its device to its outputs."""
 
 
-def distillation_loss(outputs: Any, targets: Any) -> Tensor:
-    """How far ``outputs`` are from a teacher's, as a share of what varies in the teacher's: 1 - R^2.
+def distillation_loss(outputs: Any, targets: Any, compare: Compare = "squares") -> Tensor:
+    """How far ``outputs`` are from a teacher's, as a share of what the teacher's outputs tell: 0 where they are equal.
 
-    For every tensor among them ``||f - g||^2 / ||g - mean(g)||^2``, in float32; the mean of these where there are
-    several. It needs no label and serves maps, regressions and logits alike.
+    For every tensor among them, in float32; the mean of these where there are several.
+
+    * "squares": ``||f - g||^2 / ||g - mean(g)||^2``, which is 1 - R^2. It serves maps, regressions and logits alike.
+    * "divergence": of logits with classes on axis 1, ``sum KL(p || q) / sum KL(p || mean(p))``, where ``q`` and ``p``
+      are the softmax of ``f`` and ``g``: what is lost of the information that the teacher's answers hold
+      (after Hinton et al. 2015). 1 is what its mean answer would lose, whatever the sample.
+
+    Neither needs a label.
 
     Example:
         >>> import torch
@@ -27,9 +41,10 @@ def distillation_loss(outputs: Any, targets: Any) -> Tensor:
     Args:
         outputs: of the network that learns: a tensor, or tuples, lists, dicts or dataclasses of tensors.
         targets: of the teacher, in the same order and shapes; constants.
+        compare: see above.
 
     Raises:
-        LayerError: they are not of the same number and shapes, or hold no floating-point tensor.
+        LayerError: they are not of the same number and shapes, hold no floating-point tensor, or are no logits.
     """
     own, taught = tensors_of(outputs), tensors_of(targets)
     if [answer.shape for answer in own] != [answer.shape for answer in taught]:
@@ -39,13 +54,36 @@ def distillation_loss(outputs: Any, targets: Any) -> Tensor:
         )
     shares = []
     for f, g in zip(own, taught, strict=True):
-        target = g.detach().float()
-        varies = (target - target.mean()).square().sum()
-        shares.append((f.float() - target).square().sum() / varies.clamp_min(torch.finfo(torch.float32).tiny))
+        lost, whole = _lost_and_whole(f.float(), g.detach().float(), compare)
+        shares.append(lost / whole.clamp_min(TINY))
     return torch.stack(shares).mean()
 
 
-def outputs_lost(dense: nn.Module, model: nn.Module, inputs: Iterable[Tensor]) -> float:
+def _lost_and_whole(f: Tensor, g: Tensor, compare: Compare) -> tuple[Tensor, Tensor]:
+    """What ``f`` has lost of ``g``, and what there is to lose."""
+    if compare == "squares":
+        return (f - g).square().sum(), (g - g.mean()).square().sum()
+    check_logits(g)
+    p, log_p = g.softmax(1), g.log_softmax(1)
+    mean = p.movedim(1, -1).flatten(0, -2).mean(0).clamp_min(TINY).log()
+    mean = mean.reshape(1, -1, *([1] * (p.dim() - 2)))
+    return (p * (log_p - f.log_softmax(1))).sum(), (p * (log_p - mean)).sum()
+
+
+def check_logits(outputs: Tensor) -> None:
+    """Refuse what has no classes.
+
+    Raises:
+        LayerError: fewer than two axes, or fewer than two classes.
+    """
+    if outputs.dim() < 2 or outputs.shape[1] < 2:
+        raise LayerError(
+            f"a divergence compares logits (N, classes, ...) of two classes or more; got {tuple(outputs.shape)}: use "
+            "compare='squares'"
+        )
+
+
+def outputs_lost(dense: nn.Module, model: nn.Module, inputs: Iterable[Any]) -> float:
     """1 - R^2 of ``model``'s outputs on ``inputs``: 0 where they equal the dense network's, 1 where nothing stays.
 
     Returns:
@@ -62,7 +100,7 @@ def outputs_lost(dense: nn.Module, model: nn.Module, inputs: Iterable[Tensor]) -
     return distance_of(own, taught)
 
 
-def answers(model: nn.Module, inputs: Iterable[Tensor]) -> list[list[Tensor]]:
+def answers(model: nn.Module, batches: Iterable[Any], ask: Ask = call_model) -> list[list[Tensor]]:
     """What a network returns in evaluation mode, batch by batch: its floating-point tensors, in float32 on the CPU.
 
     Raises:
@@ -70,11 +108,13 @@ def answers(model: nn.Module, inputs: Iterable[Tensor]) -> list[list[Tensor]]:
     """
     device = device_of(model)
     with evaluation_mode(model), torch.inference_mode():
-        return [[answer.float().cpu() for answer in tensors_of(model(x.to(device)))] for x in inputs]
+        return [
+            [answer.float().cpu() for answer in tensors_of(ask(model, on_device(batch, device)))] for batch in batches
+        ]
 
 
 def tensors_of(outputs: Any) -> list[Tensor]:
-    """The floating-point tensors of what a network returned, in their order.
+    """The floating-point tensors of what a network returned, in their order; without single numbers, such as a loss.
 
     Raises:
         LayerError: there are none.
@@ -83,7 +123,7 @@ def tensors_of(outputs: Any) -> list[Tensor]:
 
     def look(value: Any) -> None:
         if isinstance(value, Tensor):
-            if value.is_floating_point():
+            if value.is_floating_point() and value.dim():
                 found.append(value)
         elif isinstance(value, Mapping):
             for item in value.values():
@@ -104,13 +144,17 @@ def tensors_of(outputs: Any) -> list[Tensor]:
     return found
 
 
-def distance_of(answers: list[list[Tensor]], targets: list[list[Tensor]]) -> float:
-    """1 - R^2 over all batches: for each output tensor, squares over squares; infinite where anything is not finite."""
+def distance_of(answers: list[list[Tensor]], targets: list[list[Tensor]], compare: Compare = "squares") -> float:
+    """:func:`distillation_loss` over all batches: for each output tensor, sums over sums; infinite where not finite."""
     shares = []
     for number in range(len(targets[0])):
-        f = torch.cat([batch[number].double().flatten() for batch in answers])
-        g = torch.cat([batch[number].double().flatten() for batch in targets])
-        varies = float((g - g.mean()).square().sum())
-        shares.append(float((f - g).square().sum()) / max(varies, torch.finfo(torch.float32).tiny))
+        f, g = (torch.cat([_flat(batch[number].double(), compare) for batch in some]) for some in (answers, targets))
+        lost, whole = _lost_and_whole(f, g, compare)
+        shares.append(float(lost) / max(float(whole), TINY))
     value = sum(shares) / len(shares)
     return value if math.isfinite(value) else math.inf
+
+
+def _flat(answer: Tensor, compare: Compare) -> Tensor:
+    """Numbers, or positions x classes: batches may be of several sizes."""
+    return answer.flatten() if compare == "squares" else answer.movedim(1, -1).flatten(0, -2)

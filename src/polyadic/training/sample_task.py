@@ -20,11 +20,31 @@ import torch
 from torch import Tensor, nn
 
 from polyadic.errors import DataError, LayerError, PolyadicError
-from polyadic.layers import device_of, evaluation_mode
+from polyadic.layers import (
+    Inputs,
+    call_model,
+    device_of,
+    evaluation_mode,
+    first_samples,
+    on_device,
+    sample_count,
+    sample_shapes,
+    tensors_in,
+)
 from polyadic.schema import points
 from polyadic.training.options import EpochRecord, FinetuneReport, FinetuneStop
-from polyadic.training.outputs import answers, distance_of, distillation_loss
-from polyadic.training.samples import MOST_BYTES, NO_BATCHES, Samples, batches_of, first_tensor, rows_of
+from polyadic.training.outputs import Compare, answers, check_logits, distance_of, distillation_loss
+from polyadic.training.samples import (
+    MOST_BYTES,
+    NO_BATCHES,
+    Forward,
+    Samples,
+    batches_of,
+    bytes_of,
+    inputs_of,
+    rows_of,
+    together,
+)
 from polyadic.training.score_images import Proxy, ProxyScore, Score
 from polyadic.training.snapshot import Checkpoint, capture, restore, weights_digest
 from polyadic.training.task import FinalScores, ScoreTask, Task, name_of
@@ -78,8 +98,8 @@ class SampleTask(Task):
     Attributes:
         dense: the network that teaches.
         train: batches as they came, without what was held out.
-        held_out: inputs that choose.
-        last: inputs that judge at the end.
+        held_out: batches that choose.
+        last: batches that judge at the end.
         tuning: of the whole network.
     """
 
@@ -91,19 +111,22 @@ class SampleTask(Task):
         validation: Samples | None = None,
         metric: Callable[[nn.Module], float] | None = None,
         loss: Callable[[Any, Any], Tensor] | None = None,
-        input_of: Callable[[Any], Tensor] | None = None,
+        forward: Forward | None = None,
+        compare: Compare = "squares",
         tuning: DistillOptions | None = None,
     ) -> None:
         """Read the samples, and have the dense network answer the first of them.
 
         Args:
             dense: the network before compression; left as it is, and asked in evaluation mode.
-            samples: batches: tensors (N, ...), or tuples and lists whose first tensor goes into the network, or dicts
-                with one floating-point tensor. Labels may stand beside it; only ``loss`` reads them.
+            samples: batches: tensors (N, ...), or tuples, lists and dicts of which the network's forward takes what it
+                asks for (:func:`polyadic.training.inputs_of`). Labels may stand beside it; only ``loss`` reads them.
             validation: batches of the same kind that choose and judge.
             metric: from a network in evaluation mode to one number of which more is better, on samples of its own.
             loss: of the outputs and the batch as the loader gave it; labels are in there.
-            input_of: what of a batch goes into the network, where the rule above does not say.
+            forward: ``forward(model, batch)`` gives the outputs, where that rule does not say what goes in, or where
+                not all that the network returns is to count.
+            compare: outputs by their "squares", or logits (N, classes, ...) by the "divergence" of their probabilities.
             tuning: how the network is taught; None takes the defaults.
 
         Raises:
@@ -112,24 +135,29 @@ class SampleTask(Task):
         """
         self.dense, self.metric, self.loss = dense, metric, loss
         self.tuning = tuning or DistillOptions()
-        self._input_of = input_of or first_tensor
+        self.compare: Compare = compare
+        self._forward = forward
         batches, self.truncated = self._read(samples, "samples")
         train, chosen, last = self._divided(batches, validation)
         self.train = train
-        self.held_out = self._inputs(chosen)
-        self.last = self._inputs(last)
+        self.held_out = chosen
+        self.last = last
         self._score_task = None if metric is None else ScoreTask(metric, name_of(metric))
-        answers(dense, self.held_out[:1])
+        for output in self._answers(dense, self.held_out[:1])[0]:
+            if compare == "divergence":
+                check_logits(output)
         self._try_loss()
 
     @property
     def score_name(self) -> str:
-        """The metric's name, or what R^2 is of."""
-        return "R^2 of the dense outputs" if self._score_task is None else self._score_task.name
+        """The metric's name, or what is kept of the dense network's outputs."""
+        if self._score_task is not None:
+            return self._score_task.name
+        return "R^2 of the dense outputs" if self.compare == "squares" else "information kept of the dense outputs"
 
     @property
     def score_is_fraction(self) -> bool:
-        """R^2 is; a metric may be any number."""
+        """What is kept is; a metric may be any number."""
         return self.metric is None
 
     @property
@@ -142,9 +170,17 @@ class SampleTask(Task):
         """Unless nothing is taught."""
         return self.tuning.epochs > 0
 
-    def example_input(self) -> Tensor:
-        """The first of the samples."""
-        return self._input_of(self.train[0])[:1]
+    def example_input(self) -> Inputs:
+        """What goes in of the first of the samples."""
+        return first_samples(self.inputs_of(self.train[0]), 1)
+
+    def inputs_of(self, batch: Any) -> Inputs:
+        """What of a batch goes into the network."""
+        return inputs_of(self.dense, batch, self._forward)
+
+    def outputs(self, model: nn.Module, batch: Any) -> Any:
+        """What a network answers to a batch on its device."""
+        return call_model(model, self.inputs_of(batch)) if self._forward is None else self._forward(model, batch)
 
     def score(self, model: nn.Module) -> float:
         """The metric, or R^2 on the samples that choose."""
@@ -153,11 +189,11 @@ class SampleTask(Task):
     def proxy(self, dense: nn.Module) -> Proxy:
         """What is lost of the outputs on the samples that choose, and of the score."""
         reached = self.score(dense)
-        targets = answers(dense, self.held_out)
+        targets = self._answers(dense, self.held_out)
 
         def lost(model: nn.Module, best: float = math.inf, share: float = 1.0, /) -> ProxyScore:
             count = max(1, math.ceil(share * len(self.held_out)))
-            distance = distance_of(answers(model, self.held_out[:count]), targets[:count])
+            distance = self._distance(model, self.held_out[:count], targets[:count])
             if self._score_task is None:
                 return ProxyScore(100.0 * distance, distance)
             return ProxyScore(points(reached, self.score(model)), distance)
@@ -181,9 +217,9 @@ class SampleTask(Task):
         store = None if checkpoint is None else Checkpoint(checkpoint, self._run_key(model, teacher))
         return _Distillation(self, model, teacher, store).run(on_epoch)
 
-    def calibration_batches(self) -> Iterator[Tensor]:
-        """The inputs of the samples that teach."""
-        return (self._input_of(batch) for batch in self.train)
+    def calibration_batches(self) -> Iterator[Inputs]:
+        """The inputs of the samples that teach, put together into larger batches."""
+        return together(map(self.inputs_of, self.train))
 
     def final_scores(self, models: Sequence[nn.Module]) -> FinalScores:
         """The metric; or R^2 on the samples that chose nothing."""
@@ -191,12 +227,12 @@ class SampleTask(Task):
 
     def provenance(self) -> dict[str, object]:
         """How many samples, what they are (a digest), and what else was given."""
-        counts = (sum(map(len, self.calibration_batches())), sum(map(len, self.held_out)), sum(map(len, self.last)))
+        counts = [sum(map(self._count, part)) for part in (self.train, self.held_out, self.last)]
         return {
             "samples": dict(zip(("train", "held_out", "last"), counts, strict=True)),
             "samples_digest": self._inputs_digest,
             "samples_beyond_memory": self.truncated,
-            "compared": "R^2 of the outputs" if self.metric is None else f"metric {self.score_name}, outputs by R^2",
+            "compared": f"outputs by {self.compare}" + ("" if self.metric is None else f"; metric {self.score_name}"),
             "labelled_loss": None if self.loss is None else getattr(self.loss, "__qualname__", repr(self.loss)),
             "network_tuning": repr(self.tuning),
         }
@@ -205,8 +241,8 @@ class SampleTask(Task):
     def _inputs_digest(self) -> str:
         """SHA-256 of all inputs."""
         digest = hashlib.sha256()
-        for part in (*self.calibration_batches(), *self.held_out, *self.last):
-            digest.update(part.detach().cpu().float().contiguous().numpy().tobytes())
+        for tensor in tensors_in([self.inputs_of(batch) for batch in (*self.train, *self.held_out, *self.last)]):
+            digest.update(tensor.detach().cpu().double().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
     def objective(self, model: nn.Module, teacher: nn.Module, batch: Any) -> Tensor:
@@ -215,11 +251,11 @@ class SampleTask(Task):
         Raises:
             LayerError: it does not depend on the network.
         """
-        x = self._input_of(batch).to(device_of(model))
+        batch = on_device(batch, device_of(model))
         with torch.no_grad():
-            targets = teacher(x)
-        outputs = model(x)
-        value = distillation_loss(outputs, targets)
+            targets = self.outputs(teacher, batch)
+        outputs = self.outputs(model, batch)
+        value = distillation_loss(outputs, targets, self.compare)
         if self.loss is not None:
             labelled = _checked_loss(self.loss(outputs, batch))
             value = torch.lerp(labelled.float(), value, self.tuning.distillation)
@@ -227,66 +263,100 @@ class SampleTask(Task):
             raise LayerError("fine-tuning needs outputs that depend on the parameters, and these do not")
         return value
 
-    def _judged(self, model: nn.Module, inputs: list[Tensor]) -> float:
+    def _answers(self, model: nn.Module, batches: list[Any]) -> list[list[Tensor]]:
+        return answers(model, batches, self.outputs)
+
+    def _distance(self, model: nn.Module, batches: list[Any], targets: list[list[Tensor]]) -> float:
+        """How far the network's outputs are from those of the dense one."""
+        return distance_of(self._answers(model, batches), targets, self.compare)
+
+    def _count(self, batch: Any) -> int:
+        return sample_count(self.inputs_of(batch))
+
+    def _judged(self, model: nn.Module, batches: list[Any]) -> float:
         if self._score_task is not None:
             with evaluation_mode(model):
                 return self._score_task.score(model)
-        return 1.0 - distance_of(answers(model, inputs), answers(self.dense, inputs))
+        return 1.0 - self._distance(model, batches, self._answers(self.dense, batches))
 
     def _try_loss(self) -> None:
         """Refuse a loss that teaches nothing before anything long begins."""
-        x = self._input_of(self.train[0])
-        if self.loss is None or not x.is_floating_point() or not self.tuning.epochs:
+        if self.loss is None or not self.tuning.epochs:
             return
-        with evaluation_mode(self.dense), torch.enable_grad():  # a frozen network's outputs depend on its input alone
-            outputs = self.dense(x.detach().to(device_of(self.dense)).requires_grad_())
-            _checked_loss(self.loss(outputs, self.train[0]))
-
-    def _inputs(self, batches: list[Any]) -> list[Tensor]:
-        return [self._input_of(batch) for batch in batches]
+        frozen = [p for p in self.dense.parameters() if p.is_floating_point() and not p.requires_grad]
+        batch = on_device(self.train[0], device_of(self.dense))
+        try:
+            for parameter in frozen:
+                parameter.requires_grad_(True)
+            with evaluation_mode(self.dense), torch.enable_grad():
+                _checked_loss(self.loss(self.outputs(self.dense, batch), batch))
+        finally:
+            for parameter in frozen:
+                parameter.requires_grad_(False)
 
     def _read(self, samples: Samples, name: str) -> tuple[list[Any], bool]:
         """All batches, checked; and whether there are more than are kept."""
-        dtype = next((p.dtype for p in self.dense.parameters() if p.is_floating_point()), torch.float32)
-        batches, kept, shape = [], 0, None
+        batches, kept, known = [], 0, set[object]()
         for number, batch in enumerate(batches_of(samples, name)):
-            x = self._input_of(batch)
-            if not isinstance(x, Tensor) or x.dim() < 2 or not len(x):
-                came = f"a tensor of shape {tuple(x.shape)}" if isinstance(x, Tensor) else f"a {type(x).__name__}"
-                raise DataError(
-                    f"what goes into the network is one tensor (N, ...); batch {number} of {name} has {came}"
-                )
-            if shape is not None and x.shape[1:] != shape:
-                raise DataError(
-                    f"samples are of one size; batch {number} of {name} has {tuple(x.shape[1:])} after {tuple(shape)}: "
-                    "crop or resize them"
-                )
-            if x.is_floating_point():
-                if x.dtype != dtype:
-                    raise DataError(
-                        f"samples come in the network's number format; the weights are {dtype} and batch {number} of "
-                        f"{name} is {x.dtype}: convert one of them"
-                    )
-                if not bool(x.isfinite().all()):
-                    raise DataError(f"samples are finite; batch {number} of {name} holds NaN or Inf: clean the data")
-            shape = x.shape[1:]
+            inputs = self.inputs_of(batch)
+            self._check(inputs, f"batch {number} of {name}")
+            if sample_shapes(inputs) not in known:
+                self._try_size(inputs, f"batch {number} of {name}", first=not known)
+            known.add(sample_shapes(inputs))
             batches.append(batch)
-            kept += x.numel() * x.element_size()
+            kept += bytes_of(inputs)
             if kept >= MOST_BYTES:
                 return batches, True
         if not batches:
             raise DataError(f"{name} {NO_BATCHES}")
         return batches, False
 
+    def _check(self, inputs: Inputs, where: str) -> None:
+        """Refuse inputs that the network cannot be judged by.
+
+        Raises:
+            DataError: no samples, another number format, NaN or Inf.
+        """
+        tensors = list(tensors_in(inputs))
+        if not any(tensor.dim() > 1 for tensor in tensors) or not sample_count(inputs):
+            came = ", ".join(f"a tensor of shape {tuple(tensor.shape)}" for tensor in tensors) or "no tensor"
+            raise DataError(f"what goes into the network is a tensor (N, ...), or several; {where} has {came}")
+        dtype = next((p.dtype for p in self.dense.parameters() if p.is_floating_point()), torch.float32)
+        for tensor in tensors:
+            if tensor.is_floating_point() and tensor.dtype != dtype:
+                raise DataError(
+                    f"samples come in the network's number format; the weights are {dtype} and {where} is "
+                    f"{tensor.dtype}: convert one of them"
+                )
+            if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+                raise DataError(f"samples are finite; {where} holds NaN or Inf: clean the data")
+
+    def _try_size(self, inputs: Inputs, where: str, *, first: bool) -> None:
+        """Have the dense network take a sample of a size that it was not asked before.
+
+        Raises:
+            DataError: it does not.
+        """
+        try:
+            with evaluation_mode(self.dense), torch.no_grad():
+                call_model(self.dense, on_device(first_samples(inputs, 1), device_of(self.dense)))
+        except Exception as error:  # whatever a stranger's forward raises
+            shapes, words = ", ".join(map(str, sample_shapes(inputs))), next(iter(str(error).splitlines()), "")
+            advice = "say what goes in with forward=lambda model, batch: model(...)" if first else "crop or resize them"
+            raise DataError(
+                f"the network takes all samples, of whatever size; {where} has {shapes} and "
+                f"{type(self.dense).__name__} does not take it ({words or type(error).__name__}): {advice}"
+            ) from error
+
     def _divided(self, batches: list[Any], validation: Samples | None) -> tuple[list[Any], list[Any], list[Any]]:
         """Batches that teach, choose and judge."""
         if validation is not None:
             others, _ = self._read(validation, "validation")
-            if sum(len(self._input_of(batch)) for batch in others) < 2:
+            if sum(map(self._count, others)) < 2:
                 raise DataError("validation holds 2 samples or more, one to choose by and one to judge by; got 1")
             _, chosen, last = self._parts(others, lambda number: 2 if number % 3 == 1 else 1)
             return batches, chosen, last
-        count = sum(len(self._input_of(batch)) for batch in batches)
+        count = sum(map(self._count, batches))
         if count < 3:
             raise DataError(f"samples teach, choose and judge, so there are 3 or more; got {count}: give more")
         if count < 10:
@@ -297,7 +367,7 @@ class SampleTask(Task):
         parts: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
         before = 0
         for batch in batches:
-            count = len(self._input_of(batch))
+            count = self._count(batch)
             numbers = [part_of(before + row) for row in range(count)]
             for part, held in enumerate(parts):
                 rows = torch.tensor([row for row, number in enumerate(numbers) if number == part], dtype=torch.long)
@@ -346,7 +416,7 @@ class _Distillation:
         frozen = [p for p in model.parameters() if not p.requires_grad]
         optimizer = torch.optim.Adam(moving, lr=options.learning_rate)
         changing: list[Tensor] = [*moving, *model.buffers()]
-        targets = answers(self.teacher, self.task.held_out)
+        targets = self.task._answers(self.teacher, self.task.held_out)
         start = self._score(targets)
         best, best_epoch, weights, stop, seconds = start, 0, capture(changing), FinetuneStop.COMPLETED, 0.0
         saved = None if self.store is None else self.store.load()
@@ -431,7 +501,7 @@ class _Distillation:
 
     def _score(self, targets: list[list[Tensor]]) -> Score:
         """The metric, or R^2 without one; what its ``loss`` is lowest for is the best state."""
-        distance = distance_of(answers(self.model, self.task.held_out), targets)
+        distance = self.task._distance(self.model, self.task.held_out, targets)
         if self.task.metric is None:
             return Score(1.0 - distance, torch.zeros(0), distance)
         value = self.task.score(self.model) if math.isfinite(distance) else -math.inf

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import final
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from polyadic.errors import PolyadicError
+from polyadic.layers import Inputs
 from polyadic.schema import points
 from polyadic.training.options import EpochRecord, FinetuneReport
 from polyadic.training.score_images import Proxy, ProxyScore
@@ -55,8 +56,8 @@ class Task(ABC):
         own = type(self)
         return own.tune_layer is not Task.tune_layer or own.tune_network is not Task.tune_network
 
-    def example_input(self) -> Tensor | None:
-        """One sample as a batch (1, ...), where the task knows one."""
+    def example_input(self) -> Inputs | None:
+        """What the network takes, as a batch of one sample, where the task knows one."""
         return None
 
     @abstractmethod
@@ -105,8 +106,8 @@ class Task(ABC):
         """
         return None
 
-    def calibration_batches(self) -> Iterable[Tensor]:
-        """Inputs for batch-norm statistics, without labels."""
+    def calibration_batches(self) -> Iterable[Inputs]:
+        """What the network takes, without labels: for the norms of layers and batch-norm statistics."""
         return ()
 
     def share(self, part: int, parts: int) -> Task:
