@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from polyadic.surgery.find_layers import find_layers
     from polyadic.surgery.fold_and_merge import fold_and_merge
     from polyadic.surgery.rebuild import merge
-    from polyadic.training import SampleTask, distillation_loss
+    from polyadic.training import Metric, SampleTask, distillation_loss
 
 __all__ = [
     "CP",
@@ -37,6 +37,7 @@ __all__ = [
     "Choice",
     "CompressOptions",
     "CompressionResult",
+    "Metric",
     "Plan",
     "PolyadicError",
     "Progress",
@@ -71,7 +72,7 @@ _MODULES = {
         *("CP", "CP4", "SVD", "TKDCPD", "TT", "SpatialSVD", "TTMatrix", "Tucker2"),
         *("decompose_", "find_layers", "fold_and_merge", "merge"),
     ),
-    "polyadic.training": ("SampleTask", "distillation_loss"),
+    "polyadic.training": ("Metric", "SampleTask", "distillation_loss"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

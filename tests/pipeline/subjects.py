@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from polyadic.pipeline.rounds import Round
 from polyadic.pipeline.setup import Judge, SearchSetup, as_task, example_for, prepare_search
 from polyadic.pipeline.target import Target
 from polyadic.pipeline.timed_candidates import measure_cost
-from polyadic.training import Augmentation, Execution, FinetuneOptions, ImageTask
+from polyadic.training import Augmentation, Execution, FinetuneOptions, ImageTask, Metric
 
 TUNING = FinetuneOptions(epochs=1, batch_size=32, learning_rate=1e-3, augmentation=Augmentation.none())
 
@@ -53,11 +53,11 @@ def images(count: int = 16, seed: int = 0) -> Tensor:
     return torch.randn(count, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
 
 
-def faithful(dense: nn.Module) -> Callable[[nn.Module], float]:
+def faithful(dense: nn.Module) -> Metric:
     """A score: one less the relative distance of the outputs from those of ``dense``."""
     x = images()
     y = copy.deepcopy(dense).eval()(x).detach()
-    return lambda model: 1.0 - float((model(x).detach() - y).norm() / y.norm())
+    return Metric(lambda model: 1.0 - float((model(x).detach() - y).norm() / y.norm()), unit="%")
 
 
 def corners(count: int, seed: int) -> ArrayImages:

@@ -156,7 +156,7 @@ def test_a_metric_is_the_score_and_labels_with_a_loss_teach() -> None:
         loss=loss,
         metric=right,
         budget=["macs=80%"],
-        max_drop=50,
+        max_drop=0.5,
         formats=("svd", "tucker2"),
         options=QUICK,
     )

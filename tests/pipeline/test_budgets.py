@@ -186,4 +186,4 @@ def test_a_drop_beside_a_budget_is_what_the_result_is_measured_by(net: nn.Module
     assert alone.plan == strict.plan == easy.plan
     assert alone.summary.max_drop is None
     assert alone.summary.warnings == easy.summary.warnings == ()
-    assert "more than the 0.0001 allowed" in strict.summary.warnings[0]
+    assert "more than the 0.01 allowed" in strict.summary.warnings[0]

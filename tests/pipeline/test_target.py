@@ -9,9 +9,11 @@ import pytest
 from polyadic.errors import BudgetError, PolyadicError
 from polyadic.pipeline import CompressOptions
 from polyadic.pipeline.target import Drop, Target
-from polyadic.schema import Cost
+from polyadic.schema import Cost, ScoreWords
 
 DENSE = Cost(params=1000, macs=10_000, bytes=4000)
+
+ACCURACY = ScoreWords("top-1 accuracy", fraction=True)
 
 
 def target(max_drop: float | str | None = None, budget: tuple[str, ...] = ()) -> Target:
@@ -19,8 +21,8 @@ def target(max_drop: float | str | None = None, budget: tuple[str, ...] = ()) ->
 
 
 def test_a_drop_is_in_points_or_a_share_of_the_dense_score() -> None:
-    assert Drop.parse("0.5").points(0.8) == 0.5
-    assert Drop.parse("0.5%").points(0.8) == pytest.approx(0.4)
+    assert Drop.parse("0.5").allowed(ACCURACY, 0.8) == 0.5
+    assert Drop.parse("0.5%").allowed(ACCURACY, 0.8) == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize("written", [-0.1, 100, "100%", "nan", "a lot"])
@@ -30,10 +32,10 @@ def test_a_drop_out_of_range_is_refused(written: float | str) -> None:
 
 
 def test_before_fine_tuning_more_may_be_lost_and_anything_under_a_budget() -> None:
-    assert target(0.5).allowed_drop(6.0, 0.8) == pytest.approx(3.0)
-    assert target("0.5%").allowed_drop(6.0, 0.8) == pytest.approx(2.4)
-    assert target(None, ("macs=50%",)).allowed_drop(6.0, 0.8) == math.inf
-    assert target(0.5, ("macs=50%",)).allowed_drop(6.0, 0.8) == math.inf
+    assert target(0.5).allowed_drop(6.0, ACCURACY, 0.8) == pytest.approx(3.0)
+    assert target("0.5%").allowed_drop(6.0, ACCURACY, 0.8) == pytest.approx(2.4)
+    assert target(None, ("macs=50%",)).allowed_drop(6.0, ACCURACY, 0.8) == math.inf
+    assert target(0.5, ("macs=50%",)).allowed_drop(6.0, ACCURACY, 0.8) == math.inf
 
 
 def test_each_round_goes_the_same_factor_of_the_way() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import polyadic
 from polyadic.reporting import layer_rows
-from polyadic.schema import Choice, Cost, LayerOutcome, Plan, Summary, points
+from polyadic.schema import Choice, Cost, LayerOutcome, Plan, Summary
 from polyadic.training import FinalScores, Proxy, ProxyScore, Task
 
 PLAN = Plan((Choice("stem", "tucker2", (2, 3)),))
@@ -37,7 +37,7 @@ class Silent(Task):
 
     def proxy(self, dense: nn.Module) -> Proxy:
         reached = self.score(dense)
-        return lambda model, best=math.inf, share=1.0: ProxyScore(points(reached, self.score(model)))
+        return lambda model, best=math.inf, share=1.0: ProxyScore(reached - self.score(model))
 
     def tune_network(
         self, model: nn.Module, teacher: nn.Module, on_epoch: Callable[..., None], checkpoint: Path | None

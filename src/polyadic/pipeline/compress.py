@@ -22,7 +22,7 @@ from polyadic.pipeline.target import Target
 from polyadic.pipeline.timed_candidates import measure_cost
 from polyadic.schema import NotebookResult, Plan, Summary
 from polyadic.storage import remove_partial
-from polyadic.training import Compare, Forward, Samples, check_gradients
+from polyadic.training import Compare, Forward, Metric, Samples, check_gradients
 from polyadic.training.several_processes import several_processes
 from polyadic.training.snapshot import Checkpoint, weights_digest
 
@@ -87,7 +87,7 @@ def compress(
     example_input: Inputs | None = None,
     *,
     validation: Samples | None = None,
-    metric: Callable[[nn.Module], float] | None = None,
+    metric: Callable[[nn.Module], Any] | Metric | None = None,
     loss: Callable[[Any, Any], Tensor] | None = None,
     forward: Forward | None = None,
     compare: Compare | None = None,
@@ -99,7 +99,7 @@ def compress(
     options: CompressOptions | None = None,
     on_progress: OnProgress = lambda _: None,
 ) -> CompressionResult:
-    """Make ``model`` smaller at a loss of at most ``max_drop`` points, or as good as it can be within a ``budget``.
+    """Make ``model`` smaller at a loss of at most ``max_drop``, or as good as it can be within a ``budget``.
 
     Finds the layers, searches format and rank for each, replaces them all, re-estimates batch-norm statistics if that
     helps, fine-tunes the whole and scores dense and compressed network on the test images, once, at the end. The given
@@ -114,22 +114,24 @@ def compress(
         model: any module; a classifier, (N, ...) to (N, classes), if ``data`` is images.
         data: samples, labelled or not: a DataLoader, a list of batches, a function that begins a generator
             (:class:`polyadic.training.SampleTask` says what a batch is); or images with labels; or a task with its own
-            training options; or a function from a model to its score (higher is better, a point is 0.01), in which case
+            training options; or a function from a model to its score (higher is better) or a metric, in which case
             nothing is trained and the layers see no data.
         example_input: what the network takes: a batch (N, ...), a tuple of inputs by position, or a dict by name;
             needed with a score function only.
         validation: with samples: others, that choose the ranks and judge the result; without it a part of the samples.
         metric: with samples: from a model in evaluation mode to one number of which more is better, such as its PSNR on
-            validation images; it takes the place of the comparison of outputs as the score.
+            validation images; or a :class:`polyadic.Metric`, which has a unit and a direction, or a
+            ``torchmetrics.Metric``. It takes the place of the comparison of outputs as the score.
         loss: with samples: of the outputs and a batch as the loader gave it, labels included; the fine-tuning follows
             it beside the dense network's outputs.
         forward: with samples: ``forward(model, batch)`` gives the outputs, where the network's own forward does not say
             what of a batch it takes (:func:`polyadic.training.inputs_of`).
         compare: with samples: outputs by their "squares" (the default), or logits by the "divergence" of their
             probabilities (:func:`polyadic.distillation_loss`).
-        max_drop: points of score that may be lost, or text: "0.5%" is that share of the dense network's score on the
-            held-out images. Without a budget the smallest network within it is looked for; with one, or with a plan,
-            it is what the result is measured by.
+        max_drop: what may be lost: points of an accuracy or of the outputs' R^2 (hundredths), else a number in the
+            unit of the metric; or text: "0.5%" is that share of the dense network's score on the held-out samples.
+            Without a budget the smallest network within it is looked for; with one, or with a plan, it is what the
+            result is measured by.
         budget: what the network may cost, such as ``["macs=50%", "params=200k"]``; see :meth:`Budget.parse`.
         plan: carried out as it is; nothing is searched.
         formats: names of the formats to choose from.

@@ -17,7 +17,7 @@ from polyadic.formats import FactoredKernel
 from polyadic.layers import Inputs, concatenate, device_of, on_device, sample_count
 from polyadic.pipeline.apply import Decomposer, apply_to_batch
 from polyadic.pipeline.options import CompressOptions, OnProgress, Progress
-from polyadic.schema import Choice, LayerSite, Plan, points
+from polyadic.schema import Choice, LayerSite, Plan
 from polyadic.search import RankCandidates, SearchSpace, Trial
 from polyadic.surgery import (
     Statistics,
@@ -89,8 +89,8 @@ class PlanEvaluator:
         return self._few_batches or [example]
 
     def drop(self, model: nn.Module) -> float:
-        """Points lost by ``model`` against the dense network on the held-out images."""
-        return points(self.dense_score, self.task.score(model))
+        """What ``model`` has lost against the dense network on the held-out samples."""
+        return self.task.words.drop(self.dense_score, self.task.score(model))
 
     def measure_inputs(self, all_candidates: Sequence[RankCandidates]) -> None:
         """Take the norm of every candidate's inputs, if there are images for it."""

@@ -100,5 +100,5 @@ def why_dense(
     if site.name not in space.by_layer():
         return "dense", "no rank of the given formats makes it cheaper"
     if target.search.tunes_layers:
-        return "dense", f"no cheaper rank that was tried lost at most {space.threshold:g} points"
+        return "dense", f"no cheaper rank that was tried lost at most {space.in_unit(space.threshold)}"
     return "dense", f"the {target.search.name} search left it so"

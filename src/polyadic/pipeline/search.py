@@ -25,7 +25,7 @@ from polyadic.pipeline.timed_candidates import measure_cost
 from polyadic.schema import Choice, LatencyResult, Plan, Rank, SearchResult, TriedPlan, pareto_front, plain_rank
 from polyadic.search import SearchSpace, Trial, relax_plan
 from polyadic.surgery import MACS_CONVENTION
-from polyadic.training import Compare, Forward, Samples, check_gradients
+from polyadic.training import Compare, Forward, Metric, Samples, check_gradients
 
 COMPLETE = "the search had nothing left to try"
 WAIT_S = 1.0  # between two looks at what other workers are trying
@@ -58,7 +58,7 @@ def find_plan(
     example_input: Inputs | None = None,
     *,
     validation: Samples | None = None,
-    metric: Callable[[nn.Module], float] | None = None,
+    metric: Callable[[nn.Module], Any] | Metric | None = None,
     loss: Callable[[Any, Any], Tensor] | None = None,
     forward: Forward | None = None,
     compare: Compare | None = None,
@@ -88,7 +88,7 @@ def find_plan(
         loss: see :func:`polyadic.compress`; a search does not follow it.
         forward: see :func:`polyadic.compress`.
         compare: see :func:`polyadic.compress`.
-        max_drop: points of score that may be lost in the end, after fine-tuning; "0.5%" is a share of the dense score.
+        max_drop: what may be lost in the end, after fine-tuning; see :func:`polyadic.compress`.
         budget: what the network may cost, such as ``["macs=50%", "params=200k"]``; see :meth:`Budget.parse`.
         formats: names of the formats to choose from.
         options: everything else.
@@ -123,7 +123,7 @@ def find_plan(
         trials=len(trials),
         front=_front(found.space, [*trials, last]),
         seconds=setup.clock.laps,
-        max_drop=None if target.max_drop is None else target.max_drop.points(evaluator.dense_score),
+        max_drop=setup.max_drop,
         layers=estimate_layers(found.plan, evaluator.layers.values(), target, found.space, options),
         provenance={
             **environment(),
@@ -131,6 +131,9 @@ def find_plan(
             **search_provenance(setup, found),
             "macs_convention": MACS_CONVENTION,
         },
+        score_name=task.score_name,
+        score_is_fraction=task.score_is_fraction,
+        score_unit=task.score_unit,
         warnings=(*([] if doubt is None else [doubt]), *(found.latency.warnings if found.latency is not None else ())),
     )
 
@@ -199,8 +202,7 @@ def _space_to_search(setup: SearchSetup) -> SearchSpace:
     """The search space as the strategy wants it: with a threshold for single layers, or with few ranks and errors."""
     target, options, space = setup.target, setup.options, setup.space
     if target.search.tunes_layers:
-        most = target.max_drop.points(setup.evaluator.dense_score) if target.max_drop is not None else 0.0
-        share = min(most, space.allowed / len(space.by_layer()))
+        share = min(setup.max_drop or 0.0, space.allowed / len(space.by_layer()))
         given = options.max_drop_per_layer
         return replace(space, threshold=share if given is None else given)
     all_candidates = prepare_candidates(
@@ -222,7 +224,7 @@ def _fill_up(setup: SearchSetup, searched: SearchSpace, found: Plan, stop: str) 
     space, store, strategy = setup.space, setup.trials, setup.target.search
     if not found.choices:
         raise BudgetError(
-            f"no plan lost at most {space.allowed:g} points on the held-out images before fine-tuning "
+            f"no plan lost at most {space.in_unit(space.allowed)} on the held-out samples before fine-tuning "
             f"({len(store.trials)} trials; {stop}): allow a larger drop, more trials, or other formats"
         )
 
@@ -245,8 +247,8 @@ def _restore_ranks(setup: SearchSetup, space: SearchSpace, found: Plan, stop: st
     if not found.choices:
         ended = "" if stop == COMPLETE else f"; {stop}"
         raise BudgetError(
-            f"no layer can be made cheaper with at most {space.threshold:g} points lost on the held-out images (tried: "
-            f"{len(space.candidates)} pairs of layer and format{ended}): allow a larger drop, or other formats"
+            f"no layer can be made cheaper with at most {space.in_unit(space.threshold)} lost on the held-out samples "
+            f"(tried: {len(space.candidates)} pairs of layer and format{ended}): allow a larger drop, or other formats"
         )
     allowed, best = space.allowed, found
     lost = 0.0 if setup.options.max_drop_per_layer is not None else _joint_drop(setup, found)
@@ -265,8 +267,8 @@ def _restore_ranks(setup: SearchSetup, space: SearchSpace, found: Plan, stop: st
             step = min(2 * fails, STEPS) if passes > STEPS else (fails + passes) // 2
             if fails == STEPS:
                 raise BudgetError(
-                    f"before fine-tuning the whole network may lose {allowed:g} points on the held-out images; it "
-                    f"loses {least:.2f} even at the highest ranks: allow a larger drop, exclude layers, or give "
+                    f"before fine-tuning the whole network may lose {space.in_unit(allowed)} on the held-out samples; "
+                    f"it loses {least:.4g} even at the highest ranks: allow a larger drop, exclude layers, or give "
                     "max_drop_per_layer yourself"
                 )
     return Conclusion(best, space, stop, lambda _: best)
@@ -354,7 +356,7 @@ def _tried(space: SearchSpace, trial: Trial) -> TriedPlan:
 
 def _progress(trial: Trial, space: SearchSpace, done: int, expected: int) -> Progress:
     whole = trial.joint and (len(trial.plan.choices) > 1 or len(space.by_layer()) == 1)
-    message = f"{_in_words(trial.plan)}: drop {trial.drop:.2f} points"
+    message = f"{_in_words(trial.plan)}: drop {space.in_unit(trial.drop)}"
     return Progress("search", done, max(expected, done), message, tried=_tried(space, trial), whole=whole)
 
 

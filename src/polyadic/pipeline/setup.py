@@ -30,7 +30,8 @@ from polyadic.schema import Budget, Cost, Plan, TrialRecord
 from polyadic.schema.budget import format_cost
 from polyadic.search import RankCandidates, SearchSpace, TrialStore, cheapest_plan, open_trials
 from polyadic.surgery import check_patterns, find_layers, layer_at, matches_any
-from polyadic.training import Compare, Forward, ImageTask, Samples, SampleTask, ScoreTask, Task, name_of
+from polyadic.training import Compare, Forward, ImageTask, Metric, Samples, SampleTask, ScoreTask, Task
+from polyadic.training.metric import is_fed
 
 Judge = ImageData | Task | Callable[[nn.Module], float] | Samples
 """By what a network is judged: images, samples, a task, or a function from a model to its score."""
@@ -92,6 +93,12 @@ class SearchSetup:
         return evaluator.dense_score if evaluator.dense is origin else evaluator.task.score(origin)
 
     @cached_property
+    def max_drop(self) -> float | None:
+        """What the network may lose in the end; None where only a budget, or a plan, was given."""
+        drop = self.target.max_drop
+        return None if drop is None else drop.allowed(self.evaluator.task.words, self.origin_score)
+
+    @cached_property
     def latency_check(self) -> LatencyCheck | None:
         """Where plans are timed; None where no engine was named."""
         model, start = self.options.latency, self.round
@@ -148,11 +155,22 @@ def prepare_search(
     digest = _digest(dense, task, all_candidates, options, goal, example)
     path = options.work / TrialRecord.file if options.work else None
     trials = open_trials(digest, all_candidates, storage=options.storage, path=path, resume=options.resume)
-    allowed = goal.allowed_drop(options.finetune_recovery_factor, evaluator.dense_score)
+    words = task.words
+    allowed = goal.allowed_drop(options.finetune_recovery_factor, words, evaluator.dense_score)
     if goal.plan is None:
         evaluator.measure_inputs(all_candidates)
     clock.lap("inspect")
-    return SearchSetup(start, goal, evaluator, replace(space, allowed=allowed), trials, digest, example, cost, clock)
+    return SearchSetup(
+        start,
+        goal,
+        evaluator,
+        replace(space, allowed=allowed, unit=words.drop_unit),
+        trials,
+        digest,
+        example,
+        cost,
+        clock,
+    )
 
 
 def search_space(
@@ -188,7 +206,7 @@ def as_task(
     model: nn.Module,
     *,
     validation: Samples | None = None,
-    metric: Callable[[nn.Module], float] | None = None,
+    metric: Callable[[nn.Module], Any] | Metric | None = None,
     loss: Callable[[Any, Any], Tensor] | None = None,
     forward: Forward | None = None,
     compare: Compare | None = None,
@@ -218,7 +236,7 @@ def as_task(
             )
         if isinstance(judge, Task):
             return judge
-        return ImageTask(judge) if isinstance(judge, ImageData) else ScoreTask(judge, name_of(judge))
+        return ImageTask(judge) if isinstance(judge, ImageData) else ScoreTask(judge)
     no_samples = isinstance(judge, str | bytes | Path | type | nn.Module | Mapping)
     if not no_samples and (callable(judge) or isinstance(judge, Iterable | Dataset)):
         samples = cast(Samples, judge)
@@ -234,6 +252,8 @@ def as_task(
     kind = judge.__name__ if isinstance(judge, type) else type(judge).__name__
     if isinstance(judge, str | Path):
         advice = f"load them with polyadic.data.load_data({str(judge)!r})"
+    elif is_fed(judge):
+        advice = "it is fed with outputs and labels: pass samples that hold them as data, and it as metric="
     elif isinstance(judge, type):
         advice = f"make one, {kind}(...)"
     else:

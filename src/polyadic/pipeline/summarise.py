@@ -73,7 +73,7 @@ class RoundResult:
 
 def summarise(done: RoundResult, final: FinalScores) -> Summary:
     """Everything that is known of a compression, from its last round and the scores on the test images."""
-    setup, target, task = done.setup, done.setup.target, done.setup.evaluator.task
+    setup, task = done.setup, done.setup.evaluator.task
     cost, rounds = network_cost(done.network, setup.example), setup.round.history
     check, latency = setup.latency_check, done.found.latency
     if check is not None and latency is not None:  # timed once more: the network that goes out
@@ -93,7 +93,8 @@ def summarise(done: RoundResult, final: FinalScores) -> Summary:
         score_name=task.score_name,
         score_is_fraction=task.score_is_fraction,
         judged_on=task.judged_on,
-        max_drop=None if target.max_drop is None else target.max_drop.points(setup.origin_score),
+        score_unit=task.score_unit,
+        max_drop=setup.max_drop,
         drop_interval=final.drop_interval,
         held_out=done.held_out,
         plan=done.plan,
@@ -126,7 +127,7 @@ def is_ruined(summary: Summary) -> bool:
 
 def warnings_of(summary: Summary) -> tuple[str, ...]:
     """What a reader must know before relying on the result."""
-    held_out, known = summary.held_out, summary.provenance
+    held_out, known, words = summary.held_out, summary.provenance, summary.words
     warnings: list[str] = []
     if is_ruined(summary):
         warnings.append(_ruin(known["answers_lost"], known["alarm_at"], known.get("data_aware", True)))
@@ -140,18 +141,17 @@ def warnings_of(summary: Summary) -> tuple[str, ...]:
     if summary.max_drop is None:
         return tuple(warnings)
     if summary.drop > summary.max_drop:
-        where = "" if summary.judged_on is None else f" on the {summary.judged_on}"
-        lost, allowed = f"{summary.drop:.2f} points{where}", f"{summary.max_drop:g}"
-        if not summary.score_is_fraction:  # a point is 0.01 of any score
-            lost, allowed = f"{summary.drop / 100:.4g} of {summary.score_name}{where}", f"{summary.max_drop / 100:g}"
+        of = "" if words.fraction else f" of {words.name}"
         warnings.append(
-            f"the compressed network lost {lost}, more than the {allowed} allowed: run again with a smaller "
+            f"the compressed network lost {words.amount(summary.drop)}{of}{words.where}, more than the "
+            f"{summary.max_drop:g} allowed: run again with a smaller "
             "max_drop_per_layer or more epochs of fine-tuning"
         )
     if summary.drop_interval is not None and summary.drop <= summary.max_drop < summary.drop_interval[1]:
+        low, high = map(words.lost, summary.drop_interval)
         warnings.append(
-            f"the test set is too small to exclude a loss above {summary.max_drop:g} points: the 95 % interval of the "
-            f"drop is {summary.drop_interval[0]:.2f} to {summary.drop_interval[1]:.2f}"
+            f"the {words.judged_on or 'samples'} are too few to exclude a loss above "
+            f"{words.allowed(summary.max_drop)}: the 95 % interval of the drop is {low} to {high}"
         )
     return tuple(warnings)
 

@@ -10,7 +10,7 @@ from typing import Any
 from polyadic.errors import BudgetError, PolyadicError
 from polyadic.formats import format_named
 from polyadic.pipeline.options import CompressOptions
-from polyadic.schema import Budget, Cost, Plan
+from polyadic.schema import Budget, Cost, Plan, ScoreWords
 from polyadic.search import Bisection, Frontier, RankSearch
 
 
@@ -19,20 +19,32 @@ class Drop:
     """What may be lost.
 
     Attributes:
-        amount: points of score, or per cent of the dense network's score.
+        amount: points of a score that is a fraction, else in its unit; or per cent of the dense network's score.
         relative: which of the two.
     """
 
     amount: float
     relative: bool = False
 
-    def points(self, dense_score: float) -> float:
-        """In points of score, where the dense network scores that much (a fraction)."""
-        return self.amount * dense_score if self.relative else self.amount
+    def allowed(self, words: ScoreWords, dense_score: float) -> float:
+        """What may be lost of the dense network's score, in the unit of drops.
+
+        Raises:
+            PolyadicError: all of it may: the amount is in another unit than the score.
+        """
+        if self.relative:
+            return self.amount * abs(dense_score) * (1.0 if words.fraction else 0.01)
+        if not words.fraction and self.amount >= dense_score > 0:
+            raise PolyadicError(
+                f"max_drop is in the unit of the score, and the dense network's {words.name} is "
+                f"{words.said(dense_score)}; got {words.allowed(self.amount)}, all of it: write "
+                f"{0.01 * dense_score:.2g}, or '1%' of it"
+            )
+        return self.amount
 
     @staticmethod
     def parse(written: float | str, name: str = "max_drop") -> Drop:
-        """From a number of points, or from text: ``0.5`` is points, ``0.5%`` a share of the dense score.
+        """From a number, or from text: ``0.5`` is points of a fraction, ``0.5%`` a share of the dense score.
 
         Raises:
             PolyadicError: something else, or out of range.
@@ -119,11 +131,11 @@ class Target:
         """Whether nothing has to be found: a later round may begin within its budget already."""
         return self.plan is None and self.budget is not None and self.budget.admits(cost)
 
-    def allowed_drop(self, finetune_recovery_factor: float, dense_score: float) -> float:
-        """Points that may be lost before fine-tuning: any number under a budget."""
+    def allowed_drop(self, finetune_recovery_factor: float, words: ScoreWords, dense_score: float) -> float:
+        """What may be lost before fine-tuning: any number under a budget."""
         if self.budget is not None or self.max_drop is None:
             return math.inf
-        return finetune_recovery_factor * self.max_drop.points(dense_score)
+        return finetune_recovery_factor * self.max_drop.allowed(words, dense_score)
 
 
 def _check_options(formats: Sequence[str], options: CompressOptions) -> None:

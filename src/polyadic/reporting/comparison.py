@@ -11,15 +11,14 @@ from polyadic.reporting.headline import assess
 from polyadic.reporting.layer_charts import strip, what_happened
 from polyadic.reporting.page import plain_text, render
 from polyadic.reporting.run_charts import drop_chart, interval_text
-from polyadic.reporting.score_words import ScoreWords
 from polyadic.reporting.svg_parts import xml_safe
 from polyadic.schema import LayerOutcome, Summary
 from polyadic.storage import write_together
 
 _HEADLINE: tuple[tuple[str, Callable[[Summary], str]], ...] = (
-    ("score of the dense network", lambda summary: ScoreWords.of(summary).said(summary.dense_score)),
-    ("score compressed", lambda summary: ScoreWords.of(summary).said(summary.compressed_score)),
-    ("score before fine-tuning", lambda summary: ScoreWords.of(summary).said(summary.score_before_finetuning)),
+    ("score of the dense network", lambda summary: summary.words.said(summary.dense_score)),
+    ("score compressed", lambda summary: summary.words.said(summary.compressed_score)),
+    ("score before fine-tuning", lambda summary: summary.words.said(summary.score_before_finetuning)),
     ("drop, points", lambda summary: f"{summary.drop:.2f}"),
     ("95 % interval of the drop", lambda summary: interval_text(summary.drop_interval)),
     ("drop allowed, points", lambda summary: "" if summary.max_drop is None else f"{summary.max_drop:g}"),

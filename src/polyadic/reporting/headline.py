@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from polyadic.reporting.chart import Table, finite
-from polyadic.reporting.score_words import ScoreWords
-from polyadic.schema import Budget, Cost, CostEstimate, SearchResult, Summary
+from polyadic.schema import Budget, Cost, CostEstimate, ScoreWords, SearchResult, Summary
 
 TextRows = list[tuple[str, ...]]
 Card = tuple[str, str, str]
@@ -38,7 +37,7 @@ class Headline:
 
 def result_headline(summary: Summary) -> Headline:
     """That of a compression."""
-    interval, words = "", ScoreWords.of(summary)
+    interval, words = "", summary.words
     if summary.drop_interval is not None:
         low, high = (words.amount(bound).removesuffix(" points") for bound in summary.drop_interval)
         interval = f", 95 %: {low} to {high}"
@@ -82,7 +81,7 @@ def estimate_headline(estimate: CostEstimate) -> Headline:
 
 def headline_rows(summary: Summary) -> TextRows:
     """Score and costs of both networks, under :data:`HEADLINE_COLUMNS`."""
-    interval, words = "", ScoreWords.of(summary)
+    interval, words = "", summary.words
     if summary.drop_interval is not None:
         worst, best = (words.change(bound).removesuffix(" points") for bound in reversed(summary.drop_interval))
         interval = f" (95 %: {worst} to {best})"
@@ -146,7 +145,7 @@ def assess_budget(provenance: Mapping[str, Any], cost: Cost) -> Assessment | Non
 def _assess_drop(summary: Summary) -> Assessment | None:
     if summary.max_drop is None:
         return None
-    words = ScoreWords.of(summary)
+    words = summary.words
     allowed, lost, where = words.allowed(summary.max_drop), _lost(summary.drop, words), words.where
     if not math.isfinite(summary.drop):
         return Assessment("bad", f"Broken: the score is not a number. {allowed} might be lost.")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 
 from polyadic.reporting.headline import HEADLINE_COLUMNS, TextRows, headline_rows
 from polyadic.reporting.records import LAYER_COLUMNS, layer_rows
-from polyadic.reporting.score_words import ScoreWords, how_it_was_judged
-from polyadic.schema import Summary
+from polyadic.schema import ScoreWords, Summary
 
 _IMPORTS = """import json
 from pathlib import Path
@@ -70,7 +70,7 @@ def model_card(summary: Summary, source: str | None, *, tensor_trains: bool = Fa
         "",
         markdown(HEADLINE_COLUMNS, headline_rows(summary)),
         "",
-        how_it_was_judged(ScoreWords.of(summary), known) + " " + str(known.get("macs_convention", "")) + ".",
+        _how_it_was_judged(summary.words, known) + " " + str(known.get("macs_convention", "")) + ".",
         "",
         "",
         *(f"**Warning:** {warning}.\n" for warning in summary.warnings),
@@ -128,8 +128,25 @@ def _drop_in_words(summary: Summary) -> str:
     if not math.isfinite(summary.drop):
         return f"and what that does to its {summary.score_name} was not measured"
     change = "lost" if summary.drop >= 0 else "gained"
-    words = ScoreWords.of(summary)
+    words = summary.words
     allowed = ""
     if summary.max_drop is not None:
         allowed = f" ({words.allowed(summary.max_drop).split()[0]} were allowed)"
     return f"{words.amount(abs(summary.drop))} of {summary.score_name} {change}{allowed}"
+
+
+def _how_it_was_judged(words: ScoreWords, known: Mapping[str, object]) -> str:
+    """One sentence."""
+    if words.judged_on is None:
+        function = known.get("score_function")
+        by = f"the function `{function}`" if function else "one function"
+        return (
+            f"Every score is that of {by}, by which ranks were chosen too: there was no other data to judge the result "
+            "by, so it is likely to flatter it."
+        )
+    if words.judged_on == "test images":
+        return (
+            "Scores were read once, at the end, on test images that chose nothing; ranks and epochs were chosen on "
+            "held-out training images."
+        )
+    return f"Scores were read once, at the end, on {words.judged_on} that chose nothing."

@@ -20,7 +20,6 @@ from polyadic.reporting.chart import (
 )
 from polyadic.reporting.folder import Folder
 from polyadic.reporting.records import Record, epoch_records, loss_measure, trial_records
-from polyadic.reporting.score_words import ScoreWords
 from polyadic.schema import Budget, SearchResult, Summary
 
 _LOW = 220  # height of a curve
@@ -52,7 +51,7 @@ def drop_chart(summaries: Sequence[tuple[str, Summary]]) -> PointChart | None:
     for at, (label, summary) in enumerate(shown):
         low, high = summary.drop_interval or (summary.drop, summary.drop)
         height, colour = float(-at), series_colour(at)
-        words = ScoreWords.of(summary)
+        words = summary.words
         said = words.amount(summary.drop) + (f", 95 %: {low:.2f} to {high:.2f}" if summary.drop_interval else "")
         if low < high:
             series.append(Points("", colour, (low, high), (height, height), (said, said), "line"))

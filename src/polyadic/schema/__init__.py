@@ -10,7 +10,8 @@ from polyadic.schema.json_object import VERSION, JsonObject
 from polyadic.schema.layer_site import LayerSite
 from polyadic.schema.notebook import NotebookResult, Rows, Svg
 from polyadic.schema.plan import Choice, Plan, Rank, plain_rank
-from polyadic.schema.result import LayerOutcome, Summary, points
+from polyadic.schema.result import LayerOutcome, Summary
+from polyadic.schema.score_words import ScoreWords
 from polyadic.schema.search_result import (
     CostEstimate,
     LatencyResult,
@@ -60,6 +61,7 @@ __all__ = [
     "Rank",
     "RetrainedRow",
     "Rows",
+    "ScoreWords",
     "SearchResult",
     "SpectrumRow",
     "Stage",
@@ -81,6 +83,5 @@ __all__ = [
     "move_stride",
     "pareto_front",
     "plain_rank",
-    "points",
     "stride_early",
 ]

@@ -12,12 +12,8 @@ from polyadic.schema.cost import Cost
 from polyadic.schema.json_object import VERSION, JsonObject
 from polyadic.schema.notebook import NotebookResult
 from polyadic.schema.plan import Plan
+from polyadic.schema.score_words import ScoreWords
 from polyadic.storage import as_plain
-
-
-def points(before: float, after: float) -> float:
-    """What was lost from one score to another, a point being 0.01; rounded so that 0.5 is not 0.5000000000000004."""
-    return round(100.0 * (before - after), 9)
 
 
 @dataclass(frozen=True)
@@ -69,8 +65,8 @@ class Summary(NotebookResult):
         compressed_score: score of the latter on the test images, read once, at the end.
         score_before_finetuning: the same for the network as it came from the decomposition.
         score_name: what the score is, such as "top-1 accuracy".
-        max_drop: the drop that was allowed, in points; None where only a budget was given.
-        drop_interval: 95 % interval of the drop on the test images in points, paired image by image.
+        max_drop: the drop that was allowed, in the unit of ``drop``; None where only a budget was given.
+        drop_interval: 95 % interval of the drop in that unit, paired sample by sample; None where there is none.
         held_out: scores on the held-out training images on which everything was chosen.
         plan: layer, format, rank.
         layers: what happened to each layer.
@@ -79,6 +75,7 @@ class Summary(NotebookResult):
         warnings: what a reader must know before relying on the result.
         score_is_fraction: whether the score is an accuracy or another fraction, shown in percent; else any number.
         judged_on: what the scores were taken on that chose nothing, such as "test images"; None where there is none.
+        score_unit: of a score that is no fraction, such as "dB".
     """
 
     file: ClassVar[str] = "result.json"
@@ -99,11 +96,17 @@ class Summary(NotebookResult):
     warnings: tuple[str, ...] = ()
     score_is_fraction: bool = True
     judged_on: str | None = "test images"
+    score_unit: str = ""
+
+    @property
+    def words(self) -> ScoreWords:
+        """For the scores."""
+        return ScoreWords(self.score_name, self.score_is_fraction, self.score_unit, self.judged_on)
 
     @property
     def drop(self) -> float:
-        """Points of score lost on the test images."""
-        return points(self.dense_score, self.compressed_score)
+        """What was lost in the end: points of an accuracy or another fraction, else in the unit of the score."""
+        return self.words.drop(self.dense_score, self.compressed_score)
 
     @property
     def mac_reduction(self) -> float:
@@ -111,7 +114,7 @@ class Summary(NotebookResult):
         return self.dense.macs / max(self.compressed.macs, 1)
 
     def to_json(self) -> dict[str, Any]:
-        """The content of ``result.json``: drops are points, 0.01 of a score; null for what is not finite.
+        """The content of ``result.json``: drops of a fraction are points, hundredths; null for what is not finite.
 
         The plan is not in it: it has a file of its own, ``plan.json``.
         """
@@ -126,6 +129,7 @@ class Summary(NotebookResult):
             "score_name": self.score_name,
             "score_is_fraction": self.score_is_fraction,
             "judged_on": self.judged_on,
+            "score_unit": self.score_unit,
             "max_drop": self.max_drop,
             "drop": self.drop,
             "drop_interval": self.drop_interval,
@@ -151,6 +155,9 @@ class Summary(NotebookResult):
         low, high = read.read("drop_interval", tuple[float | None, float | None] | None, None) or (None, None)
         provenance: dict[str, Any] = read.read("provenance", dict[str, Any], {})
         accuracy = "score_function" not in provenance  # files of version 0.1 say no more about their scores
+        max_drop = read.read("max_drop", float | None, None)
+        if max_drop is not None and not accuracy and read.read("score_is_fraction", bool | None, None) is None:
+            max_drop /= 100.0  # those files gave hundredths of any score
         held_out: Mapping[str, float | None] = read.read("held_out", dict[str, float | None], {})
         return Summary(
             dense=dense.whole(Cost),
@@ -159,7 +166,7 @@ class Summary(NotebookResult):
             compressed_score=compressed.number("score"),
             score_before_finetuning=compressed.number("score_before_finetuning"),
             score_name=read.read("score_name", str),
-            max_drop=read.read("max_drop", float | None, None),
+            max_drop=max_drop,
             drop_interval=None if low is None or high is None else (low, high),
             held_out={name: math.nan if score is None else score for name, score in held_out.items()},
             plan=plan,
@@ -169,4 +176,5 @@ class Summary(NotebookResult):
             warnings=read.read("warnings", tuple[str, ...], ()),
             score_is_fraction=read.read("score_is_fraction", bool, accuracy),
             judged_on=read.read("judged_on", str | None, "test images" if accuracy else None),
+            score_unit=read.read("score_unit", str, ""),
         )

@@ -14,6 +14,7 @@ from polyadic.schema.json_object import VERSION, JsonObject
 from polyadic.schema.notebook import NotebookResult
 from polyadic.schema.plan import Plan
 from polyadic.schema.result import LayerOutcome
+from polyadic.schema.score_words import ScoreWords
 from polyadic.storage import as_plain
 
 Value = TypeVar("Value")
@@ -91,7 +92,7 @@ class TriedPlan:
     Attributes:
         plan: layer, format, rank.
         cost: of the network, from integers alone.
-        drop: points lost on the held-out images; NaN where the score was no number.
+        drop: what is lost on the held-out samples, points of a fraction; NaN where the score was no number.
         divergence: mean divergence from the dense network's answers in nats, where it was measured. On disk it is
             called ``loss``.
     """
@@ -218,11 +219,15 @@ class SearchResult(NotebookResult):
         trials: how many there were.
         front: the plans of the whole network that were tried and that none beats in cost and loss, cheapest first.
         seconds: duration of each part.
-        max_drop: the points that the network may lose in the end; None where only a budget was given.
+        max_drop: what the network may lose in the end, in the unit of drops; None where only a budget was given.
         layers: what the plan does to each layer, and why it leaves alone what it does.
         provenance: versions, seeds, options, data hashes, machine.
         speed: of the plan as a whole on the engine, where one was named.
         warnings: what a reader must know before relying on the plan.
+        score_name: what the score is.
+        score_is_fraction: whether it is an accuracy or another fraction, whose drops are points; else drops have the
+            score's unit.
+        score_unit: of a score that is no fraction, such as "dB".
     """
 
     file: ClassVar[str] = "search.json"
@@ -240,6 +245,14 @@ class SearchResult(NotebookResult):
     provenance: Mapping[str, Any] = field(default_factory=dict)
     speed: LatencyResult | None = None
     warnings: tuple[str, ...] = ()
+    score_name: str = "score"
+    score_is_fraction: bool = True
+    score_unit: str = ""
+
+    @property
+    def words(self) -> ScoreWords:
+        """For the scores on held-out samples."""
+        return ScoreWords(self.score_name, self.score_is_fraction, self.score_unit)
 
     @property
     def plan(self) -> Plan:
@@ -253,13 +266,16 @@ class SearchResult(NotebookResult):
         return self.front if known else (*self.front, self.tried)
 
     def to_json(self) -> dict[str, Any]:
-        """The content of ``search.json``: drops are points, scores fractions; None for what is not finite."""
+        """The content of ``search.json``: drops of a fraction are points, hundredths; None for what is not finite."""
         document = {
             "version": VERSION,
             "search": self.search,
             "stop": self.stop,
             "trials": self.trials,
             "max_drop": self.max_drop,
+            "score_name": self.score_name,
+            "score_is_fraction": self.score_is_fraction,
+            "score_unit": self.score_unit,
             "dense": {**asdict(self.dense), "held_out": self.dense_score},
             "plan": self.tried.to_json(),
             "front": [tried.to_json() for tried in self.front],
@@ -296,6 +312,9 @@ class SearchResult(NotebookResult):
             provenance=provenance,
             speed=LatencyResult.from_json(latency, tried.plan) if isinstance(latency, Mapping) else None,
             warnings=read.read("warnings", tuple[str, ...], ()),
+            score_name=read.read("score_name", str, "score"),
+            score_is_fraction=read.read("score_is_fraction", bool, "score_function" not in provenance),
+            score_unit=read.read("score_unit", str, ""),
         )
 
 

@@ -102,12 +102,13 @@ class SearchSpace:
 
     Attributes:
         candidates: one per layer and format.
-        threshold: EPS of Phan et al. 2020, in points of score: what one layer may lose after its own fine-tuning.
+        threshold: EPS of Phan et al. 2020, what one layer may lose after its own fine-tuning.
         dense: cost of the dense network.
         budget: what the compressed network may cost.
-        allowed: points that the whole network may lose before fine-tuning.
+        allowed: what the whole network may lose before fine-tuning.
         number_bytes: of each number that a plan saves.
         refused: why a layer that formats serve has no candidates, by its name.
+        unit: of ``threshold`` and ``allowed``, and of every drop.
     """
 
     candidates: tuple[RankCandidates, ...]
@@ -117,6 +118,11 @@ class SearchSpace:
     allowed: float = math.inf
     number_bytes: int = 4
     refused: Mapping[str, str] = field(default_factory=dict)
+    unit: str = "points"
+
+    def in_unit(self, drop: float) -> str:
+        """A drop as it is written."""
+        return f"{drop:.4g} {self.unit}".rstrip()
 
     def candidates_for(self, choice: Choice) -> RankCandidates:
         """The candidates that ``choice`` is one of: those of its layer in its format."""

@@ -3,13 +3,14 @@
 from polyadic.training.augment import Augmentation, augment
 from polyadic.training.execution import Execution, Precision, place_model
 from polyadic.training.image_task import LAYER_TUNING, NETWORK_TUNING, ImageTask, augmentation_for
+from polyadic.training.metric import Metric
 from polyadic.training.options import EpochRecord, FinetuneOptions, FinetuneReport, FinetuneStop, Schedule
 from polyadic.training.outputs import Compare, distillation_loss, outputs_lost
 from polyadic.training.sample_task import DistillOptions, SampleTask
 from polyadic.training.samples import Forward, Samples, inputs_of, sample_inputs, together
 from polyadic.training.score_images import ImageProxy, Proxy, ProxyScore, Score, drop_interval, score_images
 from polyadic.training.several_processes import connect_processes, is_main_process, one_voice, several_processes
-from polyadic.training.task import FinalScores, ScoreTask, Task, name_of
+from polyadic.training.task import FinalScores, ScoreTask, Task
 from polyadic.training.train_on_images import check_gradients, train_on_images
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Forward",
     "ImageProxy",
     "ImageTask",
+    "Metric",
     "Precision",
     "Proxy",
     "ProxyScore",
@@ -44,7 +46,6 @@ __all__ = [
     "drop_interval",
     "inputs_of",
     "is_main_process",
-    "name_of",
     "one_voice",
     "outputs_lost",
     "place_model",

@@ -31,9 +31,9 @@ from polyadic.layers import (
     sample_shapes,
     tensors_in,
 )
-from polyadic.schema import points
+from polyadic.training.metric import Metric, as_metric
 from polyadic.training.options import EpochRecord, FinetuneReport, FinetuneStop
-from polyadic.training.outputs import Compare, answers, check_logits, distance_of, distillation_loss
+from polyadic.training.outputs import Compare, answers, check_logits, distance_of, distillation_loss, tensors_of
 from polyadic.training.samples import (
     MOST_BYTES,
     NO_BATCHES,
@@ -42,12 +42,13 @@ from polyadic.training.samples import (
     batches_of,
     bytes_of,
     inputs_of,
+    labels_of,
     rows_of,
     together,
 )
 from polyadic.training.score_images import Proxy, ProxyScore, Score
 from polyadic.training.snapshot import Checkpoint, capture, restore, weights_digest
-from polyadic.training.task import FinalScores, ScoreTask, Task, name_of
+from polyadic.training.task import FinalScores, ScoreTask, Task
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class SampleTask(Task):
         samples: Samples,
         *,
         validation: Samples | None = None,
-        metric: Callable[[nn.Module], float] | None = None,
+        metric: Callable[[nn.Module], Any] | Metric | None = None,
         loss: Callable[[Any, Any], Tensor] | None = None,
         forward: Forward | None = None,
         compare: Compare = "squares",
@@ -122,7 +123,8 @@ class SampleTask(Task):
             samples: batches: tensors (N, ...), or tuples, lists and dicts of which the network's forward takes what it
                 asks for (:func:`polyadic.training.inputs_of`). Labels may stand beside it; only ``loss`` reads them.
             validation: batches of the same kind that choose and judge.
-            metric: from a network in evaluation mode to one number of which more is better, on samples of its own.
+            metric: from a network in evaluation mode to one number of which more is better, on samples of its own; or a
+                :class:`polyadic.Metric`, or a ``torchmetrics.Metric``, which is fed with these samples.
             loss: of the outputs and the batch as the loader gave it; labels are in there.
             forward: ``forward(model, batch)`` gives the outputs, where that rule does not say what goes in, or where
                 not all that the network returns is to count.
@@ -133,7 +135,8 @@ class SampleTask(Task):
             DataError: no batches, or none with an input, too few samples, samples of several sizes, NaN or Inf.
             LayerError: the outputs hold no floating-point tensor.
         """
-        self.dense, self.metric, self.loss = dense, metric, loss
+        self.dense, self.loss = dense, loss
+        self.metric = None if metric is None else as_metric(metric)
         self.tuning = tuning or DistillOptions()
         self.compare: Compare = compare
         self._forward = forward
@@ -142,28 +145,34 @@ class SampleTask(Task):
         self.train = train
         self.held_out = chosen
         self.last = last
-        self._score_task = None if metric is None else ScoreTask(metric, name_of(metric))
         for output in self._answers(dense, self.held_out[:1])[0]:
             if compare == "divergence":
                 check_logits(output)
         self._try_loss()
+        if self.metric is not None and self.metric.is_fed:
+            self._judged(dense, self.held_out[:1])  # labels are there
 
     @property
     def score_name(self) -> str:
         """The metric's name, or what is kept of the dense network's outputs."""
-        if self._score_task is not None:
-            return self._score_task.name
+        if self.metric is not None:
+            return self.metric.score_name
         return "R^2 of the dense outputs" if self.compare == "squares" else "information kept of the dense outputs"
 
     @property
     def score_is_fraction(self) -> bool:
         """What is kept is; a metric may be any number."""
-        return self.metric is None
+        return self.metric is None or self.metric.is_fraction
+
+    @property
+    def score_unit(self) -> str:
+        """Of the metric."""
+        return "" if self.metric is None else self.metric.unit
 
     @property
     def judged_on(self) -> str | None:
-        """The last samples; a metric knows no others than those that it chooses by."""
-        return "last samples" if self.metric is None else None
+        """The last samples; a metric with samples of its own knows no others than those that it chooses by."""
+        return "last samples" if self.metric is None or self.metric.is_fed else None
 
     @property
     def needs_gradients(self) -> bool:
@@ -183,7 +192,7 @@ class SampleTask(Task):
         return call_model(model, self.inputs_of(batch)) if self._forward is None else self._forward(model, batch)
 
     def score(self, model: nn.Module) -> float:
-        """The metric, or R^2 on the samples that choose."""
+        """The metric, or what is kept of the outputs, on the samples that choose."""
         return self._judged(model, self.held_out)
 
     def proxy(self, dense: nn.Module) -> Proxy:
@@ -194,9 +203,9 @@ class SampleTask(Task):
         def lost(model: nn.Module, best: float = math.inf, share: float = 1.0, /) -> ProxyScore:
             count = max(1, math.ceil(share * len(self.held_out)))
             distance = self._distance(model, self.held_out[:count], targets[:count])
-            if self._score_task is None:
+            if self.metric is None:
                 return ProxyScore(100.0 * distance, distance)
-            return ProxyScore(points(reached, self.score(model)), distance)
+            return ProxyScore(self.words.drop(reached, self.score(model)), distance)
 
         return lost
 
@@ -222,7 +231,9 @@ class SampleTask(Task):
         return together(map(self.inputs_of, self.train))
 
     def final_scores(self, models: Sequence[nn.Module]) -> FinalScores:
-        """The metric; or R^2 on the samples that chose nothing."""
+        """The metric; or what is kept of the outputs, on the samples that chose nothing."""
+        if self.metric is not None and not self.metric.is_fed:
+            return ScoreTask(self.metric).final_scores(models)
         return FinalScores(tuple(self._judged(model, self.last) for model in models), None)
 
     def provenance(self) -> dict[str, object]:
@@ -274,10 +285,35 @@ class SampleTask(Task):
         return sample_count(self.inputs_of(batch))
 
     def _judged(self, model: nn.Module, batches: list[Any]) -> float:
-        if self._score_task is not None:
+        if self.metric is not None:
             with evaluation_mode(model):
-                return self._score_task.score(model)
+                return float((self._fed(model, batches) if self.metric.is_fed else self.metric(model)).mean())
         return 1.0 - self._distance(model, batches, self._answers(self.dense, batches))
+
+    def _fed(self, model: nn.Module, batches: list[Any]) -> Tensor:
+        """The metric, fed with the outputs and labels of batches.
+
+        Raises:
+            DataError: a batch holds no labels.
+            LayerError: the outputs are several tensors.
+        """
+        assert self.metric is not None
+        metric: Any = self.metric.function
+        device = device_of(model)
+        metric.to(device).reset()
+        with torch.inference_mode():
+            for batch in (on_device(batch, device) for batch in batches):
+                outputs = self.outputs(model, batch)
+                if not isinstance(outputs, Tensor):
+                    found = tensors_of(outputs)
+                    if len(found) > 1:
+                        raise LayerError(
+                            f"{self.metric.name} is fed with one tensor; {type(model).__name__} returns {len(found)}: "
+                            "say which with forward=lambda model, batch: model(...)[...]"
+                        )
+                    outputs = found[0]
+                metric.update(outputs, labels_of(self.dense, batch))
+            return self.metric.checked(metric.compute())
 
     def _try_loss(self) -> None:
         """Refuse a loss that teaches nothing before anything long begins."""

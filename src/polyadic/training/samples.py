@@ -151,6 +151,27 @@ def inputs_of(model: nn.Module, batch: Any, forward: Forward | None = None) -> I
     _refuse(batch)
 
 
+def labels_of(model: nn.Module, batch: Any) -> Any:
+    """What stands beside the inputs in a batch: the item after them, or under "labels", "label", "targets", "target".
+
+    Raises:
+        DataError: nothing does.
+    """
+    if isinstance(batch, Mapping):
+        found = [batch[name] for name in LABELS if name in batch]
+    elif isinstance(batch, tuple | list):
+        nested = bool(batch) and isinstance(batch[0], tuple | list | Mapping)
+        found = list(batch[1 if nested else max(1, len(_parameters(model)[0])) :])
+    else:
+        found = []
+    if not found:
+        raise DataError(
+            "a metric that is fed with outputs and labels takes batches that hold labels, (inputs, labels) or a dict "
+            f"with 'labels'; got {type(batch).__name__} without: pass such batches, or a function metric(model)"
+        )
+    return found[0]
+
+
 def _refuse(batch: Any) -> NoReturn:
     raise DataError(
         "a batch is a tensor, a tuple or list that begins with one, or a dict; got "

@@ -6,15 +6,16 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
-import torch
 from torch import nn
 
 from polyadic.errors import PolyadicError
 from polyadic.layers import Inputs
-from polyadic.schema import points
+from polyadic.schema import ScoreWords
+from polyadic.training.metric import Metric, as_metric, paired_interval
 from polyadic.training.options import EpochRecord, FinetuneReport
 from polyadic.training.score_images import Proxy, ProxyScore
 
@@ -24,8 +25,8 @@ class FinalScores:
     """Scores on images that chose nothing, one per network, and the drop from the first to the last.
 
     Attributes:
-        values: fractions, in the order of the networks.
-        drop_interval: 95 % interval in points, where the score is a mean over samples.
+        values: in the order of the networks.
+        drop_interval: 95 % interval in the unit of drops, where the score is a mean over samples.
     """
 
     values: tuple[float, ...]
@@ -44,6 +45,16 @@ class Task(ABC):
     def score_is_fraction(self) -> bool:
         """Whether the score is an accuracy or another fraction, which reports show in percent; else any number."""
         return False
+
+    @property
+    def score_unit(self) -> str:
+        """Of a score that is no fraction, such as "dB"."""
+        return ""
+
+    @property
+    def words(self) -> ScoreWords:
+        """In which the score, and what is lost of it, is written."""
+        return ScoreWords(self.score_name, self.score_is_fraction, self.score_unit, self.judged_on)
 
     @property
     def judged_on(self) -> str | None:
@@ -129,17 +140,43 @@ class ScoreTask(Task):
     """A score function of the user, such as ``lambda model: -perplexity(model)``. Nothing is trained.
 
     Attributes:
-        function: from a model in evaluation mode to its score, higher is better; a drop of 1 point is 0.01 of it.
-        name: what it is.
+        function: from a model in evaluation mode to its score, higher is better, in a unit of its own in which drops
+            are given, too; or a :class:`polyadic.Metric`.
+        name: what it is; by default what the metric says, or the function's own name.
+
+    Raises:
+        PolyadicError: a metric that is fed with outputs and labels, which a task without samples does not have.
     """
 
-    function: Callable[[nn.Module], float]
-    name: str = "score"
+    function: Callable[[nn.Module], Any] | Metric
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if self.metric.is_fed:
+            raise PolyadicError(
+                f"{self.metric.name} is fed with outputs and labels: pass it as metric=, beside samples that hold them"
+            )
+
+    @cached_property
+    def metric(self) -> Metric:
+        """The function with its name, unit and direction."""
+        metric = as_metric(self.function)
+        return metric.named(self.name) if self.name else metric
 
     @property
     def score_name(self) -> str:
         """As the user called it."""
-        return self.name
+        return self.metric.score_name
+
+    @property
+    def score_is_fraction(self) -> bool:
+        """As the user said."""
+        return self.metric.is_fraction
+
+    @property
+    def score_unit(self) -> str:
+        """As the user said."""
+        return self.metric.unit
 
     @property
     def judged_on(self) -> None:
@@ -152,35 +189,23 @@ class ScoreTask(Task):
         Raises:
             PolyadicError: the function returned something that is no finite number.
         """
-        with torch.no_grad():
-            value = self.function(model.eval())
-        try:
-            number = float(value)
-        except (TypeError, ValueError) as error:
-            raise PolyadicError(f"a score function returns one number; got {value!r}") from error
-        if not math.isfinite(number):
-            raise PolyadicError(f"a score function returns a finite number; got {number}")
-        return number
+        return float(self.metric(model).mean())
 
     def proxy(self, dense: nn.Module) -> Proxy:
         """The score itself."""
         reached = self.score(dense)
 
         def lost(model: nn.Module, best: float = math.inf, share: float = 1.0, /) -> ProxyScore:
-            return ProxyScore(points(reached, self.score(model)))
+            return ProxyScore(self.words.drop(reached, self.score(model)))
 
         return lost
 
     def final_scores(self, models: Sequence[nn.Module]) -> FinalScores:
         """The same function: there is no other."""
-        return FinalScores(tuple(self.score(model) for model in models), None)
+        values = [self.metric(model) for model in models]
+        return FinalScores(tuple(float(value.mean()) for value in values), paired_interval(values[0], values[-1]))
 
     def provenance(self) -> dict[str, object]:
         """The function's name."""
-        return {"score_function": getattr(self.function, "__qualname__", repr(self.function))}
-
-
-def name_of(function: Callable[..., object]) -> str:
-    """What a score function is called; "score" for a lambda, which has no name of its own."""
-    name = getattr(function, "__name__", "score")
-    return name if name.isidentifier() else "score"
+        function = self.metric.function
+        return {"score_function": getattr(function, "__qualname__", repr(function))}
