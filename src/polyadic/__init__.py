@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from polyadic.errors import PolyadicError
-    from polyadic.export import load, save
-    from polyadic.pipeline import Applied, CompressionResult, CompressOptions, Progress
+    from polyadic.export import load, load_plan, save
+    from polyadic.pipeline import Applied, CompressionResult, CompressOptions, KnownScore, Progress
     from polyadic.pipeline.apply import apply_plan
     from polyadic.pipeline.compress import compress
     from polyadic.pipeline.estimate import estimate_cost
@@ -37,6 +37,7 @@ __all__ = [
     "Choice",
     "CompressOptions",
     "CompressionResult",
+    "KnownScore",
     "Metric",
     "Plan",
     "PolyadicError",
@@ -56,15 +57,16 @@ __all__ = [
     "finetune",
     "fold_and_merge",
     "load",
+    "load_plan",
     "merge",
     "save",
 ]
 
 _MODULES = {
     "polyadic.errors": ("PolyadicError",),
-    "polyadic.export": ("load", "save"),
+    "polyadic.export": ("load", "load_plan", "save"),
     "polyadic.pipeline": (
-        *("Applied", "CompressOptions", "CompressionResult", "Progress"),
+        *("Applied", "CompressOptions", "CompressionResult", "KnownScore", "Progress"),
         *("apply_plan", "compress", "estimate_cost", "evaluate", "find_plan", "finetune"),
     ),
     "polyadic.schema": ("Budget", "Choice", "Plan"),

@@ -16,7 +16,7 @@ from torch import nn
 from disks import files_in, refuse_syncs, tiny_disk
 from polyadic.errors import LayerError, StorageError
 from polyadic.export import Origin, load, origin_of, read_plan, save
-from polyadic.export.checkpoint import torch_layer
+from polyadic.export.plan_file import torch_layer
 from polyadic.layers import spec_of
 from polyadic.models import load_model
 from polyadic.pipeline import CompressionResult, compress

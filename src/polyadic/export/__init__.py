@@ -1,17 +1,9 @@
 """A result as files, and back; and any network as files that other programs run."""
 
-from polyadic.export.checkpoint import (
-    Origin,
-    load,
-    origin_of,
-    read_plan,
-    save,
-    save_applied,
-    save_search,
-    write_plan,
-)
+from polyadic.export.checkpoint import load, save, save_applied, save_search
 from polyadic.export.file_formats import FILE_FORMATS
 from polyadic.export.network_files import LIMIT, Comparison, ExportedFile, check_file_format, export_network
+from polyadic.export.plan_file import Origin, load_plan, origin_of, read_plan, write_plan
 
 __all__ = [
     "FILE_FORMATS",
@@ -22,6 +14,7 @@ __all__ = [
     "check_file_format",
     "export_network",
     "load",
+    "load_plan",
     "origin_of",
     "read_plan",
     "save",

@@ -3,53 +3,89 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from polyadic.errors import LayerError, StorageError
+from polyadic.errors import LayerError, PolyadicError, StorageError
+from polyadic.export.plan_file import Origin, origin_of, plan_to_do, read_plan, torch_layer
+from polyadic.layers import Inputs
 from polyadic.models import LIBRARIES, load_model
-from polyadic.pipeline import Applied, CompressionResult
+from polyadic.pipeline import Applied, CompressionResult, OwnScore
+from polyadic.pipeline.own_loop import own_result
 from polyadic.reporting import model_card
-from polyadic.schema import VERSION, JsonObject, Plan, SearchResult, Stage, Summary, TTSpec
-from polyadic.storage import json_bytes, read_document, storage_error, write_together
+from polyadic.schema import Plan, SearchResult, Stage, Summary, TTSpec
+from polyadic.storage import json_bytes, storage_error, write_together
 from polyadic.surgery import plan_stages, rebuild
 
 WEIGHTS, CARD = "model.safetensors", "README.md"
 
 
-@dataclass(frozen=True)
-class Origin:
-    """Where the dense network comes from, so that a folder can be loaded by itself.
-
-    Attributes:
-        model: its text, such as "polyadic:resnet20"; None for a model that only the user can build.
-        classes: number of classes it was built with, where that was asked for.
-        mean: per-channel mean of the images it takes.
-        std: per-channel standard deviation.
-        input_shape: (C, H, W) of one sample; None for a network of several inputs.
-    """
-
-    model: str | None = None
-    classes: int | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    input_shape: tuple[int, ...] | None = None
+@overload
+def save(result: CompressionResult, directory: Path | str, *, origin: Origin | None = None) -> None: ...
 
 
-def save(result: CompressionResult, directory: Path | str, *, origin: Origin | None = None) -> None:
+@overload
+def save(
+    result: nn.Module,
+    directory: Path | str,
+    *,
+    plan: Plan,
+    dense: nn.Module,
+    example_input: Inputs,
+    score: OwnScore | None = None,
+    origin: Origin | None = None,
+) -> None: ...
+
+
+def save(
+    result: CompressionResult | nn.Module,
+    directory: Path | str,
+    *,
+    plan: Plan | None = None,
+    dense: nn.Module | None = None,
+    example_input: Inputs | None = None,
+    score: OwnScore | None = None,
+    origin: Origin | None = None,
+) -> None:
     """Write plan, weights, figures and model card to ``directory``: all of them or none.
 
-    Where the network was trained further after it was scored, the files say so in the place of its old scores.
+    Of a result, or of a network that was trained in a loop of your own, with the score that it has now. Where a result
+    was trained further after it was scored, the files say so in the place of its old scores.
+
+    Example::
+
+        smaller = polyadic.apply_plan(model, plan, inputs=loader).model  # then train it in a loop of your own
+        polyadic.save(smaller, "runs/mine", plan=plan, dense=model, example_input=x, score=psnr)
+
+    Args:
+        result: of :func:`polyadic.compress`, which is all that is needed; or a network, with what follows.
+        directory: for the files; :func:`load` reads them.
+        plan: by which the network was factorised.
+        dense: the network that it was made of; left as it was.
+        example_input: what both take, for their costs: a batch (N, ...), a tuple by position, a dict by name.
+        score: from a network in evaluation mode to its score, or a :class:`polyadic.Metric` with name and unit, or a
+            task: both networks are scored by it now. Or a number that is known, or a :class:`polyadic.KnownScore` with
+            that of the dense network beside it. None says in the files that the network was not scored.
+        origin: where the dense network comes from.
 
     Raises:
+        LayerError: the network is not factorised as the plan says.
+        PolyadicError: something is missing, or weights or scores are not finite.
         StorageError: the disk refused; whatever stood in ``directory`` before is untouched.
     """
+    _check_arguments(result, directory)
     directory = Path(directory)
+    if isinstance(result, nn.Module):
+        result = _own_result(result, plan, dense, example_input, score)
+    elif any(given is not None for given in (plan, dense, example_input, score)):
+        raise PolyadicError(
+            "a result has plan, dense, example_input and score of its own: to save a network that was trained since, "
+            "pass result.model in its place"
+        )
     example = result.example_input
     origin = origin or Origin(input_shape=tuple(example.shape[1:]) if isinstance(example, Tensor) else None)
     stages = plan_stages(result.dense, result.plan)
@@ -63,6 +99,32 @@ def save(result: CompressionResult, directory: Path | str, *, origin: Origin | N
             directory / CARD: card.encode(),
         }
     )
+
+
+def _check_arguments(result: object, directory: object) -> None:
+    """Refuse what people pass first."""
+    if not isinstance(result, CompressionResult | nn.Module):
+        more = ": pass its model, with plan=, dense= and example_input=" if isinstance(result, Applied) else ""
+        raise PolyadicError(f"save takes the result of compress, or a network; got {type(result).__name__}{more}")
+    if not isinstance(directory, str | Path):
+        raise PolyadicError(
+            f"save writes to a folder; got {type(directory).__name__}: polyadic.save(model, 'runs/mine', plan=plan, "
+            "dense=model_before, example_input=x, score=...)"
+        )
+
+
+def _own_result(
+    model: nn.Module, plan: Plan | None, dense: nn.Module | None, example_input: Inputs | None, score: OwnScore | None
+) -> CompressionResult:
+    """A network of the user's own loop as a result; says what is missing."""
+    if plan is None or dense is None or example_input is None:
+        given = {"plan": plan, "dense": dense, "example_input": example_input}
+        missing = ", ".join(f"{name}=" for name, value in given.items() if value is None)
+        raise PolyadicError(
+            "a network of your own loop is saved with the plan that it was factorised by, the dense network before "
+            f"that, and an example of what both take; missing: {missing}"
+        )
+    return own_result(model, plan, dense, example_input, score)
 
 
 def save_applied(applied: Applied, dense: nn.Module, directory: Path | str, origin: Origin) -> None:
@@ -99,7 +161,7 @@ def save_search(
     document["provenance"] = {**(known or {}), **document["provenance"]}
     write_together(
         {
-            directory / Plan.file: json_bytes(_plan_to_do(found.plan, origin), indent=2),
+            directory / Plan.file: json_bytes(plan_to_do(found.plan, origin), indent=2),
             directory / SearchResult.file: json_bytes(document),
         }
     )
@@ -145,43 +207,6 @@ def load(directory: Path | str, model: nn.Module | None = None, *, trust_code: b
     return network.eval()
 
 
-def write_plan(path: Path, plan: Plan, origin: Origin) -> None:
-    """Write a plan that was not carried out yet, in the layout of ``plan.json`` but for the chains.
-
-    Raises:
-        StorageError: the disk refused; what stood at ``path`` before is untouched.
-    """
-    write_together({path: json_bytes(_plan_to_do(plan, origin), indent=2)})
-
-
-def read_plan(path: Path) -> dict[str, Any]:
-    """The content of a plan: of the file ``path``, or of ``plan.json`` in that folder.
-
-    Raises:
-        StorageError: it is missing, damaged, or of a newer version.
-    """
-    path = path if path.suffix == ".json" and not path.is_dir() else path / Plan.file
-    document = read_document(path, VERSION)
-    if not isinstance(document.get("layers"), list):
-        raise StorageError(f"{path} holds an object with a list called layers; got something else")
-    return document
-
-
-def origin_of(document: dict[str, Any]) -> Origin:
-    """Where the network of a plan comes from.
-
-    Raises:
-        StorageError: what it says of that is damaged.
-    """
-    origin: Origin = JsonObject(document.get("origin") or {}, Plan.file, place="origin").whole(Origin)
-    return origin
-
-
-def _plan_to_do(plan: Plan, origin: Origin) -> dict[str, Any]:
-    """The content of ``plan.json`` for a plan that was not carried out yet."""
-    return {"version": VERSION, "origin": asdict(origin), "layers": plan.to_json()}
-
-
 def _network_files(
     directory: Path, model: nn.Module, plan: Plan, stages: dict[str, tuple[Stage, ...]], origin: Origin
 ) -> dict[Path, bytes]:
@@ -190,41 +215,10 @@ def _network_files(
     The weights are the same bytes for the same network; tensors that share memory are written each.
     """
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
-    document = _plan_to_do(plan, origin)
+    document = plan_to_do(plan, origin)
     for choice in document["layers"]:
         choice["stages"] = [torch_layer(stage) for stage in stages[choice["layer"]]]
     return {
         directory / WEIGHTS: safetensors.torch.save(tensors, metadata={"format": "pt"}),
         directory / Plan.file: json_bytes(document, indent=2),
     }
-
-
-def torch_layer(stage: Stage) -> dict[str, Any]:
-    """A stage as the name and the arguments of a class in ``torch.nn``.
-
-    A tensor-train layer is spelled out as the layer whose kernel its cores contract to, with the cores' shapes.
-    """
-    if isinstance(stage, TTSpec):
-        return {**torch_layer(stage.dense), "cores": [list(shape) for shape in stage.core_shapes]}
-    if stage.axes == 0:
-        return {
-            "class": "Linear",
-            "arguments": {"in_features": stage.in_channels, "out_features": stage.out_channels, "bias": stage.bias},
-        }
-    arguments = {
-        "in_channels": stage.in_channels,
-        "out_channels": stage.out_channels,
-        "kernel_size": list(stage.kernel),
-        "stride": list(stage.stride),
-        "padding": stage.padding if stage.padding == "same" else list(stage.padding),
-        "dilation": list(stage.dilation),
-        "groups": stage.groups,
-        "bias": stage.bias,
-        "padding_mode": stage.padding_mode,
-    }
-    if stage.transposed:
-        return {
-            "class": f"ConvTranspose{stage.axes}d",
-            "arguments": {**arguments, "output_padding": list(stage.output_padding)},
-        }
-    return {"class": f"Conv{stage.axes}d", "arguments": arguments}

@@ -6,6 +6,7 @@ from polyadic.pipeline.estimate import estimate_cost
 from polyadic.pipeline.evaluate import evaluate
 from polyadic.pipeline.finetune import finetune
 from polyadic.pipeline.options import CompressOptions, OnProgress, Progress
+from polyadic.pipeline.own_loop import KnownScore, OwnScore
 from polyadic.pipeline.search import find_plan
 from polyadic.pipeline.summarise import warnings_of
 from polyadic.schema import CostEstimate, LayerEstimate, SearchResult, TriedPlan
@@ -15,8 +16,10 @@ __all__ = [
     "CompressOptions",
     "CompressionResult",
     "CostEstimate",
+    "KnownScore",
     "LayerEstimate",
     "OnProgress",
+    "OwnScore",
     "Progress",
     "SearchResult",
     "TriedPlan",

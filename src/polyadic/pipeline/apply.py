@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor, nn
 
@@ -122,12 +123,26 @@ def apply_plan(
         DecompositionError: NaN or Inf among the features.
         PolyadicError: weights that are not finite.
     """
+    _check_plan(plan)
     batch: Inputs | None = None
     if isinstance(inputs, Tensor):
         batch = inputs
     elif inputs is not None:
         batch = concatenate(list(together(sample_inputs(inputs, model, forward))))
     return apply_to_batch(model, plan, batch, layers=layers, options=options, cache=cache, seed=seed, on_layer=on_layer)
+
+
+def _check_plan(plan: object) -> None:
+    """Refuse what only stands for a plan.
+
+    Raises:
+        LayerError: it is none.
+    """
+    if not isinstance(plan, Plan):
+        kind = type(plan).__name__
+        text = isinstance(plan, str | Path)
+        advice = f"polyadic.load_plan({str(plan)!r}) reads one" if text else "a result has one, result.plan"
+        raise LayerError(f"a plan is a polyadic.Plan; got {kind}: {advice}")
 
 
 def apply_to_batch(

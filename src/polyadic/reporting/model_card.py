@@ -125,6 +125,8 @@ def _cell(text: str) -> str:
 
 
 def _drop_in_words(summary: Summary) -> str:
+    if math.isfinite(summary.compressed_score) and not math.isfinite(summary.dense_score):
+        return f"with a {summary.score_name} of {summary.words.said(summary.compressed_score)}"
     if not math.isfinite(summary.drop):
         return f"and what that does to its {summary.score_name} was not measured"
     change = "lost" if summary.drop >= 0 else "gained"
@@ -137,6 +139,12 @@ def _drop_in_words(summary: Summary) -> str:
 
 def _how_it_was_judged(words: ScoreWords, known: Mapping[str, object]) -> str:
     """One sentence."""
+    if "scored" in known:  # trained in a loop of the user's own
+        by = f", by the function `{known['score_function']}`" if known.get("score_function") else ""
+        return (
+            f"The network was {known['finetuning_stop']}. It was scored {known['scored']}{by}; on what samples, and "
+            "whether they chose anything, the user knows."
+        )
     if words.judged_on is None:
         function = known.get("score_function")
         by = f"the function `{function}`" if function else "one function"
