@@ -94,3 +94,34 @@ def test_what_cannot_be_inspected_is_said_in_a_sentence(
     (tmp_path / "odd.py").write_text(ODD)
     names = {"MODEL": world.model, "BROKEN": f"{tmp_path}/odd.py:broken"}
     assert_refused(run("inspect", *(names.get(word, word) for word in words)), expected)
+
+
+ATTENTIVE = """
+import torch
+from torch import nn
+
+class Attentive(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.block = nn.TransformerEncoderLayer(12, 3, 24, batch_first=True)
+        self.head = nn.Linear(12, 2)
+    def forward(self, x):
+        y = self.block(x.flatten(2).mT)
+        return torch.fft.rfft(self.head(y @ y.mT @ y)).real
+
+def build():
+    return Attentive()
+"""
+
+
+def test_rows_of_functions_and_layers_add_up_and_what_is_not_counted_is_named(tmp_path: Path) -> None:
+    (tmp_path / "attentive.py").write_text(ATTENTIVE)
+    arguments = ("inspect", f"{tmp_path}/attentive.py:build", "--input-shape", "12,2,3")
+    document = last_json(run(*arguments, "--json"))
+    layers = {layer["name"]: layer["macs"] for layer in document["layers"]}
+    assert layers["block.self_attn"] == 4 * 6 * 12 * 12 + 2 * 6 * 6 * 12
+    assert layers["block.linear1"] == 6 * 12 * 24
+    assert document["functions"] == [{"name": "matmul", "macs": 2 * 6 * 6 * 12}]
+    assert document["macs"] == sum(layers.values()) + 2 * 6 * 6 * 12
+    assert document["not_counted"] == ["fft_r2c"]
+    assert "not counted, as there is no formula for it: fft_r2c" in run(*arguments).stdout

@@ -8,11 +8,12 @@ from polyadic.reporting import (
     LAYER_COLUMNS,
     SITE_COLUMNS,
     fewer,
+    function_rows,
     headline_rows,
     layer_rows,
     site_rows,
 )
-from polyadic.schema import ConvSpec, LayerSite
+from polyadic.schema import ConvSpec, CountedOperation, LayerSite, MacCount
 
 
 def test_the_headline_says_what_was_lost_and_what_was_won() -> None:
@@ -56,14 +57,18 @@ def test_rows_are_as_long_as_their_headings() -> None:
         LayerSite("a", "Conv2d", ConvSpec(3, 4, (3, 3), (1, 1), (1, 1), (1, 1), bias=True), ((8, 8),)),
         LayerSite("b", "LSTM", None, reason="no"),
     )
-    rows = site_rows(sites, {"a": ["cp-epc", "tucker2"]}, {site.name: site.reason for site in sites})
+    count = MacCount(
+        tuple(CountedOperation(*each) for each in (("a", "conv2d", 6912), ("b", "lstm", 9), ("", "einsum", 5)))
+    )
+    rows = site_rows(sites, {"a": ["cp-epc", "tucker2"]}, {site.name: site.reason for site in sites}, count)
     assert rows == [
         ("a", "Conv2d", "4 x 3 x 3 x 3", "112", "6,912", "cp-epc, tucker2", ""),
-        ("b", "LSTM", "", "0", "0", "", "no"),
+        ("b", "LSTM", "", "0", "9", "", "no"),
     ]
     for columns, table in (
         (HEADLINE_COLUMNS, headline_rows(summary())),
         (LAYER_COLUMNS, layer_rows(summary())),
         (SITE_COLUMNS, rows),
+        (SITE_COLUMNS, function_rows(count.operations[2:])),
     ):
         assert {len(row) for row in table} == {len(columns)}

@@ -6,9 +6,9 @@ from polyadic.cli.arguments import AsJson, ModelArguments, SizeArguments
 from polyadic.cli.option_groups import command
 from polyadic.cli.screen import emit, print_table, say
 from polyadic.formats import FORMATS
-from polyadic.reporting import SITE_COLUMNS, site_rows
+from polyadic.reporting import SITE_COLUMNS, function_rows, site_rows
 from polyadic.schema import LayerSite
-from polyadic.surgery import find_layers, network_cost
+from polyadic.surgery import count_operations, find_layers, network_cost
 
 
 @command
@@ -18,7 +18,10 @@ def inspect_command(model: ModelArguments, size: SizeArguments, json: AsJson = F
     loaded, _ = model.load(images)
     example = size.example(loaded, images)
     sites = find_layers(loaded.model, example)
-    cost = network_cost(loaded.model, example)
+    cost, count = network_cost(loaded.model, example), count_operations(loaded.model, example)
+    names = {site.name for site in sites}
+    functions = [operation for operation in count.operations if operation.module not in names]
+    uncounted = [operation.name for operation in count.uncounted]
     formats = {site.name: _formats_for(site) for site in sites}
     if json:
         layers = [
@@ -29,15 +32,28 @@ def inspect_command(model: ModelArguments, size: SizeArguments, json: AsJson = F
                 "reason": _reason(site),
                 "formats": formats[site.name],
                 "params": site.params,
-                "macs": site.macs,
+                "macs": count.macs_in(site.name),
                 "weight_shape": list(site.spec.weight_shape) if site.spec else None,
             }
             for site in sites
         ]
-        emit({"model": model.model, "params": cost.params, "macs": cost.macs, "bytes": cost.bytes, "layers": layers})
+        emit(
+            {
+                "model": model.model,
+                "params": cost.params,
+                "macs": cost.macs,
+                "bytes": cost.bytes,
+                "layers": layers,
+                "functions": [{"name": operation.name, "macs": operation.macs} for operation in functions],
+                "not_counted": uncounted,
+            }
+        )
         return
     title = f"{model.model}, one input of {' x '.join(str(n) for n in example.shape[1:])}"
-    print_table(title, SITE_COLUMNS, site_rows(sites, formats, {site.name: _reason(site) for site in sites}))
+    rows = site_rows(sites, formats, {site.name: _reason(site) for site in sites}, count)
+    print_table(title, SITE_COLUMNS, [*rows, *function_rows(functions)])
+    if uncounted:
+        say(f"not counted, as there is no formula for it: {', '.join(uncounted)}")
     say(
         f"{cost.params:,} parameters, {cost.macs:,} MACs (1 MAC = one multiply-accumulate; FLOPs = 2 x MACs), "
         f"{cost.bytes:,} bytes; {sum(bool(names) for names in formats.values())} of {len(sites)} layers supported"

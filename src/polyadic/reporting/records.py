@@ -17,8 +17,10 @@ from polyadic.reporting.headline import TextRows
 from polyadic.reporting.layer_charts import rank_text
 from polyadic.schema import (
     Cost,
+    CountedOperation,
     LayerOutcome,
     LayerSite,
+    MacCount,
     Plan,
     Rows,
     SearchResult,
@@ -140,7 +142,9 @@ def layer_rows(summary: Summary) -> TextRows:
     return [_layer_row(layer) for layer in summary.layers]
 
 
-def site_rows(sites: tuple[LayerSite, ...], formats: dict[str, list[str]], reasons: dict[str, str | None]) -> TextRows:
+def site_rows(
+    sites: tuple[LayerSite, ...], formats: dict[str, list[str]], reasons: dict[str, str | None], count: MacCount
+) -> TextRows:
     """One row per layer that ``inspect`` found, with the formats that serve it or the reason why none does."""
     return [
         (
@@ -148,12 +152,18 @@ def site_rows(sites: tuple[LayerSite, ...], formats: dict[str, list[str]], reaso
             site.kind,
             " x ".join(str(n) for n in site.spec.weight_shape) if site.spec else "",
             f"{site.params:,}",
-            f"{site.macs:,}",
+            f"{count.macs_in(site.name):,}",
             ", ".join(formats.get(site.name, [])),
             reasons.get(site.name) or "",
         )
         for site in sites
     ]
+
+
+def function_rows(operations: Iterable[CountedOperation]) -> TextRows:
+    """One row per function that costs something and belongs to no layer, under :data:`SITE_COLUMNS`."""
+    reason = "a function of its inputs: it has no weights"
+    return [(operation.name, "function", "", "0", f"{operation.macs:,}", "", reason) for operation in operations]
 
 
 def _layer_row(layer: LayerOutcome) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from polyadic.schema.budget import Budget
 from polyadic.schema.chain import Stage, chain_macs, chain_params, stride_early
 from polyadic.schema.composition import compose, is_mixing, keeps_constants, move_stride
 from polyadic.schema.conv_spec import ConvSpec
-from polyadic.schema.cost import Cost, Measure
+from polyadic.schema.cost import Cost, CountedOperation, MacCount, Measure
 from polyadic.schema.json_object import VERSION, JsonObject
 from polyadic.schema.layer_site import LayerSite
 from polyadic.schema.notebook import NotebookResult, Rows, Svg
@@ -45,6 +45,7 @@ __all__ = [
     "ConvSpec",
     "Cost",
     "CostEstimate",
+    "CountedOperation",
     "DegeneracyRow",
     "DegeneracyStudy",
     "JsonObject",
@@ -54,6 +55,7 @@ __all__ = [
     "LayerRow",
     "LayerSite",
     "LayerStudy",
+    "MacCount",
     "Measure",
     "NotebookResult",
     "NumberFormat",

@@ -9,7 +9,7 @@ from polyadic.surgery.calibrate import (
     shift_statistics,
 )
 from polyadic.surgery.factor_cache import FactorCache, default_cache_directory
-from polyadic.surgery.find_layers import MACS_CONVENTION, find_layers, network_cost
+from polyadic.surgery.find_layers import MACS_CONVENTION, count_operations, find_layers, network_cost
 from polyadic.surgery.fold import Change
 from polyadic.surgery.fold_and_merge import FoldedModel, fold_and_merge
 from polyadic.surgery.layer_fit import SequentialOptions, input_norms
@@ -54,6 +54,7 @@ __all__ = [
     "check_finite",
     "check_patterns",
     "copy_model",
+    "count_operations",
     "decompose_",
     "default_cache_directory",
     "find_layers",

@@ -12,20 +12,18 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
-from torch.utils.flop_counter import FlopCounterMode
 
 from polyadic.errors import LayerError
 from polyadic.layers import (
     Inputs,
     TTLayer,
-    call_model,
     device_of,
-    evaluation_mode,
     first_samples,
     on_device,
     tensors_in,
 )
-from polyadic.schema import ConvSpec, Cost, LayerSite
+from polyadic.schema import ConvSpec, Cost, LayerSite, MacCount
+from polyadic.surgery.count_macs import count_macs
 from polyadic.surgery.forward_record import ForwardRecord, Run, record_forward
 from polyadic.surgery.model_checks import check_model, check_replacement
 from polyadic.surgery.plain_layers import (
@@ -86,34 +84,35 @@ def find_layers(model: nn.Module, example_input: Inputs) -> tuple[LayerSite, ...
 def network_cost(model: nn.Module, example_input: Inputs) -> Cost:
     """Cost of one forward pass over the first sample of ``example_input`` (N, ...), or over a sample without a batch.
 
-    MACs are half of what torch's own counter reports: convolutions and matrix products, each multiply-accumulate once;
-    batch norm, activations and additions are not counted.
+    Raises:
+        LayerError: the model does not run on the example.
+    """
+    tensors = [*model.parameters(), *model.buffers()]
+    return Cost(
+        params=sum(parameter.numel() for parameter in model.parameters()),
+        macs=count_operations(model, example_input).macs,
+        bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
+    )
+
+
+def count_operations(model: nn.Module, example_input: Inputs) -> MacCount:
+    """The MACs of one forward pass over the first sample of ``example_input``, by module and function.
+
+    Convolutions, matrix products, attention and recurrent layers count each multiply-accumulate once, whether a module,
+    a function or a fused kernel computes them; softmax, norms, activations and additions count nothing.
 
     Raises:
         LayerError: the model does not run on the example.
     """
     try:
-        macs = _count_macs(model, first_samples(example_input, 1))
+        return count_macs(model, first_samples(example_input, 1))
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         if not _is_one_sample(model, example_input):
             raise LayerError(
                 "counting operations takes an input that the model accepts; it failed on shape "
                 f"{', '.join(str(tuple(t.shape)) for t in tensors_in(first_samples(example_input, 1)))}: {error}"
             ) from error
-        macs = _count_macs(model, example_input)
-    tensors = [*model.parameters(), *model.buffers()]
-    return Cost(
-        params=sum(parameter.numel() for parameter in model.parameters()),
-        macs=macs,
-        bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
-    )
-
-
-def _count_macs(model: nn.Module, inputs: Inputs) -> int:
-    counter = FlopCounterMode(display=False)
-    with evaluation_mode(model), torch.no_grad(), counter:
-        call_model(model, on_device(inputs, device_of(model)))
-    return counter.get_total_flops() // 2
+        return count_macs(model, example_input)
 
 
 def _is_one_sample(model: nn.Module, example_input: Inputs) -> bool:

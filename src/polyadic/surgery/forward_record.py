@@ -23,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from polyadic.errors import LayerError
 from polyadic.layers import Inputs, call_model, evaluation_mode, sample_count, tensors_in
+from polyadic.surgery.fast_path import unfused_attention
 
 _KEPT = "the model itself, which keeps or returns it"
 
@@ -164,6 +165,7 @@ def record_forward(
                 stack.callback(module.register_forward_pre_hook(enter, with_kwargs=True).remove)
                 stack.callback(module.register_forward_hook(leave).remove)
         stack.enter_context(evaluation_mode(model))
+        stack.enter_context(unfused_attention())
         stack.enter_context(torch.no_grad())
         stack.enter_context(recorder)
         try:

@@ -18,6 +18,7 @@ from polyadic.formats import FactoredKernel, format_named
 from polyadic.formats.factored_kernel import error_of
 from polyadic.layers import Inputs, call_model, change_tensors, first_samples, tensors_in
 from polyadic.schema import Choice, ConvSpec, Stage
+from polyadic.surgery.fast_path import unfused_attention
 from polyadic.surgery.forward_record import record_forward
 from polyadic.surgery.lockstep import LayerInputs
 from polyadic.surgery.patches import patch_rows, some_positions
@@ -129,6 +130,7 @@ def input_norms(
         for name in names:
             stack.callback(model.get_submodule(name).register_forward_hook(partial(ran, name)).remove)
         stack.enter_context(torch.no_grad())
+        stack.enter_context(unfused_attention())
         call_model(model, options.affordable(inputs, largest))
     return norms
 

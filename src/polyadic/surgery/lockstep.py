@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from polyadic.errors import LayerError
 from polyadic.layers import Inputs, call_model, concatenate, first_samples, sample_count, tensors_in
 from polyadic.schema import LayerSite
+from polyadic.surgery.fast_path import unfused_attention
 from polyadic.surgery.forward_record import OperationCounter
 from polyadic.surgery.replace import swap_layer
 
@@ -60,6 +61,7 @@ def run_in_lockstep(
         for site in sites:
             stack.enter_context(swap_layer(model, site, twins[site.name]))
         stack.enter_context(torch.no_grad())
+        stack.enter_context(unfused_attention())
         both = concatenate([inputs, inputs])
         stack.enter_context(counter)
         call_model(model, both)

@@ -15,6 +15,7 @@ from torch.nn.parameter import is_lazy
 from polyadic.errors import LayerError, PolyadicError
 from polyadic.layers import Inputs, apply_weight, call_model, evaluation_mode, kernel_of
 from polyadic.schema import ConvSpec, LayerSite
+from polyadic.surgery.fast_path import unfused_attention
 from polyadic.surgery.plain_layers import bias_of, geometry_of, require_module, weight_of
 from polyadic.surgery.replace import swap_layer
 
@@ -181,6 +182,7 @@ def _run_with_stand_ins(
     try:
         with ExitStack() as stack:
             stack.enter_context(evaluation_mode(model))
+            stack.enter_context(unfused_attention())
             stack.enter_context(torch.no_grad())
             for site in sites:
                 parts = counters[site.name], model.get_submodule(site.name), comparisons[site.name]

@@ -13,6 +13,7 @@ from polyadic.errors import LayerError
 from polyadic.formats import FactoredKernel
 from polyadic.layers import filled_chain, filled_layer, kernel_of
 from polyadic.schema import ConvSpec, LayerSite
+from polyadic.surgery.fast_path import leave_fast_path
 from polyadic.surgery.layer_names import nearest
 from polyadic.surgery.plain_layers import bias_of, check_plain, geometry_of, kind_of, parameters_behind, weight_of
 
@@ -99,10 +100,11 @@ def empty_like_weight(layer: nn.Module) -> Tensor:
 
 
 def replace_layer(model: nn.Module, site: LayerSite, module: nn.Module) -> None:
-    """Set ``module`` at every path at which the site's layer is registered."""
+    """Set ``module`` at every path at which the site's layer is registered; no fused kernel bypasses it there."""
     for name in (site.name, *site.aliases):
         parent, _, leaf = name.rpartition(".")
         setattr(model.get_submodule(parent), leaf, module)
+        leave_fast_path(model, name)
 
 
 def site_at(model: nn.Module, name: str) -> LayerSite:
@@ -131,8 +133,11 @@ def replace_by_plain(model: nn.Module, site: LayerSite, spec: ConvSpec, kernel: 
 def swap_layer(model: nn.Module, site: LayerSite, module: nn.Module) -> Iterator[None]:
     """``model`` with ``module`` in the place of the site's layer, which comes back at the end."""
     original = model.get_submodule(site.name)
+    changed = [change for name in (site.name, *site.aliases) for change in leave_fast_path(model, name)]
     try:
         replace_layer(model, site, module)
         yield
     finally:
         replace_layer(model, site, original)
+        for part, attribute, value in changed:
+            setattr(part, attribute, value)
