@@ -166,7 +166,7 @@ def test_a_network_for_other_images(world: World, tmp_path: Path, line: tuple[st
     assert_refused(world.compress(tmp_path / "out", data=line[1]), r"failed on (an example input of )?shape")
     (tmp_path / "net.py").write_text(NETWORK)
     result = world.compress(tmp_path / "out", data=f"{tmp_path}/net.py:build")
-    assert_refused(result, "must return ImageData or the tuple")
+    assert_refused(result, "batches .*, or polyadic.data.ImageData; it gave Net")
     assert_no_result(tmp_path / "out")
 
 

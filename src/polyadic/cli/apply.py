@@ -67,7 +67,7 @@ def apply_command(
                 task = image_task(images, seed)
                 result = compress(loaded.model, task, plan=given, options=options, on_progress=bars.show)
             result = with_provenance(result, {"command": command_line(), "model": model.model})
-            deliver(result, out, origin, images, json=json)
+            deliver(result, out, origin, task, json=json)
             return
         with ProgressBars() as bars:
             names = [choice.layer for choice in given.choices]

@@ -27,7 +27,14 @@ from polyadic.pipeline import CompressOptions
 from polyadic.search import SEARCHES, RankSearch, search_named
 from polyadic.storage import cache_directory
 from polyadic.surgery import FactorCache, default_cache_directory
-from polyadic.training import LAYER_TUNING, NETWORK_TUNING, FinetuneOptions, ImageTask, augmentation_for
+from polyadic.training import (
+    LAYER_TUNING,
+    NETWORK_TUNING,
+    DistillOptions,
+    FinetuneOptions,
+    ImageTask,
+    augmentation_for,
+)
 
 Mean = Annotated[str | None, typer.Option(help="per-channel mean of pixels in 0..1, such as 0.485,0.456,0.406")]
 Std = Annotated[str | None, typer.Option(help="per-channel standard deviation")]
@@ -287,33 +294,69 @@ class FinetuneArguments:
     """How the whole network is trained after the layers are replaced."""
 
     panel: ClassVar[str] = "Fine-tuning"
-    finetune_epochs: Annotated[int, typer.Option(help="epochs for the whole network; 0 = none")] = NETWORK_TUNING.epochs
-    finetune_rate: Annotated[float, typer.Option(help="learning rate of these epochs at its highest; cosine to 0")] = (
-        NETWORK_TUNING.learning_rate
-    )
+    finetune_epochs: Annotated[
+        int | None,
+        typer.Option(
+            help=f"epochs for the network ({NETWORK_TUNING.epochs}, with samples {DistillOptions.epochs}); 0 = none"
+        ),
+    ] = None
+    finetune_rate: Annotated[
+        float | None,
+        typer.Option(
+            help=f"learning rate of these epochs at its highest ({NETWORK_TUNING.learning_rate:g}, "
+            f"with samples {DistillOptions.learning_rate:g}); cosine to 0"
+        ),
+    ] = None
     freeze_statistics: Annotated[
-        bool, typer.Option(help="leave batch-norm statistics as they are: forgets less, learns less")
+        bool, typer.Option(help="leave batch-norm statistics as they are: forgets less, learns less; so with samples")
     ] = NETWORK_TUNING.freeze_statistics
-    mix_images: Annotated[bool, typer.Option(help="train on mixtures of two images, taught by the dense network")] = (
-        NETWORK_TUNING.mixing
-    )
+    mix_images: Annotated[
+        bool, typer.Option(help="train on mixtures of two images with labels, taught by the dense network")
+    ] = NETWORK_TUNING.mixing
 
-    def task(self, images: ImageData, seed: int) -> ImageTask:
-        """The task of the command line: augmentation as the images allow, the rest by default.
+    @property
+    def given(self) -> list[str]:
+        """The options that say something else than the defaults."""
+        words = {
+            "--finetune-epochs": self.finetune_epochs is not None,
+            "--finetune-rate": self.finetune_rate is not None,
+            "--freeze-statistics": self.freeze_statistics,
+            "--mix-images": self.mix_images,
+        }
+        return [word for word, is_given in words.items() if is_given]
+
+    def image_task(self, images: ImageData, seed: int) -> ImageTask:
+        """The task of images with labels: augmentation as the images allow, the rest by default.
 
         Raises:
             PolyadicError: a negative number of epochs, a rate that is not above 0.
         """
-        if self.finetune_epochs < 0:
-            raise PolyadicError(f"--finetune-epochs is 0 or more; got {self.finetune_epochs}")
+        epochs = self._epochs(NETWORK_TUNING.epochs)
         network = replace(
             NETWORK_TUNING,
-            epochs=max(self.finetune_epochs, 1),
-            learning_rate=self.finetune_rate,
+            epochs=max(epochs, 1),
+            learning_rate=NETWORK_TUNING.learning_rate if self.finetune_rate is None else self.finetune_rate,
             freeze_statistics=self.freeze_statistics,
             mixing=self.mix_images,
         )
-        return image_task(images, seed, network if self.finetune_epochs else None)
+        return image_task(images, seed, network if epochs else None)
+
+    def distillation(self, seed: int) -> DistillOptions:
+        """How samples teach, in which batch norms keep their statistics in any case.
+
+        Raises:
+            PolyadicError: a negative number of epochs, a rate that is not above 0, or mixtures.
+        """
+        if self.mix_images:
+            raise PolyadicError("--mix-images is of images with labels, and these are samples: leave it out")
+        rate = DistillOptions.learning_rate if self.finetune_rate is None else self.finetune_rate
+        return DistillOptions(self._epochs(DistillOptions.epochs), rate, seed=seed)
+
+    def _epochs(self, usual: int) -> int:
+        epochs = usual if self.finetune_epochs is None else self.finetune_epochs
+        if epochs < 0:
+            raise PolyadicError(f"--finetune-epochs is 0 or more; got {epochs}")
+        return epochs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from polyadic.cli.arguments import (
-    DataArguments,
     EngineArguments,
     FinetuneArguments,
     GoalArguments,
@@ -18,6 +17,7 @@ from polyadic.cli.arguments import (
     TrainedModelArguments,
 )
 from polyadic.cli.deliver import deliver, with_provenance
+from polyadic.cli.judge import JudgeArguments
 from polyadic.cli.option_groups import command
 from polyadic.cli.progress import display
 from polyadic.cli.screen import command_line
@@ -31,7 +31,7 @@ from polyadic.storage import folder_lock
 @command
 def compress_command(
     model: TrainedModelArguments,
-    data: DataArguments,
+    data: JudgeArguments,
     goal: GoalArguments,
     search: SearchArguments,
     engine: EngineArguments,
@@ -54,12 +54,15 @@ def compress_command(
         if plan is not None:
             _refuse_beside_plan(search)
             given = Plan.from_json(read_plan(plan)["layers"])
-        images = data.load(run.seed, held_out)
-        loaded, origin = model.load(images)
+        judge = data.read(run.seed, held_out)
+        loaded, origin = model.load(judge.images)
+        task = judge.task(loaded, tuning, run.seed)
+        example = judge.example(loaded, task)
         with display(live=run.live) as shown:
             result = compress(
                 loaded.model,
-                tuning.task(images, run.seed),
+                task,
+                example,
                 max_drop=goal.max_drop,
                 budget=goal.budget or (),
                 plan=given,
@@ -68,8 +71,8 @@ def compress_command(
                 options=search.options(engine, run),
                 on_progress=shown.show,
             )
-        result = with_provenance(result, {"command": command_line(), "model": model.model})
-        deliver(result, run.out, origin, images, json=run.json)
+        result = with_provenance(result, {"command": command_line(), "model": model.model, "data": data.data})
+        deliver(result, run.out, judge.completed(origin, example), task, json=run.json)
 
 
 def _refuse_result(out: Path, resume: bool) -> None:

@@ -56,7 +56,7 @@ def demo_command(
                 result = compress(model, task, max_drop=max_drop, options=options, on_progress=bars.show)
             result = with_provenance(result, {"command": "polyadic demo", "model": MODEL})
             origin = Origin(MODEL, data.classes, data.mean, data.std, tuple(data.image_shape))
-            reloaded = save_and_reload(result, folder, origin, data)
+            reloaded = save_and_reload(result, folder, origin, task)
             report(folder)
     if json:
         emit({"reloaded_score": reloaded, **result.summary.to_json()})

@@ -105,7 +105,7 @@ def finetune_command(
         structure = dense if dense is not None else named.dense()
         result = CompressionResult(trained.network, structure, summary, images.example(1))
         origin = replace(named.origin, mean=images.mean, std=images.std, input_shape=tuple(images.image_shape))
-        deliver(result, out, origin, images, json=json)
+        deliver(result, out, origin, ImageTask(images), json=json)
 
 
 def _finish(out: Path, *, json: bool) -> None:
@@ -155,7 +155,7 @@ def _task(
     Raises:
         PolyadicError: no epochs.
     """
-    task = tuning.task(images, seed)
+    task = tuning.image_task(images, seed)
     if task.network is None:
         raise PolyadicError("fine-tuning takes at least one epoch; got --finetune-epochs 0")
     device = "auto" if accelerator is None else str(accelerator.device)

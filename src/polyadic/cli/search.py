@@ -9,15 +9,14 @@ from typing import Annotated
 import typer
 
 from polyadic.cli.arguments import (
-    DataArguments,
     EngineArguments,
     GoalArguments,
     HeldOut,
     RunArguments,
     SearchArguments,
     TrainedModelArguments,
-    image_task,
 )
+from polyadic.cli.judge import JudgeArguments
 from polyadic.cli.option_groups import command
 from polyadic.cli.progress import display
 from polyadic.cli.screen import command_line, emit, print_table, say, warn
@@ -34,7 +33,7 @@ FRONT_COLUMNS = ("", "layers", "MACs", "parameters", "drop, points", "divergence
 @command
 def search_command(
     model: TrainedModelArguments,
-    data: DataArguments,
+    data: JudgeArguments,
     goal: GoalArguments,
     search: SearchArguments,
     engine: EngineArguments,
@@ -58,19 +57,22 @@ def search_command(
             raise PolyadicError(f"{out} already holds a plan: choose another folder, or --resume to go on searching")
         if storage is not None and run.resume:
             remove_partial(out)
-        images = data.load(run.seed, held_out)
-        loaded, origin = model.load(images)
-        task = image_task(images, run.seed)
+        judge = data.read(run.seed, held_out)
+        loaded, origin = model.load(judge.images)
+        task = judge.task(loaded, None, run.seed)
+        example = judge.example(loaded, task)
         with display(live=run.live) as shown:
             found = find_plan(
                 loaded.model,
                 task,
+                example,
                 max_drop=goal.max_drop,
                 budget=goal.budget or (),
                 formats=search.names,
                 options=search.options(engine, run, storage),
                 on_progress=shown.show,
             )
+        origin = judge.completed(origin, example)
         save_search(found, out, origin, {"command": command_line(), "model": model.model, "data": data.data})
         page = report(out)
         if run.json:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
@@ -16,21 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from polyadic.data.arrays import Split, listing_sha256
+from polyadic.data.image_files import THREADS, decode, image_paths, middle_of, pillow, suffixes
 from polyadic.data.images import ImageSet, Shape
-from polyadic.errors import DataError, install_hint
-
-_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-# Pillow decodes outside the interpreter lock; more threads than this only wait for the disk.
-_THREADS = 4
-# Those whose names end as above, and what cameras and browsers name so; Pillow would run Ghostscript on PostScript.
-_FORMATS = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-# Pixels take up to 8 bytes while they are decoded and converted. Four images of _LARGE pixels at a time are 512 MiB;
-# larger ones are decoded one at a time, if their file is as large as that of a photograph, up to _MOST (512 MiB).
-_LARGE, _MOST = 2**24, 2**26
-_PIXELS_PER_BYTE = 64  # strongly compressed photographs have 40, a picture of one colour 200 (JPEG) to 8000 (PNG)
-_one_at_a_time = threading.Lock()
-# Evaluation on ImageNet: the shorter side becomes 256 pixels, of which the middle 224 are kept.
-_RESIZE, _CROP = 256, 224
+from polyadic.errors import DataError
 
 
 @final
@@ -41,7 +26,7 @@ class FolderImages(ImageSet):
     """
 
     def __init__(self, paths: Sequence[Path], labels: Tensor, size: int) -> None:
-        _pillow()
+        pillow()
         self._paths = tuple(paths)
         self.labels = labels
         self._size = size
@@ -57,52 +42,14 @@ class FolderImages(ImageSet):
         Raises DataError with the path of an image that cannot be decoded.
         """
         paths = [self._paths[at] for at in index.tolist()]
-        with ThreadPoolExecutor(_THREADS) as pool:
+        with ThreadPoolExecutor(THREADS) as pool:
             pixels = list(pool.map(self._decoded, paths))
         if not pixels:
             return torch.empty(0, *self.image_shape, dtype=torch.uint8)
         return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous()
 
     def _decoded(self, path: Path) -> NDArray[np.uint8]:
-        pillow = _pillow()
-        try:
-            pillow.init()  # Pillow registers some formats when it first needs them, and builds may lack one
-            with pillow.open(path, formats=[name for name in _FORMATS if name in pillow.OPEN]) as file:
-                pixels = file.width * file.height
-                if pixels > min(_MOST, max(_LARGE, _PIXELS_PER_BYTE * path.stat().st_size)):
-                    raise DataError(
-                        f"an image has at most {_MOST:,} pixels, and no more than {_LARGE:,} in a file so small that "
-                        f"it may be a decompression bomb; '{path}' says {file.width} x {file.height}: remove it"
-                    )
-                with _one_at_a_time if pixels > _LARGE else contextlib.nullcontext():
-                    image = file.convert("RGB")
-        except DataError:
-            raise
-        # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and its own errors on damaged files.
-        except Exception as error:
-            raise DataError(
-                f"every image must decode; '{path}' does not ({type(error).__name__}: {error}): repair or remove it"
-            ) from error
-        # Rounded as torchvision's Resize and CenterCrop do, so that published accuracies are comparable.
-        short, crop = round(self._size * _RESIZE / _CROP), self._size
-        shorter = min(image.size)
-        width, height = (int(short * side / shorter) for side in image.size)
-        left, top = round((width - crop) / 2), round((height - crop) / 2)
-        bilinear = pillow.Resampling.BILINEAR
-        if width * height > _LARGE:  # a strip of 1 x 60,000 would become 256 x 15,360,000: only its middle is made
-            across, down = image.width / width, image.height / height
-            box = (left * across, top * down, (left + crop) * across, (top + crop) * down)
-            return np.asarray(image.resize((crop, crop), bilinear, box=box))
-        return np.asarray(image.resize((width, height), bilinear).crop((left, top, left + crop, top + crop)))
-
-
-def _pillow() -> Any:
-    try:
-        return importlib.import_module("PIL.Image")
-    except ImportError as error:
-        raise DataError(
-            f"image files need Pillow, which cannot be imported ({error}): {install_hint('images')}"
-        ) from error
+        return middle_of(decode(path, "RGB"), self._size, self._size)
 
 
 def load_imagefolder(folder: Path, image_size: int) -> Split:
@@ -146,18 +93,13 @@ def _listed(root: Path, names: Sequence[str], size: int, digests: dict[str, str]
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(names):
-        found = sorted(path for path in (root / name).rglob("*") if _is_image(path))
+        found = image_paths(root / name)
         if not found:
-            kinds = " ".join(sorted(_SUFFIXES))
             raise DataError(
-                f"every class has images; '{root / name}' holds none of {kinds}: add some or remove the folder"
+                f"every class has images; '{root / name}' holds none of {suffixes()}: add some or remove the folder"
             )
         paths += found
         labels += [label] * len(found)
     entries = [(path.relative_to(root).as_posix(), path.stat().st_size) for path in paths]
     digests[f"{root.name} (file names and sizes)"] = listing_sha256(entries)
     return FolderImages(paths, torch.tensor(labels), size)
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in _SUFFIXES and not path.name.startswith(".") and path.is_file()

@@ -16,6 +16,7 @@ from polyadic.data.arrays import Split, array_images, array_sha256, classes_of, 
 from polyadic.data.cifar10 import load_cifar10
 from polyadic.data.imagefolder import load_imagefolder
 from polyadic.data.images import IMAGENET_MEAN, IMAGENET_STD, ImageData
+from polyadic.data.sample_files import names_samples
 from polyadic.data.stratified import default_held_out, stratified_split
 from polyadic.errors import DataError, install_hint
 from polyadic.factory import call_factory
@@ -61,7 +62,36 @@ def load_data(
     of the crops of ``imagefolder``, in pixels, and has no effect elsewhere. Raises DataError for data that cannot be
     used.
     """
-    source = _source(text, image_size)
+    if names_samples(text):
+        raise DataError(
+            f"images with labels are asked for, and '{text}' names samples without: give digits, npz:PREFIX, "
+            "cifar10:DIR, imagefolder:DIR or a factory of them"
+        )
+    return _held_out(_source(text, image_size), text, mean=mean, std=std, held_out=held_out, seed=seed)
+
+
+def images_of(
+    made: object,
+    text: str,
+    *,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    held_out: int | None = None,
+    seed: int = 0,
+) -> ImageData:
+    """The same of what a factory named ``text`` has returned: ImageData, or the four arrays."""
+    return _held_out(_from_object(made, text), text, mean=mean, std=std, held_out=held_out, seed=seed)
+
+
+def _held_out(
+    source: Split | ImageData,
+    text: str,
+    *,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    held_out: int | None,
+    seed: int,
+) -> ImageData:
     if isinstance(source, ImageData):
         if held_out is not None:
             raise DataError(
@@ -100,11 +130,10 @@ def _source(text: str, image_size: int) -> Split | ImageData:
         return load_cifar10(Path(place))
     if origin == "imagefolder":
         return load_imagefolder(Path(place), image_size)
-    return _from_factory(text)
+    return _from_object(call_factory(text, "data", DataError), text)
 
 
-def _from_factory(text: str) -> Split | ImageData:
-    made = call_factory(text, "data", DataError)
+def _from_object(made: object, text: str) -> Split | ImageData:
     if isinstance(made, ImageData):
         return made
     if not isinstance(made, tuple) or len(made) != len(_ARRAYS):

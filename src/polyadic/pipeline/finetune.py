@@ -39,7 +39,7 @@ def finetune(
     """
 
     def epoch(record: EpochRecord, epochs: int) -> None:
-        score = "diverged" if record.score is None else f"{100 * record.score:.2f} % on held-out images"
+        score = "diverged" if record.score is None else f"{task.words.said(record.score)} on held-out samples"
         on_progress(Progress("finetune", record.epoch, epochs, f"loss {record.loss:.4f}, {score}"))
 
     report = task.tune_network(model, teacher, epoch, checkpoint)
