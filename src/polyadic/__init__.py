@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from polyadic.errors import PolyadicError
     from polyadic.export import load, load_plan, save
+    from polyadic.export.lightning_callback import lightning_callback
     from polyadic.pipeline import Applied, CompressionResult, CompressOptions, KnownScore, Progress
     from polyadic.pipeline.apply import apply_plan
     from polyadic.pipeline.compress import compress
@@ -56,6 +57,7 @@ __all__ = [
     "find_plan",
     "finetune",
     "fold_and_merge",
+    "lightning_callback",
     "load",
     "load_plan",
     "merge",
@@ -64,7 +66,7 @@ __all__ = [
 
 _MODULES = {
     "polyadic.errors": ("PolyadicError",),
-    "polyadic.export": ("load", "load_plan", "save"),
+    "polyadic.export": ("lightning_callback", "load", "load_plan", "save"),
     "polyadic.pipeline": (
         *("Applied", "CompressOptions", "CompressionResult", "KnownScore", "Progress"),
         *("apply_plan", "compress", "estimate_cost", "evaluate", "find_plan", "finetune"),

@@ -121,6 +121,7 @@ def test_a_metric_that_is_fed_chooses_and_judges_on_other_samples() -> None:
     assert (named.score_name, named.score(model)) == ("negative wrong", -1.0)
 
 
+@pytest.mark.slow
 def test_a_metric_of_torchmetrics() -> None:
     torchmetrics = pytest.importorskip("torchmetrics", reason="torchmetrics is not installed")
     model, x, labels = classifier()

@@ -2,6 +2,7 @@
 
 from polyadic.export.checkpoint import load, save, save_applied, save_search
 from polyadic.export.file_formats import FILE_FORMATS
+from polyadic.export.lightning_callback import lightning_callback
 from polyadic.export.network_files import LIMIT, Comparison, ExportedFile, check_file_format, export_network
 from polyadic.export.plan_file import Origin, load_plan, origin_of, read_plan, write_plan
 
@@ -13,6 +14,7 @@ __all__ = [
     "Origin",
     "check_file_format",
     "export_network",
+    "lightning_callback",
     "load",
     "load_plan",
     "origin_of",

@@ -63,7 +63,7 @@ class KnownScore:
 
     def signed(self, value: float | None) -> float:
         """With more being better; NaN for None."""
-        return math.nan if value is None else value if self.higher_is_better else -value
+        return math.nan if value is None else value if self.higher_is_better else 0.0 - value
 
 
 OwnScore = float | KnownScore | Metric | Task | Callable[[nn.Module], Any]
@@ -87,7 +87,7 @@ def own_result(
         PolyadicError: weights or scores that are not finite, or a score of another kind.
     """
     check_finite(model)
-    _check_structure(model, dense, plan)
+    check_factorised(model, dense, plan)
     example = on_device(example_input, device_of(dense))
     stages = plan_stages(dense, plan)
     layers = tuple(_outcome(site, plan, stages) for site in find_layers(dense, example))
@@ -144,7 +144,7 @@ def _scored(model: nn.Module, dense: nn.Module, score: OwnScore | None) -> tuple
     if isinstance(score, Task) or callable(score):
         task = score if isinstance(score, Task) else ScoreTask(score)
         scores = task.final_scores((dense, model))
-        known = {**task.provenance(), "scored": "both networks, when this one was saved"}
+        known = {**task.provenance(), "scored": "when it was saved, together with the dense network"}
         unit = task.score_unit
         return scores, _Known(task.score_name, task.score_is_fraction, unit, task.judged_on, known)
     if score is None:
@@ -178,8 +178,13 @@ def _all_stages(name: str, stages: Mapping[str, tuple[Stage, ...]]) -> tuple[Sta
     return tuple(one for part, stage in parts for one in (_all_stages(part, stages) if part in stages else (stage,)))
 
 
-def _check_structure(model: nn.Module, dense: nn.Module, plan: Plan) -> None:
+def check_factorised(model: nn.Module, dense: nn.Module, plan: Plan) -> None:
     """Refuse a network whose weights would not fit the plan when they are loaded.
+
+    Args:
+        model: factorised, whatever its weights.
+        dense: the structure that it was made of.
+        plan: layer, format, rank.
 
     Raises:
         LayerError: names a tensor that is missing, too many or of another shape.

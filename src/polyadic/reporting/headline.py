@@ -81,18 +81,18 @@ def estimate_headline(estimate: CostEstimate) -> Headline:
 
 def headline_rows(summary: Summary) -> TextRows:
     """Score and costs of both networks, under :data:`HEADLINE_COLUMNS`."""
-    interval, words = "", summary.words
+    interval, words, scores = "", summary.words, (summary.dense_score, summary.compressed_score)
+    own_loop = "scored" in summary.provenance  # there a score may be unknown, and that before the training always is
     if summary.drop_interval is not None:
         worst, best = (words.change(bound).removesuffix(" points") for bound in reversed(summary.drop_interval))
         interval = f" (95 %: {worst} to {best})"
     score = (
         words.label(summary.score_name),
-        words.number(summary.dense_score),
-        words.number(summary.compressed_score),
-        f"{words.change(summary.drop)}{interval}",
+        *(words.number(score) if math.isfinite(score) or not own_loop else "not known" for score in scores),
+        f"{words.change(summary.drop)}{interval}" if math.isfinite(summary.drop) or not own_loop else "",
     )
     untuned = (words.label("before fine-tuning"), "", words.number(summary.score_before_finetuning), "")
-    return [score, untuned, *cost_rows(summary.dense, summary.compressed)]
+    return [score, *([] if own_loop else [untuned]), *cost_rows(summary.dense, summary.compressed)]
 
 
 def cost_rows(dense: Cost, small: Cost) -> TextRows:
