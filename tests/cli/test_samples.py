@@ -89,7 +89,7 @@ def test_a_task_of_ones_own_says_everything_by_itself(toy: Path, tmp_path: Path)
 
 def test_a_score_alone_needs_the_size_of_an_input(toy: Path, tmp_path: Path) -> None:
     words = ("search", f"{toy}/toy.py:build", "--data", f"{toy}/toy.py:psnr", *QUICK, "--out", tmp_path / "out")
-    assert_refused(run(*words), "give the size of an input with --input-shape")
+    assert_refused(run(*words), "needs the size of an input: give --input-shape")
     done = run(*words, *SHAPE, "--metric-unit", "dB", "--json")
     assert last_json(done)["score_unit"] == "dB"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,14 +14,12 @@ from polyadic.cli.arguments import (
     DataAware,
     HeldOut,
     Seed,
-    SizeArguments,
     TrainedModelArguments,
     factor_cache,
-    image_task,
     input_size,
-    numbers,
 )
 from polyadic.cli.deliver import deliver, with_provenance
+from polyadic.cli.judge import OptionalJudgeArguments, without_training
 from polyadic.cli.option_groups import command
 from polyadic.cli.progress import ProgressBars
 from polyadic.cli.screen import command_line, emit, say
@@ -32,19 +30,10 @@ from polyadic.schema import Plan, Summary
 from polyadic.storage import folder_lock
 
 
-@dataclass(frozen=True, kw_only=True)
-class SampleArguments(SizeArguments):
-    """What layers are fitted to, and what the result is scored on."""
-
-    data: Annotated[
-        str | None, typer.Option(help="as in compress; images to fit the layers to, and to score the result on")
-    ] = None
-
-
 @command
 def apply_command(
     model: TrainedModelArguments,
-    samples: SampleArguments,
+    data: OptionalJudgeArguments,
     plan: Annotated[Path, typer.Option(help="file of a plan, or folder of a search or a result")],
     out: Annotated[Path, typer.Option(help="folder for the network")],
     data_aware: DataAware = True,
@@ -53,21 +42,22 @@ def apply_command(
     cache_dir: CacheDir = None,
     json: AsJson = False,
 ) -> None:
-    """Carry out a plan and train nothing: fitted to images where there are any, else by weights alone."""
+    """Carry out a plan and train nothing: fitted to samples where there are any, else by weights alone."""
     with folder_lock(out):
         if any((out / name).exists() for name in (Summary.file, "model.safetensors")):
             raise PolyadicError(f"{out} already holds a network: choose another folder")
         given = Plan.from_json(read_plan(plan)["layers"])
-        images = samples.load(seed, held_out)
-        loaded, origin = model.load(images)
+        judge = data.read(seed, held_out)
+        loaded, origin = model.load(judge.images)
         cache = factor_cache(cache_dir)
-        if images is not None:
+        if data.data is not None:
             options = CompressOptions(data_aware=data_aware, seed=seed, cache=cache)
+            task = without_training(judge.task(loaded, None, seed))
+            example = judge.example(loaded, task)
             with ProgressBars() as bars:
-                task = image_task(images, seed)
-                result = compress(loaded.model, task, plan=given, options=options, on_progress=bars.show)
-            result = with_provenance(result, {"command": command_line(), "model": model.model})
-            deliver(result, out, origin, task, json=json)
+                result = compress(loaded.model, task, example, plan=given, options=options, on_progress=bars.show)
+            result = with_provenance(result, {"command": command_line(), "model": model.model, "data": data.data})
+            deliver(result, out, judge.completed(origin, example), task, json=json)
             return
         with ProgressBars() as bars:
             names = [choice.layer for choice in given.choices]
@@ -78,9 +68,9 @@ def apply_command(
                 seed=seed,
                 on_layer=lambda name: bars.move("replace", names.index(name) + 1, len(names), name),
             )
-        size = origin.input_shape if samples.input_shape is None else input_size(samples.input_shape)
-        mean, std = numbers(samples.mean, "--mean"), numbers(samples.std, "--std")
-        save_applied(applied, loaded.model, out, replace(origin, mean=mean, std=std, input_shape=size))
+        size = origin.input_shape if data.input_shape is None else input_size(data.input_shape)
+        known = replace(origin, mean=judge.origin.mean, std=judge.origin.std, input_shape=size)
+        save_applied(applied, loaded.model, out, known)
         if json:
             errors = {name: kernel.relative_error for name, kernel in applied.kernels.items()}
             emit({"out": str(out), "layers": given.to_json(), "relative_errors": errors})

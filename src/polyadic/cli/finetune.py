@@ -13,8 +13,9 @@ import typer
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from polyadic.cli.arguments import AsJson, DataArguments, FinetuneArguments, HeldOut, Seed
+from polyadic.cli.arguments import AsJson, FinetuneArguments, HeldOut, Seed
 from polyadic.cli.deliver import deliver, present
+from polyadic.cli.judge import GivenData, JudgeArguments
 from polyadic.cli.model_or_result import ModelOrResult, TrustCode
 from polyadic.cli.option_groups import command
 from polyadic.cli.progress import ProgressBars
@@ -22,7 +23,8 @@ from polyadic.cli.screen import command_line, console
 from polyadic.data import ImageData
 from polyadic.engines import environment
 from polyadic.errors import PolyadicError
-from polyadic.models import LIBRARIES
+from polyadic.export import Origin
+from polyadic.models import LIBRARIES, LoadedModel
 from polyadic.pipeline import CompressionResult, finetune, warnings_of
 from polyadic.reporting import read_result
 from polyadic.schema import Summary
@@ -32,9 +34,12 @@ from polyadic.training import (
     Execution,
     FinetuneReport,
     ImageTask,
+    SampleTask,
+    Task,
     connect_processes,
     is_main_process,
     one_voice,
+    outputs_lost,
     several_processes,
 )
 
@@ -42,6 +47,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 CHECKPOINT = ".finetune.pt"
+NO_EPOCHS = "fine-tuning takes at least one epoch; got --finetune-epochs 0"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,19 +60,21 @@ class _Trained:
         dense: the teacher; None where labels alone taught.
         task: what it was trained and is scored on.
         report: of the fine-tuning.
+        accelerator: of the processes that shared it; None where there was one.
     """
 
     network: nn.Module
     untuned: nn.Module
     dense: nn.Module | None
-    task: ImageTask
+    task: Task
     report: FinetuneReport
+    accelerator: Accelerator | None = None
 
 
 @command
 def finetune_command(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="folder of a result")],
-    data: DataArguments,
+    data: JudgeArguments,
     tuning: FinetuneArguments,
     out: Annotated[Path, typer.Option(help="folder for the new result")],
     weights: Annotated[Path | None, typer.Option(help="of the dense network, which teaches")] = None,
@@ -79,7 +87,7 @@ def finetune_command(
     resume: Annotated[bool, typer.Option(help="go on with the run in OUT")] = False,
     json: AsJson = False,
 ) -> None:
-    """Train a saved result further, on other images or on several devices, and write it to a new folder."""
+    """Train a saved result further, on other samples or images, or on several devices, and write it to a new folder."""
     with ExitStack() as alone:
         with one_voice():
             if is_main_process():  # it alone writes
@@ -92,20 +100,32 @@ def finetune_command(
             if named.plan is None:
                 raise PolyadicError(f"fine-tuning goes on with the folder of a result; {folder} is none")
             before = read_result(folder).result
-            images = data.load(seed, held_out, named.origin)
+            judge = data.read(seed, held_out, named.origin)
             dense = _teacher(named, weights, teacher)
-            accelerator = connect_processes() if several_processes() else None
-            task = _task(tuning, images, seed, dense, accelerator)
-            trained = _train(named.load(images)[0].model, dense, task, out / CHECKPOINT)
+            loaded = named.load(judge.images)[0]
+            if judge.images is None:
+                accelerator, task = None, _sample_task(tuning, judge, seed, loaded, dense)
+            else:
+                accelerator = connect_processes() if several_processes() else None
+                task = _image_task(tuning, judge.images, seed, dense, accelerator)
+            trained = _train(loaded.model, dense, task, out / CHECKPOINT, accelerator)
         if accelerator is not None:
             accelerator.end_training()
         if not is_main_process():
             return
-        summary = _summary(before, trained, {"finetuned_from": _past(folder, before), "command": command_line()})
-        structure = dense if dense is not None else named.dense()
-        result = CompressionResult(trained.network, structure, summary, images.example(1))
-        origin = replace(named.origin, mean=images.mean, std=images.std, input_shape=tuple(images.image_shape))
-        deliver(result, out, origin, ImageTask(images), json=json)
+        known: dict[str, Any] = {} if judge.images is not None else {"data": judge.text}
+        known |= {"finetuned_from": _past(folder, before), "command": command_line()}
+        summary = _summary(before, trained, known)
+        structure, example = dense if dense is not None else named.dense(), judge.example(loaded, task)
+        result = CompressionResult(trained.network, structure, summary, example)
+        judged = task if judge.images is None else ImageTask(judge.images)
+        deliver(result, out, judge.completed(_origin(named.origin, judge), example), judged, json=json)
+
+
+def _origin(origin: Origin, judge: GivenData) -> Origin:
+    """That of the folder, with the normalisation of now."""
+    images = judge.images
+    return origin if images is None else replace(origin, mean=images.mean, std=images.std)
 
 
 def _finish(out: Path, *, json: bool) -> None:
@@ -147,7 +167,29 @@ def _teacher(named: ModelOrResult, weights: Path | None, wanted: bool) -> nn.Mod
     return named.dense(weights)
 
 
-def _task(
+def _sample_task(
+    tuning: FinetuneArguments, judge: GivenData, seed: int, loaded: LoadedModel, dense: nn.Module | None
+) -> Task:
+    """That of ``compress``: the dense network teaches.
+
+    Raises:
+        PolyadicError: nobody teaches, several processes, no epochs, or a task that trains nothing.
+    """
+    if several_processes():
+        raise PolyadicError("several processes share the training on images with labels; samples are taught by one")
+    if dense is None:
+        raise PolyadicError(
+            "on samples the dense network teaches: leave out --no-teacher; labels may teach beside it, with --loss"
+        )
+    task = judge.task(replace(loaded, model=dense), tuning, seed)
+    if isinstance(task, SampleTask) and not task.tuning.epochs:
+        raise PolyadicError(NO_EPOCHS)
+    if not task.needs_gradients:
+        raise PolyadicError(f"{judge.text} trains nothing: give samples, or a task with tune_network")
+    return task
+
+
+def _image_task(
     tuning: FinetuneArguments, images: ImageData, seed: int, dense: nn.Module | None, accelerator: Accelerator | None
 ) -> ImageTask:
     """That of ``compress``, on this process's device; labels alone where nobody teaches.
@@ -157,7 +199,7 @@ def _task(
     """
     task = tuning.image_task(images, seed)
     if task.network is None:
-        raise PolyadicError("fine-tuning takes at least one epoch; got --finetune-epochs 0")
+        raise PolyadicError(NO_EPOCHS)
     device = "auto" if accelerator is None else str(accelerator.device)
     return replace(
         task,
@@ -167,18 +209,23 @@ def _task(
     )
 
 
-def _train(network: nn.Module, dense: nn.Module | None, task: ImageTask, checkpoint: Path) -> _Trained:
+def _train(
+    network: nn.Module, dense: nn.Module | None, task: Task, checkpoint: Path, accelerator: Accelerator | None
+) -> _Trained:
     """Train ``network``, show how far it is, and keep what it takes to go on in ``checkpoint``."""
     untuned, bars = copy_model(network), ProgressBars()
-    if task.accelerator is not None and is_main_process():
-        console.print(_sharing(network, task, task.accelerator), highlight=False, soft_wrap=True)
+    if accelerator is not None and isinstance(task, ImageTask) and is_main_process():
+        console.print(_sharing(network, task, accelerator), highlight=False, soft_wrap=True)
     with bars if is_main_process() else nullcontext():
         # Without a teacher the network as it came stands in for it: whether it has seen the held-out images counts.
         teacher = dense if dense is not None else untuned
         done = finetune(network, teacher, task, checkpoint=checkpoint, on_progress=bars.show)
     if done is None:
-        raise RuntimeError("a task with options for the whole network reports its training")
-    return _Trained(network, untuned, dense, task, done)
+        raise PolyadicError(
+            f"{type(task).__name__}.tune_network reported no training: let it return a FinetuneReport, or train in a "
+            "loop of your own and polyadic.save the network"
+        )
+    return _Trained(network, untuned, dense, task, done, accelerator)
 
 
 def _sharing(network: nn.Module, task: ImageTask, accelerator: Accelerator) -> str:
@@ -214,14 +261,20 @@ def _summary(before: Summary, trained: _Trained, known: dict[str, Any]) -> Summa
     """
     task, began = trained.task, time.monotonic()
     provenance = {**before.provenance, **environment(), **task.provenance()}
-    same = all(before.provenance.get(key) == provenance[key] for key in ("data", "data_digests"))
+    same = all(before.provenance.get(key) == provenance.get(key) for key in ("data", "data_digests", "samples_digest"))
     dense = [] if trained.dense is None else [trained.dense]
     scores = task.final_scores((*dense, trained.untuned, trained.network))
     held_out = task.score(trained.dense) if trained.dense is not None else before.held_out.get("dense", nan)
     dense_score = scores.values[0] if dense else before.dense_score if same else nan
+    words = task.words
     summary = replace(
         before,
         dense_score=dense_score,
+        score_name=words.name,
+        score_is_fraction=words.fraction,
+        score_unit=words.unit,
+        judged_on=words.judged_on,
+        max_drop=before.max_drop if (words.name, words.drop_unit) == _unit_of(before) else None,
         score_before_finetuning=scores.values[-2],
         compressed_score=scores.values[-1],
         drop_interval=scores.drop_interval if dense else None,
@@ -235,10 +288,22 @@ def _summary(before: Summary, trained: _Trained, known: dict[str, Any]) -> Summa
             **provenance,
             "finetuning_stop": trained.report.stop.value,
             "finetuning": [vars(record) for record in trained.report.history],
-            "finetuning_processes": 1 if task.accelerator is None else task.accelerator.num_processes,
+            "finetuning_processes": 1 if trained.accelerator is None else trained.accelerator.num_processes,
             "taught_by": "the dense network" if dense else "labels alone",
             **known,
-            "answers_lost": task.answers_lost((dense_score, scores.values[-1]), nan),
+            "answers_lost": task.answers_lost((dense_score, scores.values[-1]), _outputs_lost(trained)),
         },
     )
     return replace(summary, warnings=warnings_of(summary))
+
+
+def _unit_of(before: Summary) -> tuple[str, str]:
+    """In which its drops are."""
+    return before.words.name, before.words.drop_unit
+
+
+def _outputs_lost(trained: _Trained) -> float:
+    """1 - R^2 of the outputs on the samples that judge; of images with labels the answers are counted instead."""
+    if trained.dense is None or isinstance(trained.task, ImageTask):
+        return nan
+    return outputs_lost(trained.dense, trained.network, trained.task.calibration_batches())

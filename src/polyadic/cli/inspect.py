@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from polyadic.cli.arguments import AsJson, ModelArguments, SizeArguments
+from polyadic.cli.arguments import AsJson, ModelArguments
+from polyadic.cli.judge import ExampleArguments, shown_size
 from polyadic.cli.option_groups import command
 from polyadic.cli.screen import emit, print_table, say
 from polyadic.formats import FORMATS
@@ -12,11 +13,11 @@ from polyadic.surgery import count_operations, find_layers, network_cost
 
 
 @command
-def inspect_command(model: ModelArguments, size: SizeArguments, json: AsJson = False) -> None:
+def inspect_command(model: ModelArguments, size: ExampleArguments, json: AsJson = False) -> None:
     """List the layers: what is supported, what is skipped and why, parameters and MACs."""
-    images = size.load()
-    loaded, _ = model.load(images)
-    example = size.example(loaded, images)
+    given = size.read()
+    loaded, _ = model.load(given.images)
+    example = given.example(loaded)
     sites = find_layers(loaded.model, example)
     cost, count = network_cost(loaded.model, example), count_operations(loaded.model, example)
     names = {site.name for site in sites}
@@ -49,7 +50,7 @@ def inspect_command(model: ModelArguments, size: SizeArguments, json: AsJson = F
             }
         )
         return
-    title = f"{model.model}, one input of {' x '.join(str(n) for n in example.shape[1:])}"
+    title = f"{model.model}, one input of {shown_size(example)}"
     rows = site_rows(sites, formats, {site.name: _reason(site) for site in sites}, count)
     print_table(title, SITE_COLUMNS, [*rows, *function_rows(functions)])
     if uncounted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar, cast, get_args
 
@@ -17,37 +18,39 @@ from polyadic.data import ImageData, Pixels, images_of, load_data, load_samples,
 from polyadic.errors import DataError, LayerError, PolyadicError
 from polyadic.export import Origin
 from polyadic.factory import NamedObject
-from polyadic.layers import Inputs, sample_shapes
+from polyadic.layers import Inputs, first_samples, sample_shapes
 from polyadic.models import LoadedModel
-from polyadic.training import Compare, DistillOptions, Metric, Samples, SampleTask, ScoreTask, Task
+from polyadic.training import (
+    Compare,
+    DistillOptions,
+    ImageTask,
+    Metric,
+    Samples,
+    SampleTask,
+    ScoreTask,
+    Task,
+    inputs_of,
+)
 from polyadic.training.metric import as_metric
-from polyadic.training.samples import batches_of
+from polyadic.training.samples import NO_BATCHES, batches_of
 
 IMAGE_SETS = ("npz", "cifar10", "imagefolder")
 """Beginnings of texts that name images with labels."""
+
+BESIDE = ("validation", "metric", "metric_unit", "loss", "forward", "compare")
+"""What stands beside samples."""
 
 KINDS = "samples:DIR, npy:FILE, npz:FILE, file.py:name; with labels digits, npz:PREFIX, cifar10:DIR, imagefolder:DIR"
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgeArguments:
-    """Samples or images, and what else a network is judged by."""
+class ExampleArguments:
+    """What tells how large an input is: samples, images, or the size itself."""
 
     panel: ClassVar[str] = "Data"
-    data: Annotated[str, typer.Option(help=KINDS)]
-    validation: Annotated[str | None, typer.Option(help="samples that choose and judge, named as in --data")] = None
-    metric: Annotated[
-        str | None, typer.Option(help="file.py:name of a function (model) -> number, or of a metric", metavar="NAME")
-    ] = None
-    metric_unit: Annotated[str | None, typer.Option(help='its unit, such as dB; "%" for a fraction')] = None
-    loss: Annotated[
-        str | None, typer.Option(help="file.py:name of a function (outputs, batch) -> loss", metavar="NAME")
-    ] = None
+    data: Annotated[str | None, typer.Option(help="as in compress; here only for the size of an input")] = None
     forward: Annotated[
         str | None, typer.Option(help="file.py:name of a function (model, batch) -> outputs", metavar="NAME")
-    ] = None
-    compare: Annotated[
-        str | None, typer.Option(help="compare outputs by their squares (the default), or logits by their divergence")
     ] = None
     mean: Mean = None
     std: Std = None
@@ -57,7 +60,7 @@ class JudgeArguments:
     ] = True
 
     def read(self, seed: int = 0, held_out: int | None = None, origin: Origin | None = None) -> GivenData:
-        """What ``--data`` names, as far as that is known without the network.
+        """What ``--data`` names, as far as that is known without the network; nothing where it is not given.
 
         Args:
             seed: of the division of images with labels.
@@ -67,11 +70,14 @@ class JudgeArguments:
         Raises:
             PolyadicError: it names nothing that is there, or options that do not go with it were given.
         """
+        self._refuse_what_has_no_samples()
         usual = origin or Origin()
         mean, std = numbers(self.mean, "--mean") or usual.mean, numbers(self.std, "--std") or usual.std
-        kind, _, place = self.data.partition(":")
         images: ImageData | None = None
         made: object = None
+        if self.data is None:
+            return GivenData(self, None, None, replace(usual, mean=mean, std=std))
+        kind, _, place = self.data.partition(":")
         if self.data == "digits" or (kind in IMAGE_SETS and place and not names_samples(self.data)):
             images = load_data(self.data, mean=mean, std=std, held_out=held_out, seed=seed)
         elif not place:
@@ -80,10 +86,20 @@ class JudgeArguments:
             made = data_from(self.data)
             if isinstance(made, ImageData | tuple):
                 images = images_of(made, self.data, mean=mean, std=std, held_out=held_out, seed=seed)
-        self._refuse_what_has_no_meaning(images is not None, held_out)
+        self._refuse_what_has_no_meaning(self.data, images is not None, held_out)
         return GivenData(self, images, None if images is not None else made, replace(usual, mean=mean, std=std))
 
-    def _refuse_what_has_no_meaning(self, labelled: bool, held_out: int | None) -> None:
+    def _refuse_what_has_no_samples(self) -> None:
+        """Options that say what is done with samples, where there are none.
+
+        Raises:
+            PolyadicError: one of them was given.
+        """
+        given = [*self.beside, *([] if self.resize else ["--no-resize"])]
+        if self.data is None and given:
+            raise PolyadicError(f"{', '.join(given)}: of samples, and there are none: name them with --data")
+
+    def _refuse_what_has_no_meaning(self, data: str, labelled: bool, held_out: int | None) -> None:
         """Options that go with another kind of data.
 
         Raises:
@@ -91,27 +107,52 @@ class JudgeArguments:
         """
         of_files = [] if self.resize else ["--no-resize"]
         if labelled:
-            given = [*self.beside, *of_files, *(["--input-shape"] if self.input_shape is not None else [])]
+            judged = isinstance(self, OptionalJudgeArguments) and self.input_shape is not None
+            given = [*self.beside, *of_files, *(["--input-shape"] if judged else [])]
             if given:
                 raise PolyadicError(
-                    f"{', '.join(given)}: of samples, and {self.data} holds images with labels, which are scored by "
+                    f"{', '.join(given)}: of samples, and {data} holds images with labels, which are scored by "
                     "top-1 accuracy as large as they are: leave out one of them"
                 )
             return
         if held_out is not None:
-            raise PolyadicError(f"--held-out counts images with labels; {self.data} holds none: give --validation")
+            raise PolyadicError(f"--held-out counts images with labels; {data} holds none: give --validation")
         given = [*of_files, *(f"--{name}" for name in ("mean", "std") if getattr(self, name) is not None)]
-        if given and not self.data.startswith("samples:"):
+        if given and not data.startswith("samples:"):
             raise PolyadicError(
-                f"{', '.join(given)}: of image files alone, and what {self.data} holds goes into the network as it is: "
+                f"{', '.join(given)}: of image files alone, and what {data} holds goes into the network as it is: "
                 "leave them out"
             )
 
     @property
     def beside(self) -> list[str]:
         """The options that go with samples alone, as far as they are given."""
-        names = ("validation", "metric", "metric_unit", "loss", "forward", "compare")
-        return [f"--{name.replace('_', '-')}" for name in names if getattr(self, name) is not None]
+        return [f"--{name.replace('_', '-')}" for name in BESIDE if getattr(self, name, None) is not None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptionalJudgeArguments(ExampleArguments):
+    """Samples or images, and what else a network is judged by; or nothing."""
+
+    data: Annotated[str | None, typer.Option(help=KINDS)] = None
+    validation: Annotated[str | None, typer.Option(help="samples that choose and judge, named as in --data")] = None
+    metric: Annotated[
+        str | None, typer.Option(help="file.py:name of a function (model) -> number, or of a metric", metavar="NAME")
+    ] = None
+    metric_unit: Annotated[str | None, typer.Option(help='its unit, such as dB; "%" for a fraction')] = None
+    loss: Annotated[
+        str | None, typer.Option(help="file.py:name of a function (outputs, batch) -> loss", metavar="NAME")
+    ] = None
+    compare: Annotated[
+        str | None, typer.Option(help="compare outputs by their squares (the default), or logits by their divergence")
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgeArguments(OptionalJudgeArguments):
+    """Samples or images, and what else a network is judged by."""
+
+    data: Annotated[str, typer.Option(help=KINDS)]
 
 
 @dataclass(frozen=True)
@@ -126,7 +167,7 @@ class GivenData:
         origin: mean and deviation of pixels, where they are known.
     """
 
-    arguments: JudgeArguments
+    arguments: ExampleArguments
     images: ImageData | None
     made: object
     origin: Origin
@@ -145,17 +186,16 @@ class GivenData:
         """
         if self.images is not None:
             return image_task(self.images, seed) if tuning is None else tuning.image_task(self.images, seed)
-        own, model = self.arguments, loaded.model
-        made = self.made(model) if isinstance(self.made, NamedObject) else self.made
+        own, made = self.arguments, self._of(loaded.model)
+        assert isinstance(own, OptionalJudgeArguments)
         if isinstance(made, Task):
             return self._of_its_own(made, tuning)
-        if isinstance(made, Metric) or (isinstance(self.made, NamedObject) and is_score(made)):
-            score = as_metric(made if isinstance(made, Metric) else cast(NamedObject, self.made).value)
-            score = score if own.metric_unit is None else replace(score, unit=own.metric_unit)
+        if isinstance(made, Metric):
+            score = made if own.metric_unit is None else replace(made, unit=own.metric_unit)
             return self._of_its_own(ScoreTask(score), tuning, allowed=("--metric-unit",))
         return SampleTask(
-            model,
-            self._samples(own.data, made, loaded),
+            loaded.model,
+            self._samples(self.text, made, loaded),
             validation=None if own.validation is None else self._samples(own.validation, None, loaded),
             metric=metric_from(own.metric, own.metric_unit),
             loss=function_from(own.loss, "loss"),
@@ -164,31 +204,75 @@ class GivenData:
             tuning=DistillOptions(epochs=0, seed=seed) if tuning is None else tuning.distillation(seed),
         )
 
-    def example(self, loaded: LoadedModel, task: Task) -> Inputs:
-        """What the network takes, a batch of one: as ``task`` knows it, else as large as is said.
+    @property
+    def compares_outputs(self) -> bool:
+        """Whether samples are judged by outputs alone, as far as that is known before a function is called."""
+        own = self.arguments
+        metric = own.metric if isinstance(own, OptionalJudgeArguments) else None
+        return self.images is None and metric is None and not isinstance(self.made, Task | Metric | NamedObject)
+
+    @property
+    def text(self) -> str:
+        """As it was given.
 
         Raises:
-            LayerError: nobody knows how large.
+            PolyadicError: nothing was.
         """
-        known = task.example_input()
+        if self.arguments.data is None:
+            raise PolyadicError(f"what a network is judged by is missing: give --data, {KINDS}")
+        return self.arguments.data
+
+    def example(self, loaded: LoadedModel, task: Task | None = None) -> Inputs:
+        """What the network takes, a batch of one: as ``task`` or the first of the samples knows it, else as is said.
+
+        Raises:
+            LayerError: nobody knows how large it is.
+        """
+        known = self._known_example(loaded, task)
         if known is not None:
             return known
         size = self.arguments.input_shape
         shape = loaded.input_shape if size is None else input_size(size)
         if shape is None:
-            raise LayerError(f"{self.arguments.data} holds no samples: give the size of an input with --input-shape")
+            raise LayerError(
+                f"taking {loaded.source!r} apart needs the size of an input: give --input-shape C,H,W or --data "
+                "with samples"
+            )
         return torch.zeros(1, *shape)
+
+    def _known_example(self, loaded: LoadedModel, task: Task | None) -> Inputs | None:
+        if task is not None:
+            return task.example_input()
+        if self.images is not None:
+            size = self.arguments.input_shape
+            return torch.zeros(1, *(self.images.image_shape if size is None else input_size(size)))
+        if self.arguments.data is None:
+            return None
+        made = self._of(loaded.model)
+        if isinstance(made, Task):
+            return made.example_input()
+        if isinstance(made, Metric):
+            return None
+        batch = next(iter(batches_of(self._samples(self.text, made, loaded), self.text)), None)
+        if batch is None:
+            raise DataError(f"{self.text} {NO_BATCHES}")
+        return first_samples(inputs_of(loaded.model, batch, function_from(self.arguments.forward, "forward")), 1)
+
+    def _of(self, model: nn.Module) -> object:
+        """What a file of code holds for a network: a task, a metric, batches; None for other data."""
+        if not isinstance(self.made, NamedObject):
+            return self.made
+        made = self.made(model)
+        return as_metric(self.made.value) if is_score(made) else made
 
     def completed(self, origin: Origin, example: Inputs) -> Origin:
         """Where the network comes from, with what it takes."""
+        shape = sample_shapes(example)[0] if isinstance(example, Tensor) else None
         if self.images is not None:
-            return origin
-        shapes = sample_shapes(example)
-        shape = shapes[0] if isinstance(example, Tensor) else None
-        if not self.arguments.data.startswith("samples:"):
             return replace(origin, input_shape=shape)
-        assert shape is not None  # images are one tensor
-        mean, std = Pixels(shape, self.origin.mean, self.origin.std).constants
+        mean, std = self.origin.mean, self.origin.std
+        if self.arguments.data is not None and self.text.startswith("samples:") and shape is not None:
+            mean, std = Pixels(shape, mean, std).constants
         return replace(origin, input_shape=shape, mean=mean, std=std)
 
     def _of_its_own(self, task: Task, tuning: FinetuneArguments | None, allowed: tuple[str, ...] = ()) -> Task:
@@ -202,7 +286,7 @@ class GivenData:
         )
         if given:
             raise PolyadicError(
-                f"{self.arguments.data} says by itself how a network is scored and trained: leave out "
+                f"{self.text} says by itself how a network is scored and trained: leave out "
                 f"{', '.join(given)}, or let it give samples"
             )
         return task
@@ -237,3 +321,26 @@ def _compare(text: str | None) -> Compare:
     if text is not None and text not in get_args(Compare):
         raise PolyadicError(f"--compare is {' or '.join(get_args(Compare))}; got {text!r}")
     return cast(Compare, text or "squares")
+
+
+def shown_size(example: Inputs) -> str:
+    """The size of an input, such as 3 x 224 x 224; of several, one behind the other."""
+    return ", ".join(" x ".join(map(str, shape)) or "1" for shape in sample_shapes(example))
+
+
+def without_training(task: Task) -> Task:
+    """The same task, under which the network as a whole is not trained.
+
+    Raises:
+        PolyadicError: a task of the user's own that trains it.
+    """
+    if isinstance(task, SampleTask):
+        silent = copy(task)
+        silent.tuning = replace(task.tuning, epochs=0)
+        return silent
+    if not isinstance(task, ImageTask) and type(task).tune_network is not Task.tune_network:
+        raise PolyadicError(
+            f"nothing is to be trained here, and {type(task).__name__} trains by itself: carry the plan out with "
+            "compress --plan, or give a task that does not"
+        )
+    return task

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -16,10 +15,10 @@ from polyadic.cli.arguments import (
     FormatArguments,
     ModelArguments,
     Seed,
-    SizeArguments,
     factor_cache,
     search_of,
 )
+from polyadic.cli.judge import ExampleArguments
 from polyadic.cli.option_groups import command
 from polyadic.cli.screen import emit, print_table, say, warn
 from polyadic.export import write_plan
@@ -32,7 +31,7 @@ COLUMNS = ("layer", "of all MACs", "what becomes of it", "MACs before", "after")
 @command
 def plan_command(
     model: ModelArguments,
-    size: SizeArguments,
+    size: ExampleArguments,
     layers: FormatArguments,
     engine: EngineArguments,
     budget: Budget = None,
@@ -43,9 +42,9 @@ def plan_command(
     json: AsJson = False,
 ) -> None:
     """Say what a network would cost with a plan that takes no trials, and write that plan."""
-    images = size.load(seed)
-    loaded, origin = model.load(images)
-    example = size.example(loaded, images)
+    given = size.read(seed)
+    loaded, origin = model.load(given.images)
+    example = given.example(loaded)
     options = CompressOptions(
         search=search_of(search, seed),
         round_to=layers.round_to,
@@ -57,7 +56,7 @@ def plan_command(
     )
     planned = estimate_cost(loaded.model, example, budget=budget or (), formats=layers.names, options=options)
     if out is not None:
-        write_plan(out, planned.plan, replace(origin, input_shape=tuple(example.shape[1:])))
+        write_plan(out, planned.plan, given.completed(origin, example))
     if json:
         emit({"model": model.model, "search": search, **planned.to_json(), "out": None if out is None else str(out)})
     else:

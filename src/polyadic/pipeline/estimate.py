@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from torch import Tensor, nn
+from torch import nn
 
 from polyadic.errors import BudgetError
-from polyadic.layers import device_of
+from polyadic.layers import Inputs, device_of, on_device
 from polyadic.pipeline.apply import Decomposer
 from polyadic.pipeline.candidates import find_candidates, prepare_candidates
 from polyadic.pipeline.latency_check import LatencyCheck, check_latency
@@ -25,7 +25,7 @@ from polyadic.surgery import copy_model, find_layers
 
 def estimate_cost(
     model: nn.Module,
-    example_input: Tensor,
+    example_input: Inputs,
     *,
     budget: Sequence[str],
     formats: Sequence[str] = ("cp-epc", "svd"),
@@ -36,7 +36,7 @@ def estimate_cost(
 
     Args:
         model: any module.
-        example_input: a batch (N, ...).
+        example_input: a batch (N, ...), a tuple of inputs by position, or a dict by name.
         budget: what the network may cost, such as ``["macs=50%"]``.
         formats: names of the formats to choose from. Ranks of some depend on the kernels: load the weights first.
         options: of these ``search`` (``Uniform()`` when absent), ``exclude``, ``round_to``, ``candidates_per_layer``,
@@ -53,7 +53,7 @@ def estimate_cost(
     if not budget:
         raise BudgetError("an estimate takes a budget (macs=50%): a drop is not known before anything was tried")
     dense = copy_model(model).eval()
-    example = example_input.to(device_of(dense))
+    example = on_device(example_input, device_of(dense))
     layers, cost = find_layers(dense, example), measure_cost(dense, example, options)
     target = Target.of(None, budget, formats, None, options, cost)
     every = find_candidates(dense, layers, target.formats, options)

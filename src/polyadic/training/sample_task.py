@@ -175,6 +175,11 @@ class SampleTask(Task):
         return "last samples" if self.metric is None or self.metric.is_fed else None
 
     @property
+    def last_count(self) -> int:
+        """How many samples judge at the end."""
+        return sum(map(self._count, self.last))
+
+    @property
     def needs_gradients(self) -> bool:
         """Unless nothing is taught."""
         return self.tuning.epochs > 0

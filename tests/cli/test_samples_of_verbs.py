@@ -1,0 +1,92 @@
+"""Samples for the verbs that come before and after a compression."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from stage import assert_refused, last_json, run
+from toy import build_toy, normal
+
+from polyadic.export import load
+
+LIKE = ("--formats", "svd,tucker2", "--search", "uniform", "--budget", "macs=60%")
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy, with a plan of the denoiser and a plan of two inputs, and the denoiser compressed without training."""
+    folder = build_toy(tmp_path_factory.mktemp("toy"))
+    code, data = f"{folder}/toy.py", f"npy:{folder}/inputs.npy"
+    for model, samples, name in (("build", data, "plan"), ("two", f"npz:{folder}/both.npz", "two")):
+        done = run("plan", f"{code}:{model}", "--data", samples, *LIKE, "--out", folder / f"{name}.json")
+        assert done.exit_code == 0, done.output
+    line = ("apply", f"{code}:build", "--data", data, "--plan", folder / "plan.json", "--out", folder / "result")
+    done = run(*line, "--json")
+    assert done.exit_code == 0, done.output
+    return folder
+
+
+def test_a_plan_for_several_inputs_knows_no_single_size(toy: Path) -> None:
+    one, two = (json.loads((toy / f"{name}.json").read_text()) for name in ("plan", "two"))
+    assert one["origin"]["input_shape"] == [1, 8, 8]
+    assert two["origin"]["input_shape"] is None
+    assert {layer["layer"] for layer in two["layers"]} <= {"left", "right"}
+
+
+def test_layers_of_a_network_of_several_inputs_are_listed(toy: Path) -> None:
+    done = run("inspect", f"{toy}/toy.py:two", "--data", f"npz:{toy}/both.npz")
+    assert done.exit_code == 0, done.output
+    assert "one input of 24, 8" in done.stdout
+    document = last_json(run("inspect", f"{toy}/toy.py:two", "--data", f"npz:{toy}/both.npz", "--json"))
+    assert document["macs"] == 24 * 24 + 8 * 24
+    assert_refused(run("inspect", f"{toy}/toy.py:two"), "give --input-shape C,H,W or --data with samples")
+
+
+def test_a_plan_is_applied_to_samples_and_trains_nothing(toy: Path) -> None:
+    document = json.loads((toy / "result" / "result.json").read_text())
+    assert document["score_name"] == "R^2 of the dense outputs"
+    assert (document["provenance"]["data_aware"], document["provenance"]["finetuning"]) == (True, [])
+
+
+def test_a_task_that_trains_is_applied_without_its_training(toy: Path, tmp_path: Path) -> None:
+    line = ("apply", f"{toy}/toy.py:build", "--data", f"{toy}/toy.py:task", "--plan", toy / "plan.json")
+    said = last_json(run(*line, "--out", tmp_path / "out", "--json"))
+    assert (said["score_name"], said["provenance"]["finetuning"]) == ("PSNR", [])
+
+
+def test_options_of_samples_need_samples(toy: Path, tmp_path: Path) -> None:
+    line = ("apply", f"{toy}/toy.py:build", "--plan", toy / "plan.json", "--out", tmp_path / "out")
+    assert_refused(run(*line, "--metric", f"{toy}/toy.py:psnr"), "--metric: of samples, and there are none")
+
+
+def test_a_result_is_judged_by_the_dense_outputs_or_by_a_metric(toy: Path) -> None:
+    line = ("evaluate", toy / "result", "--trust-code", "--data", f"npy:{toy}/inputs.npy")
+    said = last_json(run(*line, "--json"))
+    known = json.loads((toy / "result" / "result.json").read_text())
+    assert said["score"] == pytest.approx(known["compressed"]["score"], abs=1e-6)
+    assert (said["score_name"], said["samples"]) == ("R^2 of the dense outputs", 2)
+    done = run(*line, "--metric", f"{toy}/toy.py:psnr", "--metric-unit", "dB")
+    assert re.search(r"psnr [-\d.]+ dB; ", done.stdout), done.output
+    assert "on the 2 last samples, which chose nothing" in run(*line).stdout
+
+
+def test_a_network_by_itself_needs_a_metric(toy: Path) -> None:
+    line = ("evaluate", f"{toy}/toy.py:build", "--data", f"npy:{toy}/inputs.npy")
+    assert_refused(run(*line), "compared with those of its dense network, and .* is one: give --metric")
+    assert run(*line, "--metric", f"{toy}/toy.py:psnr").exit_code == 0
+    assert run("evaluate", f"{toy}/toy.py:build", "--data", f"{toy}/toy.py:task").exit_code == 0
+
+
+def test_a_result_is_trained_further_on_samples(toy: Path, tmp_path: Path) -> None:
+    line = ("finetune", toy / "result", "--trust-code", "--data", f"npy:{toy}/inputs.npy", "--finetune-epochs", 3)
+    said = last_json(run(*line, "--finetune-rate", 0.003, "--out", tmp_path / "out", "--json"))
+    before = json.loads((toy / "result" / "result.json").read_text())
+    assert said["compressed"]["score"] > before["compressed"]["score"]
+    assert said["provenance"]["taught_by"] == "the dense network"
+    assert said["provenance"]["answers_lost"] == pytest.approx(1 - said["compressed"]["score"], abs=0.2)
+    assert load(tmp_path / "out", trust_code=True)(normal(1, 1, 8, 8)).shape == (1, 1, 8, 8)
+    assert_refused(run(*line, "--no-teacher", "--out", tmp_path / "b"), "leave out --no-teacher")
+    assert_refused(run(*line[:-1], 0, "--out", tmp_path / "c"), "at least one epoch")
