@@ -1,4 +1,7 @@
-"""What people pass first and is of another kind: one sentence that says what to do, before anything runs."""
+"""What people pass first and is of another kind: one sentence that says what to do, before anything runs.
+
+Mistakes about samples have a file of their own, ``test_wrong_samples.py``.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from subjects import corner_data, images
 from torch import nn
-from torch.utils.data import DataLoader, Subset, TensorDataset
 
 import polyadic
 from polyadic.errors import PolyadicError
@@ -17,31 +18,13 @@ from polyadic.search import Uniform
 from polyadic.surgery import find_layers
 from polyadic.training import ImageTask
 
-SAMPLES: Any = TensorDataset(torch.zeros(4, 3, 8, 8), torch.zeros(4).long())
-
 
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (DataLoader(Subset(SAMPLES, [])), "samples yield at least one batch; got none: the loader is empty"),
-        (DataLoader(Subset(SAMPLES, [0, 1])), "there are 3 or more; got 2"),
-        (iter(()), "a generator that was used up before"),
-        (SAMPLES, r"got the data set TensorDataset: pass DataLoader\(dataset, batch_size=32\)"),
-        ((torch.zeros(4, 3, 8, 8), torch.zeros(4)), r"got a tuple of 2: .* DataLoader\(TensorDataset\(x, y\)"),
-        (
-            [torch.zeros(4, 3, 8, 8), torch.zeros(4, 3, 9, 9)],
-            r"batch 1 of samples has \(3, 9, 9\) and Net does not",
-        ),
-        ([torch.full((4, 3, 8, 8), torch.nan)], "batch 0 of samples holds NaN or Inf"),
-        ([torch.zeros(4, 3, 8, 8).double()], "the weights are torch.float32 and batch 0 of samples is torch.float64"),
-        (
-            [{"a": torch.zeros(4, 3), "b": torch.zeros(4, 3)}],
-            r"what forward takes by name \(x\), .* got a, b: say what",
-        ),
-        (["one.png", "two.png"], "a batch is a tensor, .* got str"),
-        ([torch.zeros(4)], r"a tensor \(N, ...\), or several; batch 0 of samples has a tensor of shape \(4,\)"),
-        (None, "got NoneType: give one of them"),
         ("digits", r"got str: load them with polyadic.data.load_data\('digits'\)"),
+        (None, r"got NoneType: pass DataLoader\(inputs, batch_size=32\)"),
+        ({"x": images()}, "got dict: a dict is one batch; pass a list of them"),
         (nn.Identity(), "got Identity"),
         (ImageTask, r"got ImageTask: make one, ImageTask\(...\)"),
     ],
@@ -100,6 +83,13 @@ def test_what_is_no_network(model: Any, words: str) -> None:
 def test_what_is_asked_in_another_way_than_it_is_meant(net: nn.Module, given: dict[str, Any], words: str) -> None:
     with pytest.raises(PolyadicError, match=words):
         polyadic.find_plan(net, lambda _: 0.5, **{"example_input": images(1), **given})
+
+
+def test_a_task_is_no_loader(net: nn.Module) -> None:
+    loader: Any = [images(8)]
+    for call in (lambda: polyadic.finetune(net, net, loader), lambda: polyadic.evaluate(net, loader)):
+        with pytest.raises(PolyadicError, match=r"got list: for samples pass polyadic.SampleTask\("):
+            call()
 
 
 def test_inputs_of_another_dtype_than_the_weights_are_named(net: nn.Module) -> None:

@@ -24,6 +24,7 @@ from polyadic.surgery import (
     spec_at,
 )
 from polyadic.training import Forward, Samples, sample_inputs, together
+from polyadic.training.sample_checks import check_inputs
 
 
 class Decomposer:
@@ -129,6 +130,8 @@ def apply_plan(
         batch = inputs
     elif inputs is not None:
         batch = concatenate(list(together(sample_inputs(inputs, model, forward))))
+    if batch is not None:
+        check_inputs(model, batch, "the batch of inputs")
     return apply_to_batch(model, plan, batch, layers=layers, options=options, cache=cache, seed=seed, on_layer=on_layer)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from polyadic.training import Task
+from polyadic.training.task import require_task
 
 
 def evaluate(model: nn.Module, task: Task) -> float:
@@ -17,6 +18,8 @@ def evaluate(model: nn.Module, task: Task) -> float:
         task: what the network is for.
 
     Raises:
+        PolyadicError: the task is none.
         DataError: the outputs do not fit the data.
     """
+    require_task(task)
     return task.final_scores((model,)).values[0]

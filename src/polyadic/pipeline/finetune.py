@@ -8,6 +8,7 @@ from torch import nn
 
 from polyadic.pipeline.options import OnProgress, Progress
 from polyadic.training import EpochRecord, FinetuneReport, Task
+from polyadic.training.task import require_task
 
 
 def finetune(
@@ -34,6 +35,7 @@ def finetune(
         Start, best and history; None where the task has nothing to train with.
 
     Raises:
+        PolyadicError: the task is none.
         LayerError: the model or the teacher does not fit the task.
         StorageError: the checkpoint could not be written.
     """
@@ -42,6 +44,7 @@ def finetune(
         score = "diverged" if record.score is None else f"{task.words.said(record.score)} on held-out samples"
         on_progress(Progress("finetune", record.epoch, epochs, f"loss {record.loss:.4f}, {score}"))
 
+    require_task(task)
     report = task.tune_network(model, teacher, epoch, checkpoint)
     model.eval()
     return report

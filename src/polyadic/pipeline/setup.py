@@ -256,8 +256,10 @@ def as_task(
         advice = "it is fed with outputs and labels: pass samples that hold them as data, and it as metric="
     elif isinstance(judge, type):
         advice = f"make one, {kind}(...)"
+    elif isinstance(judge, Mapping):
+        advice = "a dict is one batch; pass a list of them, or a DataLoader"
     else:
-        advice = "give one of them"
+        advice = "pass DataLoader(inputs, batch_size=32) with a few hundred inputs"
     raise PolyadicError(
         "a network is judged by samples (a DataLoader or another iterable of batches), by ImageData, by a Task, or by "
         f"a function from a model to its score; got {kind}: {advice}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -63,11 +64,15 @@ class Metric:
     higher_is_better: bool | None = None
 
     def __post_init__(self) -> None:
-        if not callable(self.function):
+        given: object = self.function
+        if not callable(given) or isinstance(given, type):
+            kind = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
+            advice = f": make one, {given.__name__}(...)" if isinstance(given, type) else ": pass one of these"
             raise PolyadicError(
-                f"a metric is a function from a network to a number, or a torchmetrics.Metric; got "
-                f"{type(self.function).__name__}"
+                f"a metric is a function from a network to a number, or a torchmetrics.Metric; got {kind}{advice}"
             )
+        if not self.is_fed:
+            _check_takes_a_network(given)
         function: Any = self.function
         better = self.higher_is_better
         if better is None:
@@ -117,15 +122,41 @@ class Metric:
         try:
             numbers = torch.as_tensor(value).detach().cpu().double().flatten()
         except (TypeError, ValueError, RuntimeError) as error:
-            raise PolyadicError(f"a score function returns one number, or one per sample; got {value!r}") from error
+            raise PolyadicError(
+                f"a score function returns one number, or one per sample; got {value!r} from {self.name}: return it as "
+                "a float or a tensor"
+            ) from error
         if not len(numbers) or not bool(numbers.isfinite().all()):
             bad = numbers[~numbers.isfinite()][0].item() if len(numbers) else "none"
-            raise PolyadicError(f"a score function returns a finite number; got {bad}")
+            raise PolyadicError(
+                f"a score function returns a finite number; got {bad} from {self.name}: let it return one for any "
+                "network, for one that answers nonsense its lowest"
+            )
         return numbers if self.higher_is_better else -numbers
 
     def named(self, name: str) -> Metric:
         """The same under another name."""
         return replace(self, name=name)
+
+
+def _check_takes_a_network(function: Callable[..., Any]) -> None:
+    """Refuse a metric of outputs and labels, which people have at hand.
+
+    Raises:
+        PolyadicError: it cannot be called with a network alone.
+    """
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # built in, so that nothing is known of its arguments
+        return
+    try:
+        signature.bind(None)
+    except TypeError as error:
+        raise PolyadicError(
+            f"a metric is called with the network alone, metric(model); got {name_of(function)}{signature}: pass a "
+            "function that runs the network on its own samples, or a torchmetrics.Metric, which is fed with outputs "
+            "and labels"
+        ) from error
 
 
 def paired_interval(dense: Tensor, other: Tensor) -> tuple[float, float] | None:

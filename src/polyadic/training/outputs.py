@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from polyadic.errors import LayerError
+from polyadic.errors import LayerError, PolyadicError
 from polyadic.layers import call_model, device_of, evaluation_mode, on_device
 
 Compare = Literal["squares", "divergence"]
@@ -45,7 +45,9 @@ def distillation_loss(outputs: Any, targets: Any, compare: Compare = "squares") 
 
     Raises:
         LayerError: they are not of the same number and shapes, hold no floating-point tensor, or are no logits.
+        PolyadicError: ``compare`` is none of these.
     """
+    check_compare(compare)
     own, taught = tensors_of(outputs), tensors_of(targets)
     if [answer.shape for answer in own] != [answer.shape for answer in taught]:
         raise LayerError(
@@ -68,6 +70,19 @@ def _lost_and_whole(f: Tensor, g: Tensor, compare: Compare) -> tuple[Tensor, Ten
     mean = p.movedim(1, -1).flatten(0, -2).mean(0).clamp_min(TINY).log()
     mean = mean.reshape(1, -1, *([1] * (p.dim() - 2)))
     return (p * (log_p - f.log_softmax(1))).sum(), (p * (log_p - mean)).sum()
+
+
+def check_compare(compare: object) -> Compare:
+    """How outputs are compared, as it was given.
+
+    Raises:
+        PolyadicError: in no way that is known.
+    """
+    for known in get_args(Compare):
+        if compare == known:
+            way: Compare = known
+            return way
+    raise PolyadicError(f"compare is one of {', '.join(map(repr, get_args(Compare)))}; got {compare!r}")
 
 
 def check_logits(outputs: Tensor) -> None:

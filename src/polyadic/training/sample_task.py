@@ -33,7 +33,24 @@ from polyadic.layers import (
 )
 from polyadic.training.metric import Metric, as_metric
 from polyadic.training.options import EpochRecord, FinetuneReport, FinetuneStop
-from polyadic.training.outputs import Compare, answers, check_logits, distance_of, distillation_loss, tensors_of
+from polyadic.training.outputs import (
+    Compare,
+    answers,
+    check_compare,
+    check_logits,
+    distance_of,
+    distillation_loss,
+    tensors_of,
+)
+from polyadic.training.sample_checks import (
+    check_function,
+    check_inputs,
+    checked_loss,
+    first_words,
+    kind_of_batch,
+    try_loss,
+    try_sample,
+)
 from polyadic.training.samples import (
     MOST_BYTES,
     NO_BATCHES,
@@ -138,7 +155,9 @@ class SampleTask(Task):
         self.dense, self.loss = dense, loss
         self.metric = None if metric is None else as_metric(metric)
         self.tuning = tuning or DistillOptions()
-        self.compare: Compare = compare
+        self.compare: Compare = check_compare(compare)
+        for given, what in ((loss, "loss(outputs, batch)"), (forward, "forward(model, batch)")):
+            check_function(given, what)
         self._forward = forward
         batches, self.truncated = self._read(samples, "samples")
         train, chosen, last = self._divided(batches, validation)
@@ -148,7 +167,8 @@ class SampleTask(Task):
         for output in self._answers(dense, self.held_out[:1])[0]:
             if compare == "divergence":
                 check_logits(output)
-        self._try_loss()
+        if loss is not None and self.tuning.epochs:
+            try_loss(dense, loss, self.outputs, self.train[0])
         if self.metric is not None and self.metric.is_fed:
             self._judged(dense, self.held_out[:1])  # labels are there
 
@@ -273,7 +293,7 @@ class SampleTask(Task):
         outputs = self.outputs(model, batch)
         value = distillation_loss(outputs, targets, self.compare)
         if self.loss is not None:
-            labelled = _checked_loss(self.loss(outputs, batch))
+            labelled = checked_loss(self.loss(outputs, batch))
             value = torch.lerp(labelled.float(), value, self.tuning.distillation)
         if not value.requires_grad:
             raise LayerError("fine-tuning needs outputs that depend on the parameters, and these do not")
@@ -317,32 +337,25 @@ class SampleTask(Task):
                             "say which with forward=lambda model, batch: model(...)[...]"
                         )
                     outputs = found[0]
-                metric.update(outputs, labels_of(self.dense, batch))
+                labels = labels_of(self.dense, batch)
+                try:
+                    metric.update(outputs, labels)
+                except (TypeError, ValueError, RuntimeError) as error:
+                    raise DataError(
+                        f"{self.metric.name} is fed with outputs and labels; it does not take {kind_of_batch(outputs)} "
+                        f"and {kind_of_batch(labels)} ({first_words(error)}): say what counts of the outputs with "
+                        "forward=lambda model, batch: model(...), or pass a function metric(model)"
+                    ) from error
             return self.metric.checked(metric.compute())
-
-    def _try_loss(self) -> None:
-        """Refuse a loss that teaches nothing before anything long begins."""
-        if self.loss is None or not self.tuning.epochs:
-            return
-        frozen = [p for p in self.dense.parameters() if p.is_floating_point() and not p.requires_grad]
-        batch = on_device(self.train[0], device_of(self.dense))
-        try:
-            for parameter in frozen:
-                parameter.requires_grad_(True)
-            with evaluation_mode(self.dense), torch.enable_grad():
-                _checked_loss(self.loss(self.outputs(self.dense, batch), batch))
-        finally:
-            for parameter in frozen:
-                parameter.requires_grad_(False)
 
     def _read(self, samples: Samples, name: str) -> tuple[list[Any], bool]:
         """All batches, checked; and whether there are more than are kept."""
         batches, kept, known = [], 0, set[object]()
         for number, batch in enumerate(batches_of(samples, name)):
             inputs = self.inputs_of(batch)
-            self._check(inputs, f"batch {number} of {name}")
+            check_inputs(self.dense, inputs, f"batch {number} of {name}")
             if sample_shapes(inputs) not in known:
-                self._try_size(inputs, f"batch {number} of {name}", first=not known)
+                try_sample(self.dense, inputs, f"batch {number} of {name}", first=not known)
             known.add(sample_shapes(inputs))
             batches.append(batch)
             kept += bytes_of(inputs)
@@ -352,47 +365,10 @@ class SampleTask(Task):
             raise DataError(f"{name} {NO_BATCHES}")
         return batches, False
 
-    def _check(self, inputs: Inputs, where: str) -> None:
-        """Refuse inputs that the network cannot be judged by.
-
-        Raises:
-            DataError: no samples, another number format, NaN or Inf.
-        """
-        tensors = list(tensors_in(inputs))
-        if not any(tensor.dim() > 1 for tensor in tensors) or not sample_count(inputs):
-            came = ", ".join(f"a tensor of shape {tuple(tensor.shape)}" for tensor in tensors) or "no tensor"
-            raise DataError(f"what goes into the network is a tensor (N, ...), or several; {where} has {came}")
-        dtype = next((p.dtype for p in self.dense.parameters() if p.is_floating_point()), torch.float32)
-        for tensor in tensors:
-            if tensor.is_floating_point() and tensor.dtype != dtype:
-                raise DataError(
-                    f"samples come in the network's number format; the weights are {dtype} and {where} is "
-                    f"{tensor.dtype}: convert one of them"
-                )
-            if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-                raise DataError(f"samples are finite; {where} holds NaN or Inf: clean the data")
-
-    def _try_size(self, inputs: Inputs, where: str, *, first: bool) -> None:
-        """Have the dense network take a sample of a size that it was not asked before.
-
-        Raises:
-            DataError: it does not.
-        """
-        try:
-            with evaluation_mode(self.dense), torch.no_grad():
-                call_model(self.dense, on_device(first_samples(inputs, 1), device_of(self.dense)))
-        except Exception as error:  # whatever a stranger's forward raises
-            shapes, words = ", ".join(map(str, sample_shapes(inputs))), next(iter(str(error).splitlines()), "")
-            advice = "say what goes in with forward=lambda model, batch: model(...)" if first else "crop or resize them"
-            raise DataError(
-                f"the network takes all samples, of whatever size; {where} has {shapes} and "
-                f"{type(self.dense).__name__} does not take it ({words or type(error).__name__}): {advice}"
-            ) from error
-
     def _divided(self, batches: list[Any], validation: Samples | None) -> tuple[list[Any], list[Any], list[Any]]:
         """Batches that teach, choose and judge."""
         if validation is not None:
-            others, _ = self._read(validation, "validation")
+            others, _ = self._read(validation, "validation samples")
             if sum(map(self._count, others)) < 2:
                 raise DataError("validation holds 2 samples or more, one to choose by and one to judge by; got 1")
             _, chosen, last = self._parts(others, lambda number: 2 if number % 3 == 1 else 1)
@@ -420,23 +396,6 @@ class SampleTask(Task):
     def _run_key(self, model: nn.Module, teacher: nn.Module) -> str:
         parts = (self.provenance(), weights_digest(model), weights_digest(teacher))
         return hashlib.sha256(repr(parts).encode()).hexdigest()
-
-
-def _checked_loss(value: object) -> Tensor:
-    """What a loss of the user's gave.
-
-    Raises:
-        LayerError: it is not one number that depends on the outputs.
-    """
-    if isinstance(value, Tensor) and value.numel() == 1 and value.requires_grad:
-        return value.reshape(())
-    came = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-    if isinstance(value, Tensor) and value.numel() == 1:
-        came = "a number that does not"
-    raise LayerError(
-        f"loss(outputs, batch) gives one number that depends on the network's outputs, as a tensor; got {came}: "
-        "compute it from its first argument, without detach() or item(), and take the mean"
-    )
 
 
 @dataclass

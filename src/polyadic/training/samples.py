@@ -173,10 +173,10 @@ def labels_of(model: nn.Module, batch: Any) -> Any:
 
 
 def _refuse(batch: Any) -> NoReturn:
+    advice = "convert it with torch.as_tensor" if hasattr(batch, "__array__") else "convert it"
     raise DataError(
-        "a batch is a tensor, a tuple or list that begins with one, or a dict; got "
-        f"{type(batch).__name__}: convert it, or say what goes into the network with "
-        "forward=lambda model, batch: model(...)"
+        f"a batch is a tensor, a tuple or list that begins with one, or a dict; got {type(batch).__name__}: {advice}, "
+        "or say what goes into the network with forward=lambda model, batch: model(...)"
     )
 
 
@@ -224,6 +224,12 @@ def _caught(model: nn.Module, batch: Any, forward: Forward) -> Inputs:
             forward(model, on_device(batch, device_of(model)))
     except _Called:
         pass
+    except Exception as error:  # whatever a stranger's pass raises
+        raise DataError(
+            f"forward(model, batch) runs the network on a batch as the loader gave it, here a {type(batch).__name__}; "
+            f"it fails ({next(iter(str(error).splitlines()), '') or type(error).__name__}): take out of the batch what "
+            "goes in, such as forward=lambda model, batch: model(batch[0])"
+        ) from error
     finally:
         hook.remove()
     if not seen:

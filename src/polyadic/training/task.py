@@ -134,6 +134,19 @@ class Task(ABC):
         """What the scores depend on, as plain data."""
 
 
+def require_task(task: object) -> None:
+    """Refuse what people hold in the place of a task.
+
+    Raises:
+        PolyadicError: it is none.
+    """
+    if not isinstance(task, Task):
+        raise PolyadicError(
+            f"a task says how networks are scored and trained; got {type(task).__name__}: for samples pass "
+            "polyadic.SampleTask(dense_model, loader), for images with labels polyadic.training.ImageTask(data)"
+        )
+
+
 @final
 @dataclass(frozen=True)
 class ScoreTask(Task):
