@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from polyadic.formats import FactoredKernel
-from polyadic.layers import Inputs, concatenate, device_of, on_device, sample_count
+from polyadic.layers import Inputs, concatenate, device_of, first_samples, on_device, sample_count, tensors_in
 from polyadic.pipeline.apply import Decomposer, apply_to_batch
 from polyadic.pipeline.options import CompressOptions, OnProgress, Progress
 from polyadic.schema import Choice, LayerSite, Plan
@@ -38,8 +38,9 @@ SINGLE_LAYER_SHARE = 0.5
 """Of the images, for plans of one layer: their noise is a fraction, where losses of neighbouring ranks differ by
 factors."""
 
-SHIFT_IMAGES = 250
-"""On which the shift of batch-norm statistics is measured: what the images are cancels out, so few are enough."""
+SHIFT_IMAGES, LARGE_IMAGES, SHIFT_NUMBERS = 250, 32, 2**20
+"""On which the shift of batch-norm statistics is measured: what the images are cancels out, so few are enough, and of
+large images, with more positions each, fewer still."""
 
 
 class PlanEvaluator:
@@ -217,8 +218,10 @@ class PlanEvaluator:
     def _few_batches(self) -> list[Inputs]:
         taken: list[Inputs] = []
         for batch in islice(self._calibration_batches(), self.options.moment_batches):
-            taken.append(batch)
-            if sum(map(sample_count, taken)) >= SHIFT_IMAGES:
+            count, numbers = sample_count(batch), sum(tensor.numel() for tensor in tensors_in(batch))
+            enough = max(LARGE_IMAGES, SHIFT_NUMBERS * count // max(numbers, 1))
+            taken.append(batch if enough >= SHIFT_IMAGES else first_samples(batch, enough))
+            if sum(map(sample_count, taken)) >= min(enough, SHIFT_IMAGES):
                 break
         return taken
 

@@ -17,9 +17,12 @@ def recalibrate(model: nn.Module, batches: Iterable[Inputs]) -> None:
     """Replace every running mean and variance by the average over ``batches`` (N, ...), in place.
 
     Every sample counts the same, however the batches are cut. Only batch norms are put into training mode, so dropout
-    and the rest behave as in use. Without a single batch the statistics stay as they are.
+    and the rest behave as in use. Without a single batch the statistics stay as they are, and a network without any is
+    not run.
     """
     norms = _norms_in(model)
+    if not norms:
+        return
     momenta = [norm.momentum for norm in norms]
     seen = 0
     with evaluation_mode(model), torch.no_grad():

@@ -67,6 +67,9 @@ from polyadic.training.score_images import Proxy, ProxyScore, Score
 from polyadic.training.snapshot import Checkpoint, capture, restore, weights_digest
 from polyadic.training.task import FinalScores, ScoreTask, Task
 
+ENOUGH_SAMPLES, ENOUGH_NUMBERS = 24, 2**16
+"""Held-out samples, and numbers in their outputs, by which a search tells plans apart."""
+
 
 @dataclass(frozen=True)
 class DistillOptions:
@@ -221,12 +224,13 @@ class SampleTask(Task):
         return self._judged(model, self.held_out)
 
     def proxy(self, dense: nn.Module) -> Proxy:
-        """What is lost of the outputs on the samples that choose, and of the score."""
+        """What is lost of the outputs on the samples that choose, or enough of them, and of the score."""
         reached = self.score(dense)
         targets = self._answers(dense, self.held_out)
+        enough = _enough(targets)
 
         def lost(model: nn.Module, best: float = math.inf, share: float = 1.0, /) -> ProxyScore:
-            count = max(1, math.ceil(share * len(self.held_out)))
+            count = max(1, math.ceil(share * enough))
             distance = self._distance(model, self.held_out[:count], targets[:count])
             if self.metric is None:
                 return ProxyScore(100.0 * distance, distance)
@@ -396,6 +400,20 @@ class SampleTask(Task):
     def _run_key(self, model: nn.Module, teacher: nn.Module) -> str:
         parts = (self.provenance(), weights_digest(model), weights_digest(teacher))
         return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _enough(answers: list[list[Tensor]]) -> int:
+    """How many of the batches tell plans apart: those that hold so many samples and so many numbers of the outputs.
+
+    A map says far more of a network than a row of logits, and takes as much longer: a few maps are enough.
+    """
+    samples = numbers = 0
+    for count, batch in enumerate(answers, 1):
+        samples += len(batch[0])
+        numbers += sum(answer.numel() for answer in batch)
+        if samples >= ENOUGH_SAMPLES and numbers >= ENOUGH_NUMBERS:
+            return count
+    return len(answers)
 
 
 @dataclass
