@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
+
 from trained.packed import to_tensor
 
 MEAN = torch.tensor([110.331, 108.409, 105.033])[:, None, None]  # of the training images, blue first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ def images_in(path: Path, key: str = "jpeg", offsets: str = "offsets") -> Iterat
 
 def decoded(data: np.ndarray[Any, Any], offsets: np.ndarray[Any, Any]) -> Iterator[Image.Image]:
     """Image i is ``data[offsets[i]:offsets[i + 1]]``."""
-    for begin, end in zip(offsets[:-1], offsets[1:], strict=True):
+    for begin, end in itertools.pairwise(offsets):
         yield Image.open(io.BytesIO(data[begin:end].tobytes()))
 
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
+
 from trained.packed import photographs
 
 SCALES = (2, 3, 4)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
+
 from trained.packed import decoded, photographs, to_tensor
 
 STRIDES, CLASSES, ANCHORS = (8, 16, 32), 80, 3

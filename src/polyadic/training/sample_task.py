@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-import random
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, final
@@ -19,7 +16,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from polyadic.errors import DataError, LayerError, PolyadicError
+from polyadic.errors import DataError, LayerError
 from polyadic.layers import (
     Inputs,
     call_model,
@@ -31,8 +28,9 @@ from polyadic.layers import (
     sample_shapes,
     tensors_in,
 )
+from polyadic.training.distillation import Distillation, DistillOptions
 from polyadic.training.metric import Metric, as_metric
-from polyadic.training.options import EpochRecord, FinetuneReport, FinetuneStop
+from polyadic.training.options import EpochRecord, FinetuneReport
 from polyadic.training.outputs import (
     Compare,
     answers,
@@ -64,44 +62,11 @@ from polyadic.training.samples import (
     together,
 )
 from polyadic.training.score_images import Proxy, ProxyScore, Score
-from polyadic.training.snapshot import Checkpoint, capture, restore, weights_digest
+from polyadic.training.snapshot import Checkpoint, weights_digest
 from polyadic.training.task import FinalScores, ScoreTask, Task
 
 ENOUGH_SAMPLES, ENOUGH_NUMBERS = 24, 2**16
 """Held-out samples, and numbers in their outputs, by which a search tells plans apart."""
-
-
-@dataclass(frozen=True)
-class DistillOptions:
-    """How a network is taught by the dense one, without labels unless there is a loss.
-
-    Attributes:
-        epochs: passes over the samples; 0 trains nothing.
-        learning_rate: of Adam at its highest; it rises over the first tenth of all steps and falls along half a cosine.
-        distillation: w in (1 - w) loss(outputs, batch) + w (distance from the dense network's outputs); without a loss
-            it counts as 1.
-        clip_norm: the largest 2-norm of the whole gradient.
-        seed: of the order of the batches.
-
-    Raises:
-        PolyadicError: a value outside its range; the message names the field.
-    """
-
-    epochs: int = 10
-    learning_rate: float = 3e-4
-    distillation: float = 0.5
-    clip_norm: float = 1.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, holds, law in (
-            ("epochs", self.epochs >= 0, "0 or more"),
-            ("learning_rate", 0 < self.learning_rate < math.inf, "finite and above 0"),
-            ("distillation", 0 <= self.distillation <= 1, "from 0 to 1"),
-            ("clip_norm", 0 < self.clip_norm < math.inf, "finite and above 0"),
-        ):
-            if not holds:
-                raise PolyadicError(f"distillation option {name} is {law}; got {getattr(self, name)!r}")
 
 
 @final
@@ -253,7 +218,20 @@ class SampleTask(Task):
         if not self.tuning.epochs:
             return None
         store = None if checkpoint is None else Checkpoint(checkpoint, self._run_key(model, teacher))
-        return _Distillation(self, model, teacher, store).run(on_epoch)
+        targets = self._answers(teacher, self.held_out)
+
+        def score() -> Score:
+            """The metric, or R^2 without one."""
+            distance = self._distance(model, self.held_out, targets)
+            if self.metric is None:
+                return Score(1.0 - distance, torch.zeros(0), distance)
+            value = self.score(model) if math.isfinite(distance) else -math.inf
+            return Score(value, torch.zeros(0), -value)
+
+        run = Distillation(
+            model, teacher, self.train, self.tuning, self.outputs, self.objective, score=score, store=store
+        )
+        return run.run(on_epoch)
 
     def calibration_batches(self) -> Iterator[Inputs]:
         """The inputs of the samples that teach, put together into larger batches."""
@@ -285,16 +263,12 @@ class SampleTask(Task):
             digest.update(tensor.detach().cpu().double().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    def objective(self, model: nn.Module, teacher: nn.Module, batch: Any) -> Tensor:
+    def objective(self, outputs: Any, targets: Any, batch: Any) -> Tensor:
         """What a step of the fine-tuning makes smaller.
 
         Raises:
             LayerError: it does not depend on the network.
         """
-        batch = on_device(batch, device_of(model))
-        with torch.no_grad():
-            targets = self.outputs(teacher, batch)
-        outputs = self.outputs(model, batch)
         value = distillation_loss(outputs, targets, self.compare)
         if self.loss is not None:
             labelled = checked_loss(self.loss(outputs, batch))
@@ -414,113 +388,3 @@ def _enough(answers: list[list[Tensor]]) -> int:
         if samples >= ENOUGH_SAMPLES and numbers >= ENOUGH_NUMBERS:
             return count
     return len(answers)
-
-
-@dataclass
-class _Distillation:
-    """A run of the fine-tuning: what changes, and what is kept of it after each epoch."""
-
-    task: SampleTask
-    model: nn.Module
-    teacher: nn.Module
-    store: Checkpoint | None
-    history: list[EpochRecord] = field(default_factory=list)
-
-    def run(self, on_epoch: Callable[[EpochRecord, int], None]) -> FinetuneReport:
-        """All epochs; the model holds the best state at the end, and also when something goes wrong."""
-        model, options, began = self.model, self.task.tuning, time.monotonic()
-        moving = [p for p in model.parameters() if p.requires_grad] or list(model.parameters())
-        moving = [p for p in moving if p.is_floating_point()]
-        frozen = [p for p in model.parameters() if not p.requires_grad]
-        optimizer = torch.optim.Adam(moving, lr=options.learning_rate)
-        changing: list[Tensor] = [*moving, *model.buffers()]
-        targets = self.task._answers(self.teacher, self.task.held_out)
-        start = self._score(targets)
-        best, best_epoch, weights, stop, seconds = start, 0, capture(changing), FinetuneStop.COMPLETED, 0.0
-        saved = None if self.store is None else self.store.load()
-        if saved is not None:
-            self.history = [EpochRecord(**record) for record in saved["history"]]
-            start, best = (Score(value, torch.zeros(0), loss) for value, loss in (saved["start"], saved["best"]))
-            best_epoch, weights, seconds = saved["best_epoch"], saved["best_weights"], saved["seconds"]
-            restore(changing, saved["weights"])
-            optimizer.load_state_dict(saved["optimizer"])
-        try:
-            for parameter in moving:
-                parameter.requires_grad_(True)
-            for epoch in range(len(self.history), options.epochs):
-                record, score = self._epoch(epoch, optimizer, moving, targets)
-                self.history.append(record)
-                if record.diverged:
-                    stop = FinetuneStop.DIVERGED
-                elif score.loss < best.loss:
-                    best, best_epoch, weights = score, epoch + 1, capture(changing)
-                if self.store is not None:
-                    self.store.save(
-                        {
-                            "history": [vars(one) for one in self.history],
-                            "start": (start.value, start.loss),
-                            "best": (best.value, best.loss),
-                            "best_epoch": best_epoch,
-                            "best_weights": weights,
-                            "weights": capture(changing),
-                            "optimizer": optimizer.state_dict(),
-                            "seconds": seconds + time.monotonic() - began,
-                        }
-                    )
-                on_epoch(record, options.epochs)
-                if record.diverged:
-                    break
-        finally:
-            restore(changing, weights)
-            for parameter in moving:
-                parameter.grad = None
-            for parameter in frozen:
-                parameter.requires_grad_(False)
-        if self.store is not None:
-            self.store.remove()
-        return FinetuneReport(start, best, best_epoch, tuple(self.history), stop, seconds + time.monotonic() - began)
-
-    def _epoch(
-        self, epoch: int, optimizer: torch.optim.Optimizer, moving: list[nn.Parameter], targets: list[list[Tensor]]
-    ) -> tuple[EpochRecord, Score]:
-        """One pass over the batches in an order of its own."""
-        task, options, began, total = self.task, self.task.tuning, time.monotonic(), 0.0
-        order = list(range(len(task.train)))
-        random.Random(f"{options.seed} {epoch}").shuffle(order)
-        steps, diverged = options.epochs * len(order), False
-        with evaluation_mode(self.model), evaluation_mode(self.teacher):
-            for number, index in enumerate(order):
-                done = epoch * len(order) + number
-                rise = min(1.0, (done + 1) / max(1, steps // 10))
-                rate = options.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * done / steps))
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-                value = task.objective(self.model, self.teacher, task.train[index])
-                total += float(value.detach())
-                if not math.isfinite(total):
-                    diverged = True
-                    break
-                optimizer.zero_grad(set_to_none=True)
-                torch.autograd.backward(value)
-                nn.utils.clip_grad_norm_(moving, options.clip_norm)
-                optimizer.step()
-        score = self._score(targets)
-        diverged = diverged or not math.isfinite(score.loss)
-        record = EpochRecord(
-            epoch=epoch + 1,
-            loss=total / len(order),
-            score=None if diverged else score.value,
-            score_loss=None if diverged else score.loss,
-            learning_rate=float(optimizer.param_groups[0]["lr"]),
-            seconds=time.monotonic() - began,
-            diverged=diverged,
-        )
-        return record, score
-
-    def _score(self, targets: list[list[Tensor]]) -> Score:
-        """The metric, or R^2 without one; what its ``loss`` is lowest for is the best state."""
-        distance = self.task._distance(self.model, self.task.held_out, targets)
-        if self.task.metric is None:
-            return Score(1.0 - distance, torch.zeros(0), distance)
-        value = self.task.score(self.model) if math.isfinite(distance) else -math.inf
-        return Score(value, torch.zeros(0), -value)
