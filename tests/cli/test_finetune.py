@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from safetensors.torch import load_file
 from stage import World, assert_refused, images, last_json, run
 
 from polyadic.cli.progress import ProgressBars
+from polyadic.schema import OWN_LOOP
 
 LAUNCH = (
     *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"),
@@ -74,6 +76,16 @@ def test_a_result_is_trained_further_into_a_folder_of_its_own(world: World, save
     assert known["finetuned_from"]["command"].startswith("polyadic")
     assert (tmp_path / "out" / "report.html").exists()
     assert not (tmp_path / "out" / ".finetune.pt").exists()
+
+
+def test_a_network_of_an_own_loop_is_no_longer_one_after_it(world: World, saved: Path, tmp_path: Path) -> None:
+    shutil.copytree(saved, tmp_path / "own")
+    document = result_of(saved)
+    document["provenance"].update(scored="by the user, who gave the number", finetuning_stop=OWN_LOOP)
+    (tmp_path / "own" / "result.json").write_text(json.dumps(document))
+    run(*line(world, tmp_path / "own", tmp_path / "out"))
+    assert OWN_LOOP not in (tmp_path / "out" / "README.md").read_text()
+    assert "scored" not in result_of(tmp_path / "out")["provenance"]
 
 
 def test_an_interrupted_run_goes_on_to_the_same_weights(

@@ -120,7 +120,11 @@ def test_a_number_is_written_as_it_is_given(
     card = (tmp_path / "README.md").read_text()
     assert "trained in a loop of the user's own" in card
     assert ("lost" if words is None else "with a score of 0.5" if score is not None else "not measured") in card
-    assert report(tmp_path).exists()
+    page = report(tmp_path).read_text()
+    assert ("what was lost is not known" in page) == (words is not None)
+    before_the_layers = card.split("## Load")[0]
+    assert "before fine-tuning" not in before_the_layers
+    assert "nan" not in before_the_layers
 
 
 def test_a_fraction_is_written_in_points(tmp_path: Path) -> None:
@@ -145,6 +149,9 @@ def test_a_task_scores_both_on_its_test_samples(tmp_path: Path) -> None:
     scores = task.final_scores((dense, model)).values
     assert (known["dense"]["score"], known["compressed"]["score"]) == scores
     assert (known["score_name"], known["judged_on"]) == ("top-1 accuracy", "test images")
+    assert not {"network_tuning", "layer_tuning", "training_execution"} & set(known["provenance"])  # was not done
+    card = (tmp_path / "README.md").read_text()
+    assert "together with the dense network on the test images; whether they chose anything in that loop" in card
 
 
 def test_an_empty_plan_saves_the_network_as_it_is(tmp_path: Path) -> None:

@@ -260,7 +260,8 @@ def _summary(before: Summary, trained: _Trained, known: dict[str, Any]) -> Summa
     The dense network's are taken anew where it is there, else they are those of the folder, if its images are the same.
     """
     task, began = trained.task, time.monotonic()
-    provenance = {**before.provenance, **environment(), **task.provenance()}
+    past = {key: value for key, value in before.provenance.items() if key != "scored"}  # of a loop of the user's own
+    provenance = {**past, **environment(), **task.provenance()}
     same = all(before.provenance.get(key) == provenance.get(key) for key in ("data", "data_digests", "samples_digest"))
     dense = [] if trained.dense is None else [trained.dense]
     scores = task.final_scores((*dense, trained.untuned, trained.network))

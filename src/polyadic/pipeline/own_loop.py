@@ -13,13 +13,13 @@ from polyadic.engines import environment
 from polyadic.errors import LayerError, PolyadicError
 from polyadic.layers import Inputs, device_of, evaluation_mode, first_samples, on_device
 from polyadic.pipeline.compress import CompressionResult
-from polyadic.schema import LayerOutcome, LayerSite, Plan, Stage, Summary, plain_rank
+from polyadic.schema import OWN_LOOP, LayerOutcome, LayerSite, Plan, Stage, Summary, plain_rank
 from polyadic.surgery import MACS_CONVENTION, check_finite, find_layers, network_cost, plan_stages, rebuild
 from polyadic.surgery.plain_layers import copy_model
 from polyadic.training import FinalScores, Metric, ScoreTask, Task
 
-OWN_LOOP = "trained in a loop of the user's own"
-"""How fine-tuning ended where the user has done it."""
+_NOT_DONE = ("layer_tuning", "network_tuning", "training_execution", "labelled_loss")
+"""What a task reports of the training that it would have done."""
 
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "network.", "net.")
 """Beginnings of the names of parameters in what trainers put around a network."""
@@ -144,11 +144,12 @@ def _scored(model: nn.Module, dense: nn.Module, score: OwnScore | None) -> tuple
     if isinstance(score, Task) or callable(score):
         task = score if isinstance(score, Task) else ScoreTask(score)
         scores = task.final_scores((dense, model))
-        known = {**task.provenance(), "scored": "when it was saved, together with the dense network"}
+        known = {key: value for key, value in task.provenance().items() if key not in _NOT_DONE}
+        known["scored"] = "when it was saved, together with the dense network"
         unit = task.score_unit
         return scores, _Known(task.score_name, task.score_is_fraction, unit, task.judged_on, known)
     if score is None:
-        return FinalScores((math.nan, math.nan), None), _Known("score", False, "", None, {"scored": "not at all"})
+        return FinalScores((math.nan, math.nan), None), _Known("score", False, "", None, {"scored": "not since"})
     if not isinstance(score, KnownScore | float | int | Tensor):
         raise PolyadicError(
             f"score is a number, polyadic.KnownScore(...), or a function from a network to a number; got "

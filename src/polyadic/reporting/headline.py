@@ -41,11 +41,12 @@ def result_headline(summary: Summary) -> Headline:
     if summary.drop_interval is not None:
         low, high = (words.amount(bound).removesuffix(" points") for bound in summary.drop_interval)
         interval = f", 95 %: {low} to {high}"
-    score = (
-        summary.score_name,
-        words.said(summary.compressed_score),
-        f"was {words.said(summary.dense_score)}; drop {words.amount(summary.drop)}{interval}",
-    )
+    reached = words.said(summary.compressed_score)
+    change = f"was {words.said(summary.dense_score)}; drop {words.amount(summary.drop)}{interval}"
+    if summary.is_of_own_loop and not math.isfinite(summary.drop):
+        reached = reached if math.isfinite(summary.compressed_score) else "not known"
+        change = "what was lost is not known"
+    score = (summary.score_name, reached, change)
     cards = [score, *_cost_cards(summary.dense, summary.compressed, "after")]
     return Headline(cards, assess(summary), Table(HEADLINE_COLUMNS, tuple(headline_rows(summary))))
 
@@ -82,7 +83,7 @@ def estimate_headline(estimate: CostEstimate) -> Headline:
 def headline_rows(summary: Summary) -> TextRows:
     """Score and costs of both networks, under :data:`HEADLINE_COLUMNS`."""
     interval, words, scores = "", summary.words, (summary.dense_score, summary.compressed_score)
-    own_loop = "scored" in summary.provenance  # there a score may be unknown, and that before the training always is
+    own_loop = summary.is_of_own_loop  # there a score may be unknown, and that before the training always is
     if summary.drop_interval is not None:
         worst, best = (words.change(bound).removesuffix(" points") for bound in reversed(summary.drop_interval))
         interval = f" (95 %: {worst} to {best})"

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 
 from polyadic.reporting.headline import HEADLINE_COLUMNS, TextRows, headline_rows
 from polyadic.reporting.records import LAYER_COLUMNS, layer_rows
-from polyadic.schema import ScoreWords, Summary
+from polyadic.schema import OWN_LOOP, Summary
 
 _IMPORTS = """import json
 from pathlib import Path
@@ -70,7 +69,7 @@ def model_card(summary: Summary, source: str | None, *, tensor_trains: bool = Fa
         "",
         markdown(HEADLINE_COLUMNS, headline_rows(summary)),
         "",
-        _how_it_was_judged(summary.words, known) + " " + str(known.get("macs_convention", "")) + ".",
+        _how_it_was_judged(summary) + " " + str(known.get("macs_convention", "")) + ".",
         "",
         "",
         *(f"**Warning:** {warning}.\n" for warning in summary.warnings),
@@ -137,13 +136,17 @@ def _drop_in_words(summary: Summary) -> str:
     return f"{words.amount(abs(summary.drop))} of {summary.score_name} {change}{allowed}"
 
 
-def _how_it_was_judged(words: ScoreWords, known: Mapping[str, object]) -> str:
-    """One sentence."""
-    if "scored" in known:  # trained in a loop of the user's own
+def _how_it_was_judged(summary: Summary) -> str:
+    """One sentence or two."""
+    words, known = summary.words, summary.provenance
+    if summary.is_of_own_loop:
+        if not math.isfinite(summary.compressed_score):
+            return f"The network was {OWN_LOOP}, and not scored since."
         by = f", by the function `{known['score_function']}`" if known.get("score_function") else ""
+        which = "on what samples, and whether they" if words.judged_on is None else "whether they"
         return (
-            f"The network was {known['finetuning_stop']}. It was scored {known['scored']}{by}; on what samples, and "
-            "whether they chose anything, the user knows."
+            f"The network was {OWN_LOOP}. It was scored {known.get('scored', 'by its user')}{by}{words.where}; {which} "
+            "chose anything in that loop, the user knows."
         )
     if words.judged_on is None:
         function = known.get("score_function")

@@ -10,7 +10,7 @@ from polyadic.schema.json_object import VERSION, JsonObject
 from polyadic.schema.layer_site import LayerSite
 from polyadic.schema.notebook import NotebookResult, Rows, Svg
 from polyadic.schema.plan import Choice, Plan, Rank, plain_rank
-from polyadic.schema.result import LayerOutcome, Summary
+from polyadic.schema.result import OWN_LOOP, LayerOutcome, Summary
 from polyadic.schema.score_words import ScoreWords
 from polyadic.schema.search_result import (
     CostEstimate,
@@ -35,6 +35,7 @@ from polyadic.schema.trial import Trial, TrialRecord
 from polyadic.schema.tt_spec import TTSpec, Way
 
 __all__ = [
+    "OWN_LOOP",
     "VERSION",
     "BenchNetwork",
     "BenchResult",

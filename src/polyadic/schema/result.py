@@ -15,6 +15,9 @@ from polyadic.schema.plan import Plan
 from polyadic.schema.score_words import ScoreWords
 from polyadic.storage import as_plain
 
+OWN_LOOP = "trained in a loop of the user's own"
+"""How fine-tuning ended where the user has done it, in the provenance under ``finetuning_stop``."""
+
 
 @dataclass(frozen=True)
 class LayerOutcome:
@@ -102,6 +105,11 @@ class Summary(NotebookResult):
     def words(self) -> ScoreWords:
         """For the scores."""
         return ScoreWords(self.score_name, self.score_is_fraction, self.score_unit, self.judged_on)
+
+    @property
+    def is_of_own_loop(self) -> bool:
+        """Whether it was trained by its user, so that nothing is known of the training but the score after it."""
+        return self.provenance.get("finetuning_stop") == OWN_LOOP
 
     @property
     def drop(self) -> float:
