@@ -178,7 +178,7 @@ def test_status_3_says_that_the_test_images_lost_more_than_was_allowed(tmp_path:
     result = run("compress", f"{tmp_path}/line.py:build", *words, "--out", tmp_path / "out")
     said = last_json(result)
     assert (result.exit_code, said["drop"]) == (3, 100.0)
-    assert "lost 100 % of the dense network's answers" in said["warnings"][0]
+    assert "lost all of the dense network's answers on the test images" in said["warnings"][0]
     assert "more than the 10 allowed" in said["warnings"][1]
     assert result_of(tmp_path / "out")["warnings"] == said["warnings"]
     assert f"**Warning:** {said['warnings'][0]}" in (tmp_path / "out" / "README.md").read_text()

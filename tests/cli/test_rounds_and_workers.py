@@ -16,7 +16,7 @@ QUICK: dict[str, Any] = {"formats": "tucker2,svd", "search": "uniform", "max_dro
 
 def test_a_network_of_two_rounds_is_written_loaded_and_reported(world: World, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    result = world.compress(out, "--json", **QUICK, rounds=2, finetune_epochs=2)
+    result = world.compress(out, "--json", "--alarm-at", 1, **QUICK, rounds=2, finetune_epochs=2)
     assert result.exit_code == 0, result.stderr
     said = last_json(result)
     first, second = said["provenance"]["rounds"]

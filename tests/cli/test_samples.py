@@ -11,7 +11,7 @@ from PIL import Image
 from stage import World, assert_refused, last_json, run
 from toy import build_toy, normal
 
-QUICK = ("--formats", "svd,tucker2", "--search", "uniform", "--budget", "macs=60%")
+QUICK = ("--formats", "svd,tucker2", "--search", "uniform", "--budget", "macs=60%", "--alarm-at", "2")
 SHAPE = ("--input-shape", "1,8,8")
 
 

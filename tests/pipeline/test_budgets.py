@@ -14,6 +14,7 @@ from torch.nn.utils.parametrizations import weight_norm
 from polyadic import CompressionResult, CompressOptions, compress
 from polyadic.errors import BudgetError
 from polyadic.pipeline import find_plan
+from polyadic.pipeline.alarm import NO_SAMPLES
 from polyadic.pipeline.search import fill_budget
 from polyadic.schema import Budget, Choice, Cost, Plan
 from polyadic.search import RankCandidates, SearchSpace, search_named
@@ -185,5 +186,5 @@ def test_a_drop_beside_a_budget_is_what_the_result_is_measured_by(net: nn.Module
     )
     assert alone.plan == strict.plan == easy.plan
     assert alone.summary.max_drop is None
-    assert alone.summary.warnings == easy.summary.warnings == ()
+    assert alone.summary.warnings == easy.summary.warnings == (NO_SAMPLES,)
     assert "more than the 0.01 allowed" in strict.summary.warnings[0]

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from polyadic.cli.arguments import (
+    AlarmAt,
     AsJson,
     CacheDir,
     DataAware,
@@ -22,10 +23,11 @@ from polyadic.cli.deliver import deliver, with_provenance
 from polyadic.cli.judge import OptionalJudgeArguments, without_training
 from polyadic.cli.option_groups import command
 from polyadic.cli.progress import ProgressBars
-from polyadic.cli.screen import command_line, emit, say
+from polyadic.cli.screen import command_line, emit, say, warn
 from polyadic.errors import PolyadicError
 from polyadic.export import read_plan, save_applied
 from polyadic.pipeline import CompressOptions, apply_plan, compress
+from polyadic.pipeline.alarm import NO_SAMPLES
 from polyadic.schema import Plan, Summary
 from polyadic.storage import folder_lock
 
@@ -38,6 +40,7 @@ def apply_command(
     out: Annotated[Path, typer.Option(help="folder for the network")],
     data_aware: DataAware = True,
     held_out: HeldOut = None,
+    alarm_at: AlarmAt = CompressOptions.alarm_at,
     seed: Seed = 0,
     cache_dir: CacheDir = None,
     json: AsJson = False,
@@ -51,7 +54,7 @@ def apply_command(
         loaded, origin = model.load(judge.images)
         cache = factor_cache(cache_dir)
         if data.data is not None:
-            options = CompressOptions(data_aware=data_aware, seed=seed, cache=cache)
+            options = CompressOptions(data_aware=data_aware, alarm_at=alarm_at, seed=seed, cache=cache)
             task = without_training(judge.task(loaded, None, seed))
             example = judge.example(loaded, task)
             with ProgressBars() as bars:
@@ -73,6 +76,8 @@ def apply_command(
         save_applied(applied, loaded.model, out, known)
         if json:
             errors = {name: kernel.relative_error for name, kernel in applied.kernels.items()}
-            emit({"out": str(out), "layers": given.to_json(), "relative_errors": errors})
+            told = {"data_aware": applied.data_aware, "warnings": [NO_SAMPLES]}
+            emit({"out": str(out), "layers": given.to_json(), "relative_errors": errors, **told})
         else:
+            warn(NO_SAMPLES)
             say(f"{len(given.choices)} layers replaced from their weights alone, nothing was scored: written to {out}")

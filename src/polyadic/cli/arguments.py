@@ -48,6 +48,15 @@ Budget = Annotated[
         rich_help_panel="Goal",
     ),
 ]
+AlarmAt = Annotated[
+    float,
+    typer.Option(
+        help="share of the dense network's answers that may be lost before the result begins with a warning and the "
+        "command ends with status 3",
+        metavar="SHARE",
+        min=0.0,
+    ),
+]
 Seed = Annotated[int, typer.Option(help="same seed, same factors, same plan")]
 CacheDir = Annotated[Path | None, typer.Option(help="where factored kernels are kept")]
 DataAware = Annotated[
@@ -177,6 +186,7 @@ class GoalArguments:
         ),
     ] = None
     budget: Budget = None
+    alarm_at: AlarmAt = CompressOptions.alarm_at
 
 
 @dataclass(frozen=True, kw_only=True)

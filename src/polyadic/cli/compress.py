@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -68,7 +69,7 @@ def compress_command(
                 plan=given,
                 formats=search.names,
                 rounds=rounds,
-                options=search.options(engine, run),
+                options=replace(search.options(engine, run), alarm_at=goal.alarm_at),
                 on_progress=shown.show,
             )
         result = with_provenance(result, {"command": command_line(), "model": model.model, "data": data.data})

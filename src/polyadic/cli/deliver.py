@@ -14,7 +14,7 @@ from polyadic.cli.screen import emit, print_table, say, warn
 from polyadic.errors import PolyadicError
 from polyadic.export import Origin, load, save
 from polyadic.pipeline import CompressionResult
-from polyadic.pipeline.summarise import is_ruined
+from polyadic.pipeline.alarm import is_ruined
 from polyadic.reporting import HEADLINE_COLUMNS, LAYER_COLUMNS, headline_rows, layer_rows, report
 from polyadic.schema import Summary
 from polyadic.training import Task
@@ -47,9 +47,11 @@ def present(
     if json:
         emit({"out": str(out), **known, "report": str(page), **summary.to_json()})
     else:
+        if is_ruined(summary.provenance):
+            warn(*summary.warnings[:1])
         print_summary(summary)
         say(written, f"the whole story: {page}")
-    if is_ruined(summary) or (summary.max_drop is not None and summary.drop > summary.max_drop):
+    if is_ruined(summary.provenance) or (summary.max_drop is not None and summary.drop > summary.max_drop):
         raise typer.Exit(OVER_BUDGET)
 
 
@@ -83,4 +85,4 @@ def print_summary(summary: Summary) -> None:
         "1 MAC = one multiply-accumulate (FLOPs = 2 x MACs), for one image. Seconds: "
         + ", ".join(f"{part} {seconds:.0f}" for part, seconds in summary.seconds.items())
     )
-    warn(*summary.warnings)
+    warn(*summary.warnings[is_ruined(summary.provenance) :])

@@ -13,7 +13,7 @@ import typer
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from polyadic.cli.arguments import AsJson, FinetuneArguments, HeldOut, Seed
+from polyadic.cli.arguments import AlarmAt, AsJson, FinetuneArguments, HeldOut, Seed
 from polyadic.cli.deliver import deliver, present
 from polyadic.cli.judge import GivenData, JudgeArguments
 from polyadic.cli.model_or_result import ModelOrResult, TrustCode
@@ -25,7 +25,8 @@ from polyadic.engines import environment
 from polyadic.errors import PolyadicError
 from polyadic.export import Origin
 from polyadic.models import LIBRARIES, LoadedModel
-from polyadic.pipeline import CompressionResult, finetune, warnings_of
+from polyadic.pipeline import CompressionResult, CompressOptions, finetune, warnings_of
+from polyadic.pipeline.alarm import Verdict, compare_answers
 from polyadic.reporting import read_result
 from polyadic.schema import Summary
 from polyadic.storage import folder_lock
@@ -39,7 +40,6 @@ from polyadic.training import (
     connect_processes,
     is_main_process,
     one_voice,
-    outputs_lost,
     several_processes,
 )
 
@@ -83,6 +83,7 @@ def finetune_command(
     ] = True,
     trust_code: TrustCode = False,
     held_out: HeldOut = None,
+    alarm_at: AlarmAt = CompressOptions.alarm_at,
     seed: Seed = 0,
     resume: Annotated[bool, typer.Option(help="go on with the run in OUT")] = False,
     json: AsJson = False,
@@ -115,7 +116,7 @@ def finetune_command(
             return
         known: dict[str, Any] = {} if judge.images is not None else {"data": judge.text}
         known |= {"finetuned_from": _past(folder, before), "command": command_line()}
-        summary = _summary(before, trained, known)
+        summary = _summary(before, trained, known, alarm_at)
         structure, example = dense if dense is not None else named.dense(), judge.example(loaded, task)
         result = CompressionResult(trained.network, structure, summary, example)
         judged = task if judge.images is None else ImageTask(judge.images)
@@ -254,7 +255,7 @@ def _past(folder: str, before: Summary) -> dict[str, Any]:
     }
 
 
-def _summary(before: Summary, trained: _Trained, known: dict[str, Any]) -> Summary:
+def _summary(before: Summary, trained: _Trained, known: dict[str, Any], alarm_at: float) -> Summary:
     """What was known of the network, with the scores of now.
 
     The dense network's are taken anew where it is there, else they are those of the folder, if its images are the same.
@@ -292,7 +293,7 @@ def _summary(before: Summary, trained: _Trained, known: dict[str, Any]) -> Summa
             "finetuning_processes": 1 if trained.accelerator is None else trained.accelerator.num_processes,
             "taught_by": "the dense network" if dense else "labels alone",
             **known,
-            "answers_lost": task.answers_lost((dense_score, scores.values[-1]), _outputs_lost(trained)),
+            **_verdict(trained, (dense_score, scores.values[-1])).provenance(alarm_at),
         },
     )
     return replace(summary, warnings=warnings_of(summary))
@@ -303,8 +304,10 @@ def _unit_of(before: Summary) -> tuple[str, str]:
     return before.words.name, before.words.drop_unit
 
 
-def _outputs_lost(trained: _Trained) -> float:
-    """1 - R^2 of the outputs on the samples that judge; of images with labels the answers are counted instead."""
-    if trained.dense is None or isinstance(trained.task, ImageTask):
-        return nan
-    return outputs_lost(trained.dense, trained.network, trained.task.calibration_batches())
+def _verdict(trained: _Trained, scores: tuple[float, float]) -> Verdict:
+    """What is lost of the dense network's answers; of images with labels by the scores, else by the outputs."""
+    task, dense = trained.task, trained.dense
+    if dense is None:
+        return Verdict(task.answers_lost(scores, nan), task.judged_on or "samples")
+    example = task.example_input()
+    return compare_answers(task, dense, trained.network, scores, () if example is None else example)

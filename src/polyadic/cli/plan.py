@@ -79,7 +79,8 @@ def _print(planned: CostEstimate, title: str, out: Path | None) -> None:
     say(
         f"MACs {dense.macs:,} to {cost.macs:,} ({fewer(dense.macs, cost.macs)}), parameters {dense.params:,} to "
         f"{cost.params:,} ({fewer(dense.params, cost.params)}), bytes {dense.bytes:,} to {cost.bytes:,}. Nothing was "
-        "tried: what it does to the accuracy, search and compress tell."
+        "tried: what it does to the network's answers, search and compress tell; give them samples of its inputs "
+        "(--data samples:DIR, npy:FILE, npz:FILE), without which much more of them is lost (docs/samples.md)."
     )
     if planned.speed is not None:
         say(str(planned.speed))

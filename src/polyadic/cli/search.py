@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from polyadic.cli.arguments import (
     SearchArguments,
     TrainedModelArguments,
 )
+from polyadic.cli.deliver import OVER_BUDGET
 from polyadic.cli.judge import JudgeArguments
 from polyadic.cli.option_groups import command
 from polyadic.cli.progress import display
@@ -23,6 +25,7 @@ from polyadic.cli.screen import command_line, emit, print_table, say, warn
 from polyadic.errors import PolyadicError
 from polyadic.export import save_search
 from polyadic.pipeline import SearchResult, TriedPlan, find_plan
+from polyadic.pipeline.alarm import is_ruined
 from polyadic.reporting import report
 from polyadic.schema import Plan, Summary
 from polyadic.storage import folder_lock, remove_partial
@@ -69,18 +72,23 @@ def search_command(
                 max_drop=goal.max_drop,
                 budget=goal.budget or (),
                 formats=search.names,
-                options=search.options(engine, run, storage),
+                options=replace(search.options(engine, run, storage), alarm_at=goal.alarm_at),
                 on_progress=shown.show,
             )
         origin = judge.completed(origin, example)
         save_search(found, out, origin, {"command": command_line(), "model": model.model, "data": data.data})
         page = report(out)
+        ruined = is_ruined(found.provenance)
         if run.json:
             emit({"out": str(out), "report": str(page), **found.to_json()})
         else:
+            if ruined:
+                warn(*found.warnings[:1])
             _print(found, out)
-            warn(*found.warnings)
+            warn(*found.warnings[ruined:])
             say(f"the whole story: {page}")
+        if ruined:
+            raise typer.Exit(OVER_BUDGET)
 
 
 def _print(found: SearchResult, out: Path) -> None:

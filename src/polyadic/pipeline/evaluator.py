@@ -85,10 +85,6 @@ class PlanEvaluator:
         """Whether layers are fitted to data: it was not switched off, and the task has inputs."""
         return bool(self._inputs())
 
-    def inputs_or(self, example: Inputs) -> list[Inputs]:
-        """A few unlabelled batches to compare outputs on; the example alone where the task has none."""
-        return self._few_batches or [example]
-
     def drop(self, model: nn.Module) -> float:
         """What ``model`` has lost against the dense network on the held-out samples."""
         return self.task.words.drop(self.dense_score, self.task.score(model))

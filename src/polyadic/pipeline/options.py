@@ -64,7 +64,7 @@ class CompressOptions:
         sequential: how firmly chains are fitted.
         alarm_at: the share of its answers that a network may have lost, under a budget alone too, before the result
             begins with a warning and the command ends with exit status 3: of correct images for a classifier, of what
-            varies in the outputs (1 - R^2) for all others.
+            varies in the outputs (1 - R^2) for all others (:mod:`polyadic.pipeline.alarm`).
         seed: of the decompositions.
         cache: where factored kernels are kept.
         work: folder for the trial log and the training checkpoint; None keeps nothing.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from polyadic.engines import environment
 from polyadic.errors import BudgetError
 from polyadic.layers import Inputs
+from polyadic.pipeline.alarm import Verdict, blind_warning, compare_answers, ruin_warning
 from polyadic.pipeline.candidates import prepare_candidates
 from polyadic.pipeline.latency_check import check_latency
 from polyadic.pipeline.options import CompressOptions, OnProgress, Progress
@@ -25,7 +26,7 @@ from polyadic.pipeline.timed_candidates import measure_cost
 from polyadic.schema import Choice, LatencyResult, Plan, Rank, SearchResult, TriedPlan, pareto_front, plain_rank
 from polyadic.search import SearchSpace, Trial, relax_plan
 from polyadic.surgery import MACS_CONVENTION
-from polyadic.training import Compare, Forward, Metric, Samples, check_gradients
+from polyadic.training import Compare, Forward, ImageTask, Metric, Samples, check_gradients
 
 COMPLETE = "the search had nothing left to try"
 WAIT_S = 1.0  # between two looks at what other workers are trying
@@ -112,7 +113,16 @@ def find_plan(
     known = [trial for trial in trials if trial.joint and trial.plan == found.plan]
     last = known[-1] if known else evaluator.evaluate(found.plan, found.space)[0]
     setup.clock.lap("search")
+    verdict = _verdict(setup, found.plan)
+    setup.clock.lap("check")
     doubt = task.doubt_of(evaluator.dense_score)
+    provenance = {
+        **environment(),
+        **task.provenance(),
+        **search_provenance(setup, found),
+        **verdict.provenance(options.alarm_at),
+        "macs_convention": MACS_CONVENTION,
+    }
     return SearchResult(
         tried=_tried(found.space, last),
         speed=found.latency,
@@ -125,17 +135,32 @@ def find_plan(
         seconds=setup.clock.laps,
         max_drop=setup.max_drop,
         layers=estimate_layers(found.plan, evaluator.layers.values(), target, found.space, options),
-        provenance={
-            **environment(),
-            **task.provenance(),
-            **search_provenance(setup, found),
-            "macs_convention": MACS_CONVENTION,
-        },
+        provenance=provenance,
         score_name=task.score_name,
         score_is_fraction=task.score_is_fraction,
         score_unit=task.score_unit,
-        warnings=(*([] if doubt is None else [doubt]), *(found.latency.warnings if found.latency is not None else ())),
+        warnings=(
+            *ruin_warning(provenance, carried_out=False),
+            *([] if doubt is None else [doubt]),
+            *(found.latency.warnings if found.latency is not None else ()),
+            *blind_warning(provenance, wanted=options.data_aware and bool(found.plan.choices)),
+        ),
     )
+
+
+def _verdict(setup: SearchSetup, plan: Plan) -> Verdict:
+    """What the network would have lost if the plan were carried out now, and nothing were trained.
+
+    The trials replace each layer for itself; here they are fitted one behind the other, as they will be.
+    """
+    evaluator, task = setup.evaluator, setup.evaluator.task
+    if not plan.choices:
+        return Verdict(0.0, "the dense network itself")
+    network = evaluator.apply(plan)[0]
+    scores = (evaluator.dense_score, task.score(network))
+    verdict = compare_answers(task, setup.round.origin, network, scores, setup.example)
+    # test images are read once, at the end of a compression
+    return replace(verdict, where="held-out images") if isinstance(task, ImageTask) else verdict
 
 
 def run_search(setup: SearchSetup) -> Conclusion:

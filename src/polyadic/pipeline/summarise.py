@@ -10,12 +10,13 @@ from torch import nn
 
 from polyadic.engines import environment
 from polyadic.formats import FactoredKernel
+from polyadic.pipeline.alarm import blind_warning, compare_answers, ruin_warning
 from polyadic.pipeline.outcomes import layer_outcome
 from polyadic.pipeline.search import Conclusion, search_provenance
 from polyadic.pipeline.setup import SearchSetup
 from polyadic.schema import LayerOutcome, Plan, Summary
 from polyadic.surgery import MACS_CONVENTION, network_cost
-from polyadic.training import FinalScores, FinetuneReport, outputs_lost
+from polyadic.training import FinalScores, FinetuneReport
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +83,7 @@ def summarise(done: RoundResult, final: FinalScores) -> Summary:
         done = replace(done, found=replace(done.found, plan=latency.plan, latency=latency))
     if setup.round.count > 1:
         rounds = (*rounds, done.to_report())
-    outputs = outputs_lost(setup.round.origin, done.network, setup.evaluator.inputs_or(setup.example))
-    answers = task.answers_lost(final.values, outputs)
+    verdict = compare_answers(task, setup.round.origin, done.network, final, setup.example)
     summary = Summary(
         dense=setup.cost,
         compressed=cost,
@@ -105,8 +105,7 @@ def summarise(done: RoundResult, final: FinalScores) -> Summary:
             **task.provenance(),
             **search_provenance(setup, done.found),
             "finetuning_stop": done.stop,
-            "answers_lost": answers,
-            "alarm_at": setup.options.alarm_at,
+            **verdict.provenance(setup.options.alarm_at),
             "finetuning": [vars(record) for record in done.report.history] if done.report is not None else [],
             "macs_convention": MACS_CONVENTION,
             **({"rounds": list(rounds)} if rounds else {}),
@@ -115,22 +114,20 @@ def summarise(done: RoundResult, final: FinalScores) -> Summary:
     doubt = task.doubt_of(summary.dense_score, test=True)
     first = () if doubt is None else (f"before it was compressed {doubt}",)
     return replace(
-        summary, warnings=(*first, *warnings_of(summary), *(latency.warnings if latency is not None else ()))
+        summary,
+        warnings=(
+            *warnings_of(summary),
+            *first,
+            *(latency.warnings if latency is not None else ()),
+            *blind_warning(summary.provenance, wanted=setup.options.data_aware and bool(done.plan.choices)),
+        ),
     )
-
-
-def is_ruined(summary: Summary) -> bool:
-    """Whether a network lost more of the dense network's answers than leaves it the same network."""
-    lost, alarm = (summary.provenance.get(name) for name in ("answers_lost", "alarm_at"))
-    return lost is not None and alarm is not None and lost > alarm
 
 
 def warnings_of(summary: Summary) -> tuple[str, ...]:
     """What a reader must know before relying on the result."""
     held_out, known, words = summary.held_out, summary.provenance, summary.words
-    warnings: list[str] = []
-    if is_ruined(summary):
-        warnings.append(_ruin(known["answers_lost"], known["alarm_at"], known.get("data_aware", True)))
+    warnings = [*ruin_warning(known, carried_out=True)]
     if summary.score_is_fraction and held_out["compressed"] < held_out["before_finetuning"]:
         warnings.append(
             f"fine-tuning lowered the held-out score from {100 * held_out['before_finetuning']:.2f} to "
@@ -154,17 +151,6 @@ def warnings_of(summary: Summary) -> tuple[str, ...]:
             f"{words.allowed(summary.max_drop)}: the 95 % interval of the drop is {low} to {high}"
         )
     return tuple(warnings)
-
-
-def _ruin(lost: float, allowed: float, data_aware: bool) -> str:
-    """What stands first where a network is no longer what it was."""
-    advice = ["a looser budget", "more fine-tuning"]
-    if not data_aware:
-        advice.insert(0, "samples of its inputs (a DataLoader in the place of the score), which keep most of them")
-    return (
-        f"this network has lost {100 * lost:.0f} % of the dense network's answers, more than the {100 * allowed:g} % "
-        f"at which it is no longer taken for the same network (alarm_at): give {', or '.join(advice)}"
-    )
 
 
 def _total_seconds(laps: Sequence[Mapping[str, float]]) -> dict[str, float]:

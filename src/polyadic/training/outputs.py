@@ -101,6 +101,8 @@ def check_logits(outputs: Tensor) -> None:
 def outputs_lost(dense: nn.Module, model: nn.Module, inputs: Iterable[Any]) -> float:
     """1 - R^2 of ``model``'s outputs on ``inputs``: 0 where they equal the dense network's, 1 where nothing stays.
 
+    Where they are as large as the input, it is that of what is changed in it, if that is more (:func:`change_lost`).
+
     Returns:
         NaN where there are no inputs, or the networks return nothing that can be compared; infinite where the outputs
         of ``model`` are.
@@ -112,7 +114,32 @@ def outputs_lost(dense: nn.Module, model: nn.Module, inputs: Iterable[Any]) -> f
         own, taught = answers(model, inputs), answers(dense, inputs)
     except LayerError:
         return math.nan
-    return distance_of(own, taught)
+    return max(distance_of(own, taught), change_lost(own, taught, inputs))
+
+
+def change_lost(own: list[list[Tensor]], taught: list[list[Tensor]], inputs: Iterable[Any]) -> float:
+    """1 - R^2 of what a network changes in its input: of a denoiser the noise, which is a small part of its output.
+
+    Args:
+        own: a network's answers, batch by batch.
+        taught: the dense network's.
+        inputs: what both were given.
+
+    Returns:
+        0 where the outputs are not one tensor as large as the one that goes in; infinite where they are not finite.
+    """
+    pairs = []
+    for given, answer, target in zip(inputs, own, taught, strict=True):
+        x = given.float().cpu() if isinstance(given, Tensor) else None
+        if x is None or len(target) != 1 or target[0].shape != x.shape:
+            return 0.0
+        pairs.append(((answer[0] - x).flatten(), (target[0] - x).flatten()))
+    f, g = (torch.cat(side).double() for side in zip(*pairs, strict=True))
+    if not float((g - g.mean()).square().sum()):
+        return 0.0  # it changes nothing that could be lost
+    lost, whole = _lost_and_whole(f, g, "squares")
+    value = float(lost) / max(float(whole), TINY)
+    return value if math.isfinite(value) else math.inf
 
 
 def answers(model: nn.Module, batches: Iterable[Any], ask: Ask = call_model) -> list[list[Tensor]]:

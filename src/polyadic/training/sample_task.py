@@ -34,6 +34,7 @@ from polyadic.training.options import EpochRecord, FinetuneReport
 from polyadic.training.outputs import (
     Compare,
     answers,
+    change_lost,
     check_compare,
     check_logits,
     distance_of,
@@ -242,6 +243,12 @@ class SampleTask(Task):
         if self.metric is not None and not self.metric.is_fed:
             return ScoreTask(self.metric).final_scores(models)
         return FinalScores(tuple(self._judged(model, self.last) for model in models), None)
+
+    def outputs_lost(self, dense: nn.Module, model: nn.Module) -> tuple[float, str]:
+        """What is lost of the outputs on the samples that chose nothing, through the user's own pass."""
+        own, taught = self._answers(model, self.last), self._answers(dense, self.last)
+        changed = change_lost(own, taught, [self.inputs_of(batch) for batch in self.last])
+        return max(distance_of(own, taught, self.compare), changed), "last samples"
 
     def provenance(self) -> dict[str, object]:
         """How many samples, what they are (a digest), and what else was given."""

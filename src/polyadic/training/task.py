@@ -7,17 +7,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, final
 
 from torch import nn
 
 from polyadic.errors import PolyadicError
-from polyadic.layers import Inputs
+from polyadic.layers import Inputs, device_of, on_device
 from polyadic.schema import ScoreWords
 from polyadic.training.metric import Metric, as_metric, paired_interval
 from polyadic.training.options import EpochRecord, FinetuneReport
+from polyadic.training.outputs import outputs_lost
 from polyadic.training.score_images import Proxy, ProxyScore
+
+FEW_BATCHES = 4
+"""Calibration batches on which outputs are compared, where a task has no samples that chose nothing."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,15 @@ class Task(ABC):
             outputs_lost: 1 - R^2 of the compressed network's outputs; NaN where they cannot be compared.
         """
         return outputs_lost
+
+    def outputs_lost(self, dense: nn.Module, model: nn.Module) -> tuple[float, str]:
+        """What ``model`` has lost of the outputs of ``dense``: 1 - R^2, NaN where there are no samples; and on what.
+
+        Samples that chose nothing are better than these, the first that calibrate.
+        """
+        device = device_of(dense)
+        few = [on_device(batch, device) for batch in islice(self.calibration_batches(), FEW_BATCHES)]
+        return outputs_lost(dense, model, few), "samples that calibrate"
 
     def tune_layer(self, model: nn.Module, parameters: Iterable[nn.Parameter], teacher: nn.Module) -> bool:
         """Fine-tune ``parameters`` alone, in place; whether anything was done."""
