@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from results import images, small
@@ -105,7 +106,8 @@ def test_a_layer_that_was_factorised_twice_costs_what_its_last_chain_costs(tmp_p
         (polyadic.KnownScore(31.25, 31.5, "PSNR", "dB"), (31.5, 31.25), "PSNR", None),
         (polyadic.KnownScore(0.25, 0.125, "error", higher_is_better=False), (-0.125, -0.25), "negative error", None),
         (None, (None, None), "score", "not scored since"),
-        (torch.tensor(0.5), (None, 0.5), "score", "score of the dense network was not given"),
+        (np.float32(0.5), (None, 0.5), "score", "score of the dense network was not given"),
+        (torch.tensor(0.5, requires_grad=True), (None, 0.5), "score", "score of the dense network was not given"),
     ],
 )
 def test_a_number_is_written_as_it_is_given(
@@ -129,10 +131,20 @@ def test_a_number_is_written_as_it_is_given(
 
 def test_a_fraction_is_written_in_points(tmp_path: Path) -> None:
     dense = small()
-    score = polyadic.KnownScore(0.5, 0.75, "accuracy", "%")
+    score = polyadic.KnownScore(0.5, 0.625, "accuracy", "%")
     polyadic.save(trained(dense), tmp_path, plan=PLAN, dense=dense, example_input=images(), score=score)
-    assert written(tmp_path)["drop"] == 25.0
-    assert "25.00 points of accuracy lost" in (tmp_path / "README.md").read_text()
+    assert written(tmp_path)["drop"] == 12.5
+    assert "12.50 points of accuracy lost" in (tmp_path / "README.md").read_text()
+
+
+def test_a_network_that_has_lost_most_says_so_first(tmp_path: Path) -> None:
+    dense = small()
+    score = polyadic.KnownScore(0.25, 0.75, "IoU", "%")
+    polyadic.save(trained(dense), tmp_path, plan=PLAN, dense=dense, example_input=images(), score=score)
+    known = written(tmp_path)
+    assert known["provenance"]["answers_lost"] == pytest.approx(2 / 3)
+    assert "IoU went from 75.00 % to 25.00 %; more than 25 % of it is lost" in known["warnings"][0]
+    assert "train longer" in (tmp_path / "README.md").read_text()
 
 
 def test_a_task_scores_both_on_its_test_samples(tmp_path: Path) -> None:
@@ -187,6 +199,7 @@ def broken(model: nn.Module) -> nn.Module:
         (lambda model, dense: {"result": Wrapper(model)}, r"a Wrapper around it: pass model.module"),
         (lambda model, dense: {"result": broken(model)}, "NaN or Inf|finite"),
         (lambda model, dense: {"score": "0.93"}, "score is a number, .* got str"),
+        (lambda model, dense: {"score": torch.ones(2)}, "a score is a finite number"),
         (lambda model, dense: {"score": math.nan}, "a score is a finite number; got nan as its value"),
         (lambda model, dense: {"score": lambda model: math.nan}, "returns a finite number; got nan"),
     ],

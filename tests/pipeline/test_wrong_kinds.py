@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from subjects import corner_data, images
 from torch import nn
+from torch.utils.data import DataLoader
 
 import polyadic
 from polyadic.errors import PolyadicError
@@ -83,6 +84,12 @@ def test_what_is_no_network(model: Any, words: str) -> None:
 def test_what_is_asked_in_another_way_than_it_is_meant(net: nn.Module, given: dict[str, Any], words: str) -> None:
     with pytest.raises(PolyadicError, match=words):
         polyadic.find_plan(net, lambda _: 0.5, **{"example_input": images(1), **given})
+
+
+def test_an_example_is_no_loader(net: nn.Module) -> None:
+    loader: Any = DataLoader(images(8), batch_size=4)
+    with pytest.raises(PolyadicError, match=r"got a DataLoader: of a loader pass one batch's inputs, next\("):
+        find_layers(net, loader)
 
 
 def test_a_task_is_no_loader(net: nn.Module) -> None:

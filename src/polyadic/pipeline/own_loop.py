@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -13,6 +14,8 @@ from polyadic.engines import environment
 from polyadic.errors import LayerError, PolyadicError
 from polyadic.layers import Inputs, device_of, evaluation_mode, first_samples, on_device
 from polyadic.pipeline.compress import CompressionResult
+from polyadic.pipeline.options import CompressOptions
+from polyadic.pipeline.summarise import is_ruined
 from polyadic.schema import OWN_LOOP, LayerOutcome, LayerSite, Plan, Stage, Summary, plain_rank
 from polyadic.surgery import MACS_CONVENTION, check_finite, find_layers, network_cost, plan_stages, rebuild
 from polyadic.surgery.plain_layers import copy_model
@@ -51,7 +54,7 @@ class KnownScore:
             if value is None and field == "dense":
                 continue
             try:
-                number = float(value)  # type: ignore[arg-type]
+                number = float(value.detach() if isinstance(value, Tensor) else value)  # type: ignore[arg-type]
             except (TypeError, ValueError, RuntimeError):
                 number = math.nan
             if not math.isfinite(number):
@@ -93,14 +96,6 @@ def own_result(
     layers = tuple(_outcome(site, plan, stages) for site in find_layers(dense, example))
     with evaluation_mode(dense), evaluation_mode(model):
         scores, known = _scored(model, dense, score)
-    warnings = []
-    if not math.isfinite(scores.values[1]):
-        warnings.append(f"the network was {OWN_LOOP} and not scored since: pass score= when it is saved")
-    elif not math.isfinite(scores.values[0]):
-        warnings.append(
-            "the score of the dense network was not given, so that what was lost is not known: pass a function that "
-            "scores both, or polyadic.KnownScore(value, dense=...)"
-        )
     summary = Summary(
         dense=network_cost(dense, example),
         compressed=network_cost(model, on_device(example_input, device_of(model))),
@@ -117,15 +112,43 @@ def own_result(
         provenance={
             **environment(),
             **known.provenance,
+            **_share_lost(scores, known),
             "finetuning_stop": OWN_LOOP,
             "macs_convention": MACS_CONVENTION,
         },
-        warnings=tuple(warnings),
         score_is_fraction=known.fraction,
         judged_on=known.judged_on,
         score_unit=known.unit,
     )
+    summary = replace(summary, warnings=_warnings(summary))
     return CompressionResult(model, dense, summary, first_samples(example, 1))
+
+
+def _share_lost(scores: FinalScores, known: _Known) -> dict[str, float]:
+    """What share of a fraction, such as an accuracy, was lost; nothing of a number that has no zero of its own."""
+    before, after = scores.values
+    if not known.fraction or not before > 0 or not math.isfinite(after):
+        return {}
+    return {"answers_lost": max(0.0, 1.0 - after / before), "alarm_at": CompressOptions().alarm_at}
+
+
+def _warnings(summary: Summary) -> tuple[str, ...]:
+    """What a reader must know before relying on the network."""
+    words, known = summary.words, summary.provenance
+    if not math.isfinite(summary.compressed_score):
+        return (f"the network was {OWN_LOOP} and not scored since: pass score= when it is saved",)
+    if not math.isfinite(summary.dense_score):
+        return (
+            "the score of the dense network was not given, so that what was lost is not known: pass a function that "
+            "scores both, or polyadic.KnownScore(value, dense=...)",
+        )
+    if is_ruined(summary):
+        return (
+            f"the {words.name} went from {words.said(summary.dense_score)} to {words.said(summary.compressed_score)}; "
+            f"more than {100 * known['alarm_at']:g} % of it is lost, so that this is no longer taken for the same "
+            "network: fit the layers to samples (apply_plan(inputs=loader)), train longer, or take higher ranks",
+        )
+    return ()
 
 
 @dataclass(frozen=True)
@@ -150,7 +173,7 @@ def _scored(model: nn.Module, dense: nn.Module, score: OwnScore | None) -> tuple
         return scores, _Known(task.score_name, task.score_is_fraction, unit, task.judged_on, known)
     if score is None:
         return FinalScores((math.nan, math.nan), None), _Known("score", False, "", None, {"scored": "not since"})
-    if not isinstance(score, KnownScore | float | int | Tensor):
+    if not isinstance(score, KnownScore | Real | Tensor):
         raise PolyadicError(
             f"score is a number, polyadic.KnownScore(...), or a function from a network to a number; got "
             f"{type(score).__name__}"

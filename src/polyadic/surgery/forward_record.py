@@ -172,6 +172,11 @@ def record_forward(
             answer = call_model(model, example_input)
         except Exception as error:  # whatever a stranger's forward raises
             shapes = ", ".join(str(tuple(tensor.shape)) for tensor in given)
+            if not given:
+                raise LayerError(
+                    "an example input is a batch (N, ...), or arguments by position (a tuple) or by name (a dict); got "
+                    f"a {type(example_input).__name__}: of a loader pass one batch's inputs, next(iter(loader))"
+                ) from error
             raise LayerError(
                 f"finding layers takes one forward pass, and it failed on an example input of shape {shapes}: "
                 f"{type(error).__name__}: {error}{_other_dtype(model, given)}"
