@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from polyadic.engines import environment
 from polyadic.errors import LayerError, PolyadicError
 from polyadic.layers import Inputs, device_of, evaluation_mode, first_samples, on_device
+from polyadic.pipeline.alarm import is_ruined
 from polyadic.pipeline.compress import CompressionResult
 from polyadic.pipeline.options import CompressOptions
-from polyadic.pipeline.summarise import is_ruined
 from polyadic.schema import OWN_LOOP, LayerOutcome, LayerSite, Plan, Stage, Summary, plain_rank
 from polyadic.surgery import MACS_CONVENTION, check_finite, find_layers, network_cost, plan_stages, rebuild
 from polyadic.surgery.plain_layers import copy_model
@@ -142,7 +142,7 @@ def _warnings(summary: Summary) -> tuple[str, ...]:
             "the score of the dense network was not given, so that what was lost is not known: pass a function that "
             "scores both, or polyadic.KnownScore(value, dense=...)",
         )
-    if is_ruined(summary):
+    if is_ruined(summary.provenance):
         return (
             f"the {words.name} went from {words.said(summary.dense_score)} to {words.said(summary.compressed_score)}; "
             f"more than {100 * known['alarm_at']:g} % of it is lost, so that this is no longer taken for the same "
