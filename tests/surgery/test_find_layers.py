@@ -116,12 +116,13 @@ def test_a_layer_of_which_the_model_reads_more_than_the_output_stays(reading: st
 
 
 @pytest.mark.parametrize("activation", [torch.relu, torch.tanh])  # the first has a fused kernel, the second has none
-def test_layers_in_a_transformer_are_candidates_and_those_of_its_attention_are_not(
+def test_layers_in_a_transformer_are_candidates_and_so_are_the_projections_of_its_attention(
     activation: Callable[[Tensor], Tensor],
 ) -> None:
     model = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, activation=activation)
     sites = sites_of(model, torch.zeros(1, 4, 8))
-    assert [name for name, site in sites.items() if site.reason is None] == ["linear1", "linear2"]
+    projections = [f"self_attn.{name}" for name in ("q_proj", "k_proj", "v_proj", "out_proj")]
+    assert [name for name, site in sites.items() if site.reason is None] == [*projections, "linear1", "linear2"]
     assert sites["linear1"].macs == 4 * 8 * 16
 
 
@@ -189,9 +190,10 @@ def test_words_and_sequences_have_reasons_too() -> None:
             return self.out(h)  # type: ignore[no-any-return]
 
     sites = sites_of(Words(), torch.zeros(2, 5, dtype=torch.int64))
-    assert {name for name, site in sites.items() if site.reason is None} == {"out"}
+    projections = {f"attention.{name}" for name in ("q_proj", "k_proj", "v_proj", "out_proj")}
+    assert {name for name, site in sites.items() if site.reason is None} == {"out", *projections}
     assert sites["out"].macs == 5 * 8 * 3
-    assert {"words", "rnn", "attention"} <= set(sites)
+    assert {"words", "rnn"} <= set(sites)
 
 
 def test_grouped_layers_are_candidates_that_each_format_judges() -> None:

@@ -53,6 +53,7 @@ from polyadic.layers.plain import (
     torch_weight,
     torch_weight_shape,
 )
+from polyadic.layers.separate_attention import PROJECTIONS, SeparateAttention, packed_attention
 from polyadic.layers.tensorised import (
     TTConv1d,
     TTConv2d,
@@ -66,6 +67,7 @@ from polyadic.layers.tt_contraction import apply_weight
 from polyadic.layers.tt_layer import Footprint, TTLayer
 
 __all__ = [
+    "PROJECTIONS",
     "CPConv1d",
     "CPConv2d",
     "CPConv3d",
@@ -79,6 +81,7 @@ __all__ = [
     "SVDConv2d",
     "SVDConv3d",
     "SVDLinear",
+    "SeparateAttention",
     "SpatialCPConv2d",
     "SpatialCPConv3d",
     "SpatialCPConvTranspose2d",
@@ -118,6 +121,7 @@ __all__ = [
     "first_samples",
     "kernel_of",
     "on_device",
+    "packed_attention",
     "plain_layer",
     "sample_count",
     "sample_shapes",

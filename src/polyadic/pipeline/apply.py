@@ -19,9 +19,11 @@ from polyadic.surgery import (
     check_finite,
     find_layers,
     layer_at,
+    module_at,
     replace_in_sequence,
     replace_one_by_one,
     spec_at,
+    unwrap_model,
 )
 from polyadic.training import Forward, Samples, sample_inputs, together
 from polyadic.training.sample_checks import check_inputs
@@ -126,6 +128,7 @@ def apply_plan(
     """
     _check_plan(plan)
     batch: Inputs | None = None
+    model = unwrap_model(model)
     if isinstance(inputs, Tensor):
         batch = inputs
     elif inputs is not None:
@@ -183,7 +186,7 @@ def apply_to_batch(
 
 def _has(model: nn.Module, name: str) -> bool:
     try:
-        model.get_submodule(name)
+        module_at(model, name)
     except AttributeError:
         return False
     return True

@@ -22,6 +22,7 @@ from polyadic.pipeline.target import Target
 from polyadic.pipeline.timed_candidates import measure_cost
 from polyadic.schema import NotebookResult, Plan, Summary
 from polyadic.storage import remove_partial
+from polyadic.surgery import is_separate, pack_projections, separate_for_good
 from polyadic.training import Compare, Forward, Metric, Samples, check_gradients
 from polyadic.training.several_processes import several_processes
 from polyadic.training.snapshot import Checkpoint, weights_digest
@@ -158,6 +159,7 @@ def compress(
     if task.needs_gradients:
         check_gradients(start.origin)
     example = example_for(start.origin, task, example_input)
+    separate_for_good(start.origin, example)
     cost = measure_cost(start.origin, example, options)
     target = Target.of(max_drop, budget, formats, plan, options, cost)
     while True:
@@ -189,6 +191,8 @@ def compress(
         if start.is_last:
             break
         start = _next_round(done, store)
+    for each in () if is_separate(start.origin, done.plan) else (start.origin, untuned, network):
+        pack_projections(each)  # no plan asks for them
     final = judge.final_scores((start.origin, untuned, network))
     setup.clock.lap("test")
     return CompressionResult(network, start.origin, summarise(done, final), first_samples(example, 1))

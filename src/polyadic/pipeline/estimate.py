@@ -20,7 +20,7 @@ from polyadic.pipeline.target import Target
 from polyadic.pipeline.timed_candidates import measure_cost, time_candidates
 from polyadic.schema import CostEstimate, Plan
 from polyadic.search import SearchSpace, Uniform
-from polyadic.surgery import copy_model, find_layers
+from polyadic.surgery import copy_model, find_layers_as_is, separate_for_good, unwrap_model
 
 
 def estimate_cost(
@@ -52,9 +52,10 @@ def estimate_cost(
     options = replace(options or CompressOptions(), search=(options and options.search) or Uniform())
     if not budget:
         raise BudgetError("an estimate takes a budget (macs=50%): a drop is not known before anything was tried")
-    dense = copy_model(model).eval()
+    dense = copy_model(unwrap_model(model)).eval()
     example = on_device(example_input, device_of(dense))
-    layers, cost = find_layers(dense, example), measure_cost(dense, example, options)
+    separate_for_good(dense, example)
+    layers, cost = find_layers_as_is(dense, example), measure_cost(dense, example, options)
     target = Target.of(None, budget, formats, None, options, cost)
     every = find_candidates(dense, layers, target.formats, options)
     every, refused = time_candidates(every, layers, target, options, on_progress)

@@ -24,7 +24,7 @@ from torch import nn
 from polyadic.errors import BudgetError
 from polyadic.schema import LayerOutcome, LayerSite, Plan, Stage, chain_params
 from polyadic.search import RankCandidates
-from polyadic.surgery import check_finite, copy_model, merge, plan_stages, rebuild
+from polyadic.surgery import check_finite, copy_model, merge, plan_stages, rebuild, unwrap_model
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +59,7 @@ class Round:
         Raises:
             PolyadicError: weights that are not finite.
         """
+        model = unwrap_model(model)
         check_finite(model)
         dense = copy_model(model).eval()
         return Round(dense, 1, count, dense)

@@ -25,7 +25,7 @@ from polyadic.pipeline.target import Target
 from polyadic.pipeline.timed_candidates import measure_cost
 from polyadic.schema import Choice, LatencyResult, Plan, Rank, SearchResult, TriedPlan, pareto_front, plain_rank
 from polyadic.search import SearchSpace, Trial, relax_plan
-from polyadic.surgery import MACS_CONVENTION
+from polyadic.surgery import MACS_CONVENTION, separate_for_good
 from polyadic.training import Compare, Forward, ImageTask, Metric, Samples, check_gradients
 
 COMPLETE = "the search had nothing left to try"
@@ -105,6 +105,7 @@ def find_plan(
     if task.needs_gradients:
         check_gradients(start.origin)
     example = example_for(start.origin, task, example_input)
+    separate_for_good(start.origin, example)
     cost = measure_cost(start.origin, example, options)
     target = Target.of(max_drop, budget, formats, None, options, cost)
     setup = prepare_search(start, task, example, target, cost, options, on_progress)

@@ -29,7 +29,7 @@ from polyadic.pipeline.timed_candidates import measure_cost, time_candidates
 from polyadic.schema import Budget, Cost, Plan, TrialRecord
 from polyadic.schema.budget import format_cost
 from polyadic.search import RankCandidates, SearchSpace, TrialStore, cheapest_plan, open_trials
-from polyadic.surgery import check_patterns, find_layers, layer_at, matches_any
+from polyadic.surgery import check_patterns, find_layers_as_is, layer_at, matches_any
 from polyadic.training import Compare, Forward, ImageTask, Metric, Samples, SampleTask, ScoreTask, Task
 from polyadic.training.metric import is_fed
 
@@ -133,7 +133,7 @@ def prepare_search(
         PolyadicError: a log of another run.
     """
     clock, dense = Clock(), start.dense
-    layers = find_layers(dense, example)
+    layers = find_layers_as_is(dense, example)
     now = _cost_now(start, example, cost, options)
     goal = target.of_round(start.number, start.count, cost)
     if goal.plan is None:

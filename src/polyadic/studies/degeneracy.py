@@ -32,7 +32,7 @@ from polyadic.decomposition import (
 from polyadic.errors import PolyadicError
 from polyadic.schema import DegeneracyRow, DegeneracyStudy, LayerSite
 from polyadic.studies.study import OnProgress, Row, RowFile, choose_layers, no_layer, rows_of
-from polyadic.surgery import find_layers, layer_at
+from polyadic.surgery import find_layers_as_is, layer_at
 
 METHODS = {"als": "ALS", "lm": "LM", "stable": "stable CP"}
 """What is compared, and how a sentence calls it."""
@@ -109,7 +109,7 @@ def degeneracy_study(
         StorageError: a row could not be written.
     """
     options = options or DegeneracyOptions()
-    kernels, skipped = _kernels(model, find_layers(model, example_input), options)
+    kernels, skipped = _kernels(model, find_layers_as_is(model, example_input), options)
     file = RowFile(options.work, _digest(kernels, options), resume=options.resume)
     measured = {
         f"{name}/{method}/{rank}": partial(_row, name, K, method, rank, options)

@@ -20,7 +20,7 @@ from polyadic.formats import Format, format_named
 from polyadic.schema import LayerRow, LayerSite, LayerStudy, Rank, chain_params
 from polyadic.studies.scoring import Scorer, digest_of
 from polyadic.studies.study import OnProgress, Row, RowFile, no_layer, rows_of, wanted_layers
-from polyadic.surgery import FactorCache, chain_for, copy_model, find_layers, layer_at, swap_layer
+from polyadic.surgery import FactorCache, chain_for, copy_model, find_layers_as_is, layer_at, swap_layer
 from polyadic.training import LAYER_TUNING, Execution, FinetuneOptions, augmentation_for, train_on_images
 
 FORMATS = ("cp-epc", "tucker2", "spatial-svd", "tt", "svd")
@@ -92,7 +92,7 @@ def layer_study(
     """
     options = options or LayerOptions()
     dense, network = copy_model(model).eval(), copy_model(model).eval()
-    sites = wanted_layers(find_layers(network, data.example(1)), options.layers)
+    sites = wanted_layers(find_layers_as_is(network, data.example(1)), options.layers)
     plans, skipped = _plans(network, sites, options)
     file = RowFile(options.work, digest_of(network, data, options.decisive()), resume=options.resume)
     scorer = Scorer(dense, data, options.execution, images=options.images, batch_size=options.batch_size)

@@ -24,7 +24,7 @@ from polyadic.studies.spectrum import Spectrum, gaussian_like, perturb, seeded_g
 from polyadic.studies.study import OnProgress, Row, RowFile, rows_of
 from polyadic.studies.truncation_grid import Point, TruncationOptions, kernels_of, points_of
 from polyadic.studies.truncation_retraining import retrain_networks
-from polyadic.surgery import copy_model, find_layers
+from polyadic.surgery import copy_model, find_layers_as_is
 
 
 def truncation_study(
@@ -54,7 +54,7 @@ def truncation_study(
     """
     options = options or TruncationOptions()
     network = copy_model(model).eval()
-    kernels, skipped = kernels_of(network, find_layers(network, data.example(1)), options)
+    kernels, skipped = kernels_of(network, find_layers_as_is(network, data.example(1)), options)
     file = RowFile(options.work, digest_of(network, data, options.decisive()), resume=options.resume)
     scorer = options.scorer(network, data)
     points = points_of(kernels, options)

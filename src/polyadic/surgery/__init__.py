@@ -9,7 +9,7 @@ from polyadic.surgery.calibrate import (
     shift_statistics,
 )
 from polyadic.surgery.factor_cache import FactorCache, default_cache_directory
-from polyadic.surgery.find_layers import MACS_CONVENTION, count_operations, find_layers, network_cost
+from polyadic.surgery.find_layers import find_layers, find_layers_as_is
 from polyadic.surgery.fold import Change
 from polyadic.surgery.fold_and_merge import FoldedModel, fold_and_merge
 from polyadic.surgery.layer_fit import SequentialOptions, input_norms
@@ -28,10 +28,18 @@ from polyadic.surgery.layer_map import (
 )
 from polyadic.surgery.layer_names import check_patterns, matches_any
 from polyadic.surgery.model_checks import check_finite
+from polyadic.surgery.network_cost import MACS_CONVENTION, count_operations, network_cost
 from polyadic.surgery.plain_layers import copy_model, replaced_methods
+from polyadic.surgery.projections import (
+    is_separate,
+    module_at,
+    pack_projections,
+    separate_for_good,
+)
 from polyadic.surgery.rebuild import merge, plan_stages, rebuild
 from polyadic.surgery.replace import chain_for, layer_at, replace_layer, spec_at, swap_layer
 from polyadic.surgery.replace_by_plan import replace_in_sequence, replace_one_by_one
+from polyadic.surgery.unwrap import unwrap_model
 
 __all__ = [
     "CP",
@@ -58,14 +66,18 @@ __all__ = [
     "decompose_",
     "default_cache_directory",
     "find_layers",
+    "find_layers_as_is",
     "fold_and_merge",
     "input_norms",
+    "is_separate",
     "keep_statistics",
     "layer_at",
     "matches_any",
     "measure_statistics",
     "merge",
+    "module_at",
     "network_cost",
+    "pack_projections",
     "plan_stages",
     "rebuild",
     "recalibrate",
@@ -74,7 +86,9 @@ __all__ = [
     "replace_layer",
     "replace_one_by_one",
     "replaced_methods",
+    "separate_for_good",
     "shift_statistics",
     "spec_at",
     "swap_layer",
+    "unwrap_model",
 ]

@@ -12,6 +12,9 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+Changes = list[tuple[nn.Module, str, object]]
+"""Attributes that were changed: module, name, the value that it had."""
+
 
 @contextmanager
 def unfused_attention() -> Iterator[None]:
@@ -24,13 +27,13 @@ def unfused_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-def leave_fast_path(model: nn.Module, name: str) -> list[tuple[nn.Module, str, object]]:
+def leave_fast_path(model: nn.Module, name: str) -> Changes:
     """Have the transformers around the module called ``name`` call it, in evaluation mode as well.
 
     Returns:
         The attributes that were changed: module, name, the value that it had.
     """
-    changed: list[tuple[nn.Module, str, object]] = []
+    changed: Changes = []
     while name:
         name = name.rpartition(".")[0]
         module = model.get_submodule(name)

@@ -1,4 +1,4 @@
-"""Look at any model: the layers that may be factorised, and what the whole costs.
+"""Look at any model: the layers that may be factorised.
 
 Layers are found by one recorded forward pass and one with stand-ins.
 """
@@ -17,13 +17,8 @@ from polyadic.errors import LayerError
 from polyadic.layers import (
     Inputs,
     TTLayer,
-    device_of,
-    first_samples,
-    on_device,
-    tensors_in,
 )
-from polyadic.schema import ConvSpec, Cost, LayerSite, MacCount
-from polyadic.surgery.count_macs import count_macs
+from polyadic.schema import ConvSpec, LayerSite
 from polyadic.surgery.forward_record import ForwardRecord, Run, record_forward
 from polyadic.surgery.model_checks import check_model, check_replacement
 from polyadic.surgery.plain_layers import (
@@ -37,13 +32,12 @@ from polyadic.surgery.plain_layers import (
     parameters_behind,
     weight_of,
 )
+from polyadic.surgery.projections import separated, why_packed
+from polyadic.surgery.unwrap import unwrap_model
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _SIZES = ("stride", "padding", "dilation", "padding_mode")
 _BAGS = (nn.ParameterList, nn.ParameterDict)
-
-MACS_CONVENTION = "1 MAC = one multiply-accumulate of a convolution or matrix product; FLOPs = 2 x MACs; one sample"
-"""What a number of MACs stands for, wherever one is written down."""
 
 Names = dict[nn.Module, tuple[str, ...]]
 
@@ -51,7 +45,8 @@ Names = dict[nn.Module, tuple[str, ...]]
 def find_layers(model: nn.Module, example_input: Inputs) -> tuple[LayerSite, ...]:
     """Every weight-bearing layer of ``model`` in the order of its modules, each a candidate or with the reason why not.
 
-    A layer whose weight is parametrised counts as the plain layer that it is in evaluation mode.
+    A layer whose weight is parametrised counts as the plain layer that it is in evaluation mode. The projections of an
+    ``nn.MultiheadAttention`` count as layers of their own (:mod:`polyadic.surgery.projections`).
 
     Args:
         model: any module; it is run a few times in evaluation mode and left as it was.
@@ -60,11 +55,19 @@ def find_layers(model: nn.Module, example_input: Inputs) -> tuple[LayerSite, ...
     Raises:
         LayerError: the model does not run on the example, is compiled, or has no weights yet.
     """
+    model = unwrap_model(model)
     check_model(model)
-    layers = _named_layers(model)
+    with separated(model, example_input):
+        return find_layers_as_is(model, example_input)
+
+
+def find_layers_as_is(model: nn.Module, example_input: Inputs) -> tuple[LayerSite, ...]:
+    """As :func:`find_layers`, of a model whose projections of attention are what they are, and so are their names."""
+    check_model(model)
+    layers = named_layers(model)
     record = record_forward(model, example_input, [names[0] for names in layers.values()])
     owners, elsewhere = _owners(model), _reads_elsewhere(record, layers)
-    samples = _samples_in(model, record)
+    samples = samples_in(model, record)
     sites = (
         LayerSite(
             names[0],
@@ -81,51 +84,7 @@ def find_layers(model: nn.Module, example_input: Inputs) -> tuple[LayerSite, ...
     )
 
 
-def network_cost(model: nn.Module, example_input: Inputs) -> Cost:
-    """Cost of one forward pass over the first sample of ``example_input`` (N, ...), or over a sample without a batch.
-
-    Raises:
-        LayerError: the model does not run on the example.
-    """
-    tensors = [*model.parameters(), *model.buffers()]
-    return Cost(
-        params=sum(parameter.numel() for parameter in model.parameters()),
-        macs=count_operations(model, example_input).macs,
-        bytes=sum(tensor.numel() * tensor.element_size() for tensor in tensors),
-    )
-
-
-def count_operations(model: nn.Module, example_input: Inputs) -> MacCount:
-    """The MACs of one forward pass over the first sample of ``example_input``, by module and function.
-
-    Convolutions, matrix products, attention and recurrent layers count each multiply-accumulate once, whether a module,
-    a function or a fused kernel computes them; softmax, norms, activations and additions count nothing.
-
-    Raises:
-        LayerError: the model does not run on the example.
-    """
-    try:
-        return count_macs(model, first_samples(example_input, 1))
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        if not _is_one_sample(model, example_input):
-            raise LayerError(
-                "counting operations takes an input that the model accepts; it failed on shape "
-                f"{', '.join(str(tuple(t.shape)) for t in tensors_in(first_samples(example_input, 1)))}: {error}"
-            ) from error
-        return count_macs(model, example_input)
-
-
-def _is_one_sample(model: nn.Module, example_input: Inputs) -> bool:
-    """Whether the model takes the example for one sample without a batch."""
-    names = [names[0] for names in _named_layers(model).values()]
-    try:
-        record = record_forward(model, on_device(example_input, device_of(model)), names)
-    except LayerError:  # it takes it in no way
-        return False
-    return record.samples > 1 and _samples_in(model, record) == 1
-
-
-def _named_layers(model: nn.Module) -> Names:
+def named_layers(model: nn.Module) -> Names:
     """Modules that hold a weight of two or more axes, each with all its names."""
     names: dict[nn.Module, list[str]] = defaultdict(list)
     for name, module in model.named_modules(remove_duplicate=False):
@@ -207,7 +166,7 @@ def _reads_elsewhere(record: ForwardRecord, layers: Names) -> dict[str, str]:
     return found
 
 
-def _samples_in(model: nn.Module, record: ForwardRecord) -> int:
+def samples_in(model: nn.Module, record: ForwardRecord) -> int:
     """How many samples the example holds: one where a layer takes its first axis for the channels of a single one."""
     for name, runs in record.runs.items():
         spec = geometry_of(model.get_submodule(name))
@@ -277,6 +236,8 @@ def _unknown_kind(module: nn.Module) -> str:
     kind = kind_of(module)
     if type(module).__module__.startswith("torch.ao."):
         return f"{kind} is quantised: factorise the network first and quantise it then"
+    if isinstance(module, nn.MultiheadAttention):
+        return why_packed(module) or "it shares weights, or the model does more with it than call it"
     if isinstance(module, TTLayer):
         return "it is a tensor-train layer already"
     if isinstance(module, nn.Linear | nn.modules.conv._ConvNd):

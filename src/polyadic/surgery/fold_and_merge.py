@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from polyadic.errors import LayerError
 from polyadic.layers import Inputs, call_model, evaluation_mode, tensors_in
-from polyadic.surgery.find_layers import find_layers
+from polyadic.surgery.find_layers import find_layers_as_is
 from polyadic.surgery.fold import Change, fold_norms
 from polyadic.surgery.merge_neighbours import merge_neighbours
 from polyadic.surgery.plain_layers import copy_model
@@ -53,7 +53,7 @@ def fold_and_merge(model: nn.Module, example_input: Inputs) -> FoldedModel:
             outputs of its layers that a watched pass cannot see.
     """
     network = copy_model(model).eval()
-    layers = {site.name: site for site in find_layers(network, example_input) if site.spec is not None}
+    layers = {site.name: site for site in find_layers_as_is(network, example_input) if site.spec is not None}
     folded = fold_norms(network, example_input, layers)
     merged = merge_neighbours(network, example_input, layers)
     _check_equal(model, network, example_input)

@@ -20,7 +20,9 @@ from polyadic.schema import Choice, ConvSpec, LayerSite, Plan, Rank
 from polyadic.surgery.factor_cache import FactorCache
 from polyadic.surgery.find_layers import find_layers
 from polyadic.surgery.layer_names import nearest
+from polyadic.surgery.projections import separate_for
 from polyadic.surgery.replace import chain_for, layer_at, replace_layer
+from polyadic.surgery.unwrap import unwrap_model
 
 Ranks = int | Sequence[int]
 
@@ -231,9 +233,21 @@ def decompose_(
         LayerError: a key matches no layer, or a layer cannot be factorised as asked; the model is as it was.
         DecompositionError: NaN or Inf weights, a bound out of range.
     """
+    model = unwrap_model(model)
     sites = find_layers(model, example_input)
     wanted = _matches(sites, layers)
-    cache = cache or FactorCache(None)
+    chains, choices = _chains(model, wanted, cache or FactorCache(None), seed)
+    plan = Plan(tuple(choices))
+    separate_for(model, plan)
+    for site, chain in chains:  # only now: whatever fails above leaves the model as it was
+        replace_layer(model, site, chain)
+    return plan
+
+
+def _chains(
+    model: nn.Module, wanted: list[tuple[LayerSite, str, LayerConfig]], cache: FactorCache, seed: int
+) -> tuple[list[tuple[LayerSite, nn.Sequential]], list[Choice]]:
+    """What takes the place of each layer, and as which choice."""
     chains: list[tuple[LayerSite, nn.Sequential]] = []
     choices = []
     for site, key, config in wanted:
@@ -251,9 +265,7 @@ def decompose_(
             raise type(error)(f"layer {site.name!r}: {error}") from error
         chains.append((site, chain_for(layer, factored)))
         choices.append(Choice(site.name, fmt.name, rank))
-    for site, chain in chains:  # only now: whatever fails above leaves the model as it was
-        replace_layer(model, site, chain)
-    return Plan(tuple(choices))
+    return chains, choices
 
 
 def _matches(sites: tuple[LayerSite, ...], layers: LayerMap) -> list[tuple[LayerSite, str, LayerConfig]]:

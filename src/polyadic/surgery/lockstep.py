@@ -19,7 +19,7 @@ from polyadic.errors import LayerError
 from polyadic.layers import Inputs, call_model, concatenate, first_samples, sample_count, tensors_in
 from polyadic.schema import LayerSite
 from polyadic.surgery.fast_path import unfused_attention
-from polyadic.surgery.forward_record import OperationCounter
+from polyadic.surgery.forward_record import OperationCounter, record_forward
 from polyadic.surgery.replace import swap_layer
 
 
@@ -56,7 +56,11 @@ def run_in_lockstep(
         LayerError: the output for one sample depends on the others, so the two halves would mix.
     """
     check_independent(model, inputs)
-    twins = {site.name: _Twin(site.name, model.get_submodule(site.name), replace, counter) for site in sites}
+    axes = _sample_axes(model, [site.name for site in sites], inputs)
+    twins = {
+        site.name: _Twin(site.name, model.get_submodule(site.name), replace, counter, axes.get(site.name, 0))
+        for site in sites
+    }
     with ExitStack() as stack:
         for site in sites:
             stack.enter_context(swap_layer(model, site, twins[site.name]))
@@ -88,26 +92,42 @@ def check_independent(model: nn.Module, inputs: Inputs) -> None:
         )
 
 
-class _Twin(nn.Module):
-    """The dense layer for the first half of a batch, its successor for the second."""
+def _sample_axes(model: nn.Module, names: list[str], inputs: Inputs) -> dict[str, int]:
+    """Along which axis the inputs of each layer grow with the batch: 1 in a transformer that takes (L, N, E)."""
+    one = first_samples(inputs, 1)
+    shapes = [
+        {name: [run.shape for run in runs] for name, runs in record_forward(model, given, names).runs.items()}
+        for given in (one, concatenate([one, one]))
+    ]
+    axes = {}
+    for name in shapes[0].keys() & shapes[1].keys():
+        few, many = shapes[0][name][0], shapes[1][name][0]
+        if few is not None and many is not None and len(few) == len(many):
+            axes[name] = next((axis for axis, (n, m) in enumerate(zip(few, many, strict=True)) if n != m), 0)
+    return axes
 
-    def __init__(self, name: str, layer: nn.Module, replace: Replace, counter: OperationCounter) -> None:
+
+class _Twin(nn.Module):
+    """The dense layer for the first half of a batch, its successor for the second; samples lie along ``axis``."""
+
+    def __init__(self, name: str, layer: nn.Module, replace: Replace, counter: OperationCounter, axis: int) -> None:
         super().__init__()
         self.name = name
         self.layer = layer
         self.replace = replace
         self.counter = counter
+        self.axis = axis
         self.successor: nn.Module | None = None
         self.shift: Tensor | None = None
 
     def forward(self, both: Tensor) -> Tensor:
-        """(2 N, S, ...) to (2 N, T, ...)."""
+        """(2 N, S, ...) to (2 N, T, ...); of a Linear the samples may be along another axis."""
         with self.counter.paused():
-            x, y = both.chunk(2)
+            x, y = both.chunk(2, self.axis)
             t: Tensor = self.layer(x)
             if self.successor is None:
                 self.successor, self.shift = self.replace(self.name, LayerInputs(x, y, t))
             out = self.successor(y)
             if self.shift is not None:
                 out = out + self.shift.reshape(-1, *([1] * (out.ndim - 2)))
-            return torch.cat([t, out])
+            return torch.cat([t, out], self.axis)

@@ -140,18 +140,20 @@ def foreign_hooks(layer: nn.Module) -> bool:
     return len(layer._forward_pre_hooks) > known or any(others)
 
 
-def require_module(model: object) -> None:
-    """Refuse what is named, or listed, where a network is meant.
+def require_module(model: object) -> nn.Module:
+    """``model`` itself; what is named, listed or held by something else where a network is meant is refused.
 
     Raises:
         LayerError: it is no module.
     """
     if isinstance(model, nn.Module):
-        return
+        return model
     kind = model.__name__ if isinstance(model, type) else type(model).__name__
     advice = "pass the network itself"
     if isinstance(model, type):
         advice = f"make one, {kind}(...)"
+    elif isinstance(getattr(model, "model", None), nn.Module):
+        advice = "it holds one, pass its .model"
     elif isinstance(model, str | Path):
         advice = (
             f"polyadic.models.load_model({str(model)!r}, weights=...).model builds it, polyadic.load opens a result"

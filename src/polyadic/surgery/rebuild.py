@@ -16,7 +16,9 @@ from polyadic.formats import FactoredKernel, format_named
 from polyadic.layers import TTLayer, empty_chain, kernel_of, spec_of
 from polyadic.schema import Choice, ConvSpec, Plan, Stage
 from polyadic.surgery.plain_layers import copy_model
+from polyadic.surgery.projections import separate_for
 from polyadic.surgery.replace import empty_like_weight, replace_by_plain, replace_layer, site_at, spec_at, take_flags
+from polyadic.surgery.unwrap import unwrap_model
 
 
 def rebuild(model: nn.Module, plan: Plan) -> nn.Module:
@@ -29,7 +31,9 @@ def rebuild(model: nn.Module, plan: Plan) -> nn.Module:
     Raises:
         LayerError: a layer is missing, or its format or rank does not fit it.
     """
+    model = unwrap_model(model)
     stages = plan_stages(model, plan)  # all of them first: a plan that does not fit changes nothing
+    separate_for(model, plan)
     for choice in plan.choices:
         layer, _ = spec_at(model, choice.layer)
         chain = empty_chain(stages[choice.layer], empty_like_weight(layer)).train(layer.training)

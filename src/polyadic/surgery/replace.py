@@ -16,6 +16,7 @@ from polyadic.schema import ConvSpec, LayerSite
 from polyadic.surgery.fast_path import leave_fast_path
 from polyadic.surgery.layer_names import nearest
 from polyadic.surgery.plain_layers import bias_of, check_plain, geometry_of, kind_of, parameters_behind, weight_of
+from polyadic.surgery.projections import module_at
 
 
 def layer_at(model: nn.Module, name: str) -> tuple[nn.Module, Tensor, ConvSpec]:
@@ -44,7 +45,7 @@ def spec_at(model: nn.Module, name: str) -> tuple[nn.Module, ConvSpec]:
         LayerError: there is no such layer, or it is no plain convolution or Linear.
     """
     try:
-        module = model.get_submodule(name)
+        module = module_at(model, name)
     except AttributeError as error:
         known = [other for other, module in model.named_modules() if other and geometry_of(module) is not None]
         raise LayerError(f"a plan names layers of the model; it has no layer {name!r}{nearest(name, known)}") from error

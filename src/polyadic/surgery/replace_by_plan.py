@@ -32,6 +32,7 @@ from polyadic.surgery.layer_fit import LayerFit, SequentialOptions
 from polyadic.surgery.lockstep import LayerInputs, run_in_lockstep
 from polyadic.surgery.patches import some_positions
 from polyadic.surgery.plain_layers import copy_model
+from polyadic.surgery.projections import packed_names, separate_for
 from polyadic.surgery.rebuild import plan_stages
 from polyadic.surgery.replace import chain_for, layer_at, replace_layer, site_at
 
@@ -58,6 +59,7 @@ def replace_one_by_one(
         LayerError: a layer cannot be factorised so.
     """
     network = copy_model(dense)
+    separate_for(network, plan)
     kernels = {}
     for choice in plan.choices:
         layer, weight, _ = layer_at(network, choice.layer)
@@ -99,6 +101,9 @@ def replace_in_sequence(
         raise LayerError(f"a plan names layers among the sites; got {', '.join(sorted(strangers))}, which are not")
     network = copy_model(dense).eval()
     plan_stages(network, plan)  # refuses a plan that does not fit before anything runs
+    separate_for(network, plan)
+    packed = packed_names(network)
+    sites = [site for site in sites if not f"{site.name}.".startswith(packed)]
     walked = [site for site in sites if plan.of(site.name) or (options.correct_dense and _is_plain(site))]
     layers = {site.name: layer_at(network, site.name) for site in walked}
     following, largest = find_following_ops(network, layers, first_samples(inputs, 1))
