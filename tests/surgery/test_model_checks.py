@@ -43,7 +43,6 @@ def compiled_inside() -> nn.Module:
 
 
 FIXED: dict[str, Callable[[], nn.Module]] = {
-    "torch.compile": lambda: torch.compile(small(), backend="eager"),
     "torch.compile in place": compiled_in_place,
     "torch.compile inside": compiled_inside,
     "torch.jit by script": scripted,
