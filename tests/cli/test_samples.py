@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,10 @@ def test_a_generator_function_of_a_file_with_a_metric_in_its_unit(toy: Path, tmp
     assert (found["score_name"], found["score_unit"], found["score_is_fraction"]) == ("psnr", "dB", False)
     assert found["drop_interval"][0] <= found["drop"] <= found["drop_interval"][1]
     assert "| psnr, dB |" in (out / "README.md").read_text()
+    for name in ("README.md", "report.html"):
+        said = (out / name).read_text()
+        assert "dB" in said
+        assert re.findall("accuracy|test images|held-out images|drop, points|points lost|nats", said) == []
 
 
 def test_labels_with_a_loss_and_a_pass_of_ones_own(toy: Path, tmp_path: Path) -> None:

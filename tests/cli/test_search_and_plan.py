@@ -103,7 +103,7 @@ def test_a_search_for_people_shows_the_front_and_the_way_on(world: World, tmp_pa
     result = searched(world, tmp_path, budget="params=50%", search="uniform", max_drop=None)
     said = " ".join(result.stdout.split())
     assert result.exit_code == 0
-    assert "uniform: 1 trials, the search had nothing left to try" in said
+    assert "uniform: 1 trial, the search had nothing left to try" in said
     assert "the plan" in said
     assert "polyadic compress --plan" in said
     page = (tmp_path / "report.html").read_text(encoding="utf-8")

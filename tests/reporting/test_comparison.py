@@ -39,7 +39,7 @@ def test_headlines_stand_side_by_side(page: str) -> None:
     rows = {row[0]: row[1:] for row in table(page, "Headline")}
     assert rows["MACs after"] == ["14,000", "20,000"]
     assert rows["times fewer MACs"] == ["1.71", "1.20"]
-    assert rows["drop, points"] == ["0.50", "0.50"]
+    assert rows["drop"] == ["0.50 points", "0.50 points"]
     assert rows["95 % interval of the drop"] == ["-0.25 to 1.25"] * 2
     assert rows["layers factorised"] == ["2", "1"]
 
@@ -67,11 +67,12 @@ def test_equal_runs_do_not_differ(tmp_path: Path) -> None:
 
 
 def test_other_networks_and_other_data_are_warned_of(tmp_path: Path) -> None:
-    other = summary(layers=LAYERS[:2], dense=Cost(1, 2, 3), score_name="F1")
+    other = summary(layers=LAYERS[:2], dense=Cost(1, 2, 3), score_name="F1", provenance={"samples_digest": "12"})
     page = compare(folder(tmp_path / "a"), folder(tmp_path / "b", other), tmp_path / "page.html").read_text()
     said = texts(parsed(page), "p")
     assert "Warning: The two runs began with different networks: compare their drops and ratios with care." in said
     assert "Warning: The two runs were scored on different data." in said
+    assert any("have different scores, top-1 accuracy, % and F1, %: do not compare" in line for line in said)
     assert ["conv3", "left dense: every cheaper rank loses more than 1 points", "not in this network", "7,000", ""] in (
         table(page, "Format, rank or cost")
     )

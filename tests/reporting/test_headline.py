@@ -21,7 +21,7 @@ BUDGET = {"budget": "macs <= 14,000, params <= 400"}
         ),
         ({"drop_interval": None}, "good", "How certain that is was not measured"),
         ({}, "doubtful", "the 95 % interval goes up to 1.25 points"),
-        ({"max_drop": 0.25}, "bad", "more than the 0.25 points allowed. On other images"),
+        ({"max_drop": 0.25}, "bad", "more than the 0.25 points allowed. On other samples"),
         ({"max_drop": 0.25, "drop_interval": (0.3, 0.7)}, "bad", "more than the 0.25 points allowed."),
         ({"compressed_score": float("nan")}, "bad", "the score is not a number"),
         ({"compressed_score": 0.91, "drop_interval": (-0.7, -0.3)}, "good", "0.50 points gained"),

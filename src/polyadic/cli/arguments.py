@@ -181,7 +181,7 @@ class GoalArguments:
     max_drop: Annotated[
         str | None,
         typer.Option(
-            help="accuracy that may be lost: points (0.5 = half a percent), or a share of the dense one (0.5%)",
+            help="what may be lost, in the unit of the score (points of an accuracy), or as a share of it (0.5%)",
             metavar="POINTS",
         ),
     ] = None

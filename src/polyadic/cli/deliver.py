@@ -82,7 +82,7 @@ def print_summary(summary: Summary) -> None:
     print_table(f"{summary.mac_reduction:.2f}x fewer MACs", HEADLINE_COLUMNS, headline_rows(summary))
     print_table("layers", LAYER_COLUMNS, layer_rows(summary))
     say(
-        "1 MAC = one multiply-accumulate (FLOPs = 2 x MACs), for one image. Seconds: "
+        "1 MAC = one multiply-accumulate (FLOPs = 2 x MACs), for one sample. Seconds: "
         + ", ".join(f"{part} {seconds:.0f}" for part, seconds in summary.seconds.items())
     )
     warn(*summary.warnings[is_ruined(summary.provenance) :])

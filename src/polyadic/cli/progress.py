@@ -146,11 +146,11 @@ def _front_table(front: tuple[TriedPlan, ...]) -> Table:
     """The best plans so far, the least lossy ones where there are too many."""
     hidden = max(len(front) - SHOWN, 0)
     cheaper = f" ({hidden} cheaper and worse ones not shown)" if hidden else ""
-    table = Table("layers", "MACs", "parameters", "drop, points", "divergence", title=f"the front so far{cheaper}")
+    table = Table("layers", "MACs", "parameters", "drop of score", "divergence", title=f"the front so far{cheaper}")
     for one in front[-SHOWN:]:
         divergence = "" if one.divergence is None else f"{one.divergence:.4f}"
         macs, params = f"{one.cost.macs:,}", f"{one.cost.params:,}"
-        table.add_row(str(len(one.plan.choices)), macs, params, f"{one.drop:.2f}", divergence)
+        table.add_row(str(len(one.plan.choices)), macs, params, f"{one.drop:.4g}", divergence)
     return table
 
 

@@ -26,11 +26,9 @@ from polyadic.errors import PolyadicError
 from polyadic.export import save_search
 from polyadic.pipeline import SearchResult, TriedPlan, find_plan
 from polyadic.pipeline.alarm import is_ruined
-from polyadic.reporting import report
+from polyadic.reporting import divergence_label, report
 from polyadic.schema import Plan, Summary
 from polyadic.storage import folder_lock, remove_partial
-
-FRONT_COLUMNS = ("", "layers", "MACs", "parameters", "drop, points", "divergence")
 
 
 @command
@@ -93,6 +91,8 @@ def search_command(
 
 def _print(found: SearchResult, out: Path) -> None:
     """The front, the plan, and how it ended."""
+    words = found.words
+    columns = ("", "layers", "MACs", "parameters", words.lost_label("drop"), divergence_label(found.provenance))
 
     def row(tried: TriedPlan) -> tuple[str, ...]:
         return (
@@ -100,15 +100,16 @@ def _print(found: SearchResult, out: Path) -> None:
             str(len(tried.plan.choices)),
             f"{tried.cost.macs:,} ({100 * tried.cost.macs / max(found.dense.macs, 1):.1f} %)",
             f"{tried.cost.params:,} ({100 * tried.cost.params / max(found.dense.params, 1):.1f} %)",
-            f"{tried.drop:.2f}",
+            words.lost(tried.drop),
             "" if tried.divergence is None else f"{tried.divergence:.4f}",
         )
 
     rows = map(row, found.plans_to_choose_from)
-    print_table("plans that no other beats in cost and loss, before fine-tuning", FRONT_COLUMNS, rows)
+    print_table("plans that no other beats in cost and loss, before fine-tuning", columns, rows)
     if found.speed is not None:
         say(str(found.speed))
+    trials = f"{found.trials} trial{'' if found.trials == 1 else 's'}"
     say(
-        f"{found.search}: {found.trials} trials, {found.stop}. Written to {out / 'plan.json'}; carry it out with "
+        f"{found.search}: {trials}, {found.stop}. Written to {out / 'plan.json'}; carry it out with "
         f"polyadic compress --plan {out / 'plan.json'}"
     )

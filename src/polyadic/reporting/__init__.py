@@ -13,6 +13,7 @@ from polyadic.reporting.comparison import compare, comparison_html
 from polyadic.reporting.folder import Folder, read_folder, read_result, read_search, read_study
 from polyadic.reporting.headline import HEADLINE_COLUMNS, fewer, headline_rows
 from polyadic.reporting.layer_charts import rank_text
+from polyadic.reporting.loss_words import divergence_label, held_out_words
 from polyadic.reporting.model_card import markdown, model_card
 from polyadic.reporting.plotly_figures import plotly_figure, plotly_figures
 from polyadic.reporting.records import (
@@ -44,11 +45,13 @@ __all__ = [
     "charts",
     "compare",
     "comparison_html",
+    "divergence_label",
     "epoch_records",
     "fewer",
     "figures",
     "function_rows",
     "headline_rows",
+    "held_out_words",
     "layer_records",
     "layer_rows",
     "markdown",

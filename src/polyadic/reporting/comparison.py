@@ -19,9 +19,9 @@ _HEADLINE: tuple[tuple[str, Callable[[Summary], str]], ...] = (
     ("score of the dense network", lambda summary: summary.words.said(summary.dense_score)),
     ("score compressed", lambda summary: summary.words.said(summary.compressed_score)),
     ("score before fine-tuning", lambda summary: summary.words.said(summary.score_before_finetuning)),
-    ("drop, points", lambda summary: f"{summary.drop:.2f}"),
-    ("95 % interval of the drop", lambda summary: interval_text(summary.drop_interval)),
-    ("drop allowed, points", lambda summary: "" if summary.max_drop is None else f"{summary.max_drop:g}"),
+    ("drop", lambda summary: summary.words.amount(summary.drop)),
+    ("95 % interval of the drop", lambda summary: interval_text(summary)),
+    ("drop allowed", lambda summary: "" if summary.max_drop is None else summary.words.allowed(summary.max_drop)),
     ("budget", lambda summary: str(summary.provenance.get("budget") or "")),
     ("MACs before", lambda summary: f"{summary.dense.macs:,}"),
     ("MACs after", lambda summary: f"{summary.compressed.macs:,}"),
@@ -98,6 +98,9 @@ def _caution(a: Summary, b: Summary) -> list[str]:
     said = []
     if a.dense != b.dense or [layer.name for layer in a.layers] != [layer.name for layer in b.layers]:
         said.append("The two runs began with different networks: compare their drops and ratios with care.")
-    if a.provenance.get("data_digests") != b.provenance.get("data_digests") or a.score_name != b.score_name:
+    if any(a.provenance.get(key) != b.provenance.get(key) for key in ("data_digests", "samples_digest")):
         said.append("The two runs were scored on different data.")
+    names = tuple(one.words.label(one.score_name) for one in (a, b))
+    if names[0] != names[1]:
+        said.append(f"The two runs have different scores, {names[0]} and {names[1]}: do not compare their drops.")
     return said

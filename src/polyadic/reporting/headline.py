@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from polyadic.reporting.chart import Table, finite
+from polyadic.reporting.loss_words import held_out_words
 from polyadic.schema import Budget, Cost, CostEstimate, ScoreWords, SearchResult, Summary
 
 TextRows = list[tuple[str, ...]]
@@ -54,18 +55,19 @@ def result_headline(summary: Summary) -> Headline:
 def search_headline(result: SearchResult) -> Headline:
     """That of a plan that was found, and not carried out."""
     drop, dense = finite(result.tried.drop), finite(result.dense_score)
+    words, held_out = result.words, held_out_words(result.provenance)
     lost = (
-        "drop before fine-tuning",
-        "not a number" if drop is None else f"{drop:.2f} points",
-        "on held-out training images" + ("" if dense is None else f", of {100 * dense:.2f} % for the dense network"),
+        f"{words.name} lost before fine-tuning",
+        "not a number" if drop is None else words.amount(drop),
+        f"on {held_out}" + ("" if dense is None else f", of {words.said(dense)} for the dense network"),
     )
     cards = [lost, *_cost_cards(result.dense, result.tried.cost, "with the plan")]
     kept = assess_budget(result.provenance, result.tried.cost)
     said = [kept] if kept is not None else []
     if result.max_drop is not None:
         sentence = (
-            f"Open: {_points(result.max_drop)} may be lost after fine-tuning. Nothing was carried out yet, and no test "
-            "image was read; polyadic compress --plan tells."
+            f"Open: {words.allowed(result.max_drop)} may be lost after fine-tuning. Nothing was carried out yet, and "
+            "nothing was read that is kept for the end; polyadic compress --plan tells."
         )
         said.append(Assessment("open", sentence))
     elif kept is None:
@@ -75,7 +77,7 @@ def search_headline(result: SearchResult) -> Headline:
 
 def estimate_headline(estimate: CostEstimate) -> Headline:
     """That of a plan of which only the costs are known."""
-    open_ = Assessment("open", "Nothing was tried: what the plan does to the accuracy, search and compress tell.")
+    open_ = Assessment("open", "Nothing was tried: what the plan does to the answers, search and compress tell.")
     cards = _cost_cards(estimate.dense, estimate.cost, "with the plan")
     return Headline(cards, [open_], Table(_PLAN_COLUMNS, tuple(cost_rows(estimate.dense, estimate.cost))))
 
@@ -153,7 +155,7 @@ def _assess_drop(summary: Summary) -> Assessment | None:
     low, high = summary.drop_interval or (summary.drop, summary.drop)
     if summary.drop > summary.max_drop:
         doubt = (
-            "" if low > summary.max_drop else " On other images it might still be within: the interval reaches there."
+            "" if low > summary.max_drop else " On other samples it might still be within: the interval reaches there."
         )
         return Assessment("bad", f"Over the limit: {lost}{where}, more than the {allowed} allowed.{doubt}")
     if summary.drop_interval is None:
@@ -176,11 +178,6 @@ def _cost_cards(dense: Cost, small: Cost, after: str) -> list[Card]:
         else (label, change, f"{before} before, {now} {after}")
         for label, before, now, change in cost_rows(dense, small)
     ]
-
-
-def _points(number: float) -> str:
-    """A number of points, as it was given."""
-    return f"{number:g} point{'' if number == 1 else 's'}"
 
 
 def _lost(drop: float, words: ScoreWords) -> str:

@@ -160,4 +160,4 @@ def _how_it_was_judged(summary: Summary) -> str:
             "Scores were read once, at the end, on test images that chose nothing; ranks and epochs were chosen on "
             "held-out training images."
         )
-    return f"Scores were read once, at the end, on {words.judged_on} that chose nothing."
+    return f"Scores were read once, at the end, on the {words.judged_on}, which chose nothing."

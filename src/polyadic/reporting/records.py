@@ -68,10 +68,10 @@ def layer_records(summary: Summary) -> Rows:
 def trial_records(folder: Folder[Summary] | Folder[SearchResult]) -> Rows:
     """One row per trial of the search, in the order of the log.
 
-    ``scope`` is "layer" where one layer was replaced and "network" where a whole plan was. ``drop`` is in points on the
-    held-out images, ``loss`` the divergence in nats. ``macs`` are those of the whole network, None where the log does
-    not tell. ``front`` says whether no other whole plan is both cheaper and better (by ``loss`` where every one has it,
-    else by ``drop``).
+    ``scope`` is "layer" where one layer was replaced and "network" where a whole plan was. ``drop`` is in the unit of
+    drops, points of an accuracy, on the samples that chose; ``loss`` the divergence, in nats for images with labels.
+    ``macs`` are those of the whole network, None where the log does not tell. ``front`` says whether no other whole
+    plan is both cheaper and better (by ``loss`` where every one has it, else by ``drop``).
     """
     several = any(len(record.trial.plan.choices) > 1 for record in folder.trials)
     rows = [_trial(record, folder.result, several) for record in folder.trials]

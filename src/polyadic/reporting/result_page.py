@@ -9,6 +9,7 @@ from polyadic.reporting.chart import Chart, Table, number_text, table_of, with_c
 from polyadic.reporting.folder import Folder
 from polyadic.reporting.headline import result_headline
 from polyadic.reporting.layer_charts import layer_charts, strip, what_happened
+from polyadic.reporting.loss_words import held_out_words
 from polyadic.reporting.page import provenance_rows, render
 from polyadic.reporting.run_charts import drop_chart, finetuning_charts, search_charts
 from polyadic.schema import LayerOutcome, Summary
@@ -22,6 +23,7 @@ def result_html(folder: Folder[Summary]) -> str:
         title=f"{folder.name}, compressed",
         summary=summary,
         headline=result_headline(summary),
+        held_out=held_out_words(summary.provenance),
         charts={chart.name: chart for chart in result_charts(folder)},
         layers=_layer_table(summary),
         provenance=provenance_rows(summary.provenance),

@@ -9,6 +9,7 @@ from polyadic.reporting.chart import Chart, StripChart, Table, number_text, tabl
 from polyadic.reporting.folder import Folder
 from polyadic.reporting.headline import estimate_headline, search_headline
 from polyadic.reporting.layer_charts import strip, what_happened
+from polyadic.reporting.loss_words import divergence_label, held_out_words
 from polyadic.reporting.page import provenance_rows, render
 from polyadic.reporting.records import Record, plan_in_words, trial_records
 from polyadic.reporting.run_charts import search_charts
@@ -26,6 +27,7 @@ def search_html(folder: Folder[SearchResult]) -> str:
         title=f"{folder.name}, a plan",
         found=found,
         headline=search_headline(found),
+        held_out=held_out_words(found.provenance),
         charts={chart.name: chart for chart in search_page_charts(folder)},
         layers=_layer_table(folder),
         front=_front_table(found),
@@ -85,17 +87,18 @@ def _why(layer: str, folder: Folder[SearchResult], rows: list[Record]) -> str:
     tried = f"{len(own)} trial{'' if len(own) == 1 else 's'} of this layer alone"
     if exact:
         allowed = number_text(exact[-1]["threshold"], ", {:.2g} allowed")
-        return f"alone it loses {exact[-1]['drop']:.2f} points{allowed}; {tried}"
+        return f"alone it loses {folder.result.words.amount(exact[-1]['drop'])}{allowed}; {tried}"
     return f"{tried}; then moved to a higher rank, so that the whole network is within reach of fine-tuning"
 
 
 def _front_table(found: SearchResult) -> Table:
+    words = found.words
     columns: dict[str, Callable[[TriedPlan], str]] = {
         "MACs": lambda tried: f"{tried.cost.macs:,}",
         "% of dense": lambda tried: f"{100 * tried.cost.macs / max(found.dense.macs, 1):.1f}",
         "parameters": lambda tried: f"{tried.cost.params:,}",
-        "drop, points": lambda tried: number_text(tried.drop, "{:.2f}", absent="not a number"),
-        "divergence": lambda tried: number_text(tried.divergence, "{:.4f}"),
+        words.lost_label("drop"): lambda tried: words.lost(tried.drop) if math.isfinite(tried.drop) else "not a number",
+        divergence_label(found.provenance): lambda tried: number_text(tried.divergence, "{:.4f}"),
         "plan": _plan_in_short,
     }
     return table_of(found.plans_to_choose_from, columns, lambda tried: tried.plan == found.plan)
