@@ -15,7 +15,7 @@ COMMANDS = {
     "inspect": "List the layers: what is supported, what is skipped and why, parameters and MACs.",
     "search": "Find format and rank for every layer and write the plan; ``compress --plan`` carries it out.",
     "apply": "Carry out a plan and train nothing: fitted to samples where there are any, else by weights alone.",
-    "finetune": "Train a saved result further, on other samples or images, or on several devices, and write it to a new folder.",
+    "finetune": "Train a saved result further, on other data or on several devices, and write it to a new folder.",
     "evaluate": "Score a saved result, or a network with its weights, on test images or on samples.",
     "compress": "Make a trained network smaller: search, apply, finetune and evaluate in a row, into one folder.",
     "plan": "Say what a network would cost with a plan that takes no trials, and write that plan.",

@@ -88,7 +88,7 @@ def finetune_command(
     resume: Annotated[bool, typer.Option(help="go on with the run in OUT")] = False,
     json: AsJson = False,
 ) -> None:
-    """Train a saved result further, on other samples or images, or on several devices, and write it to a new folder."""
+    """Train a saved result further, on other data or on several devices, and write it to a new folder."""
     with ExitStack() as alone:
         with one_voice():
             if is_main_process():  # it alone writes
