@@ -116,6 +116,20 @@ def network(folder: Path) -> nn.Module:
     return model.float().eval()
 
 
+def parts(model: nn.Module, batch: Tensor) -> list[Tensor]:
+    """What of the maps counts: where boxes are, objectness, and classes where there is an object.
+
+    Logits far below nought all mean "nothing here", and boxes of nothing mean nothing: compared as they are, they
+    would outweigh the objects. So boxes and classes are weighted by the objectness that the network itself finds.
+    """
+    outputs: list[Tensor] = []
+    for logits in model(batch):
+        y = logits.unflatten(1, (ANCHORS, 5 + CLASSES))
+        found = y[:, :, 4:5].sigmoid()
+        outputs += [found * y[:, :, :4].sigmoid(), found, found * y[:, :, 5:].sigmoid()]
+    return outputs
+
+
 def boxes_of(model: nn.Module, image: Image.Image) -> Tensor:
     """(n, 6): x1, y1, x2, y2 in pixels of the image, score, class; the best 300 after suppression by class."""
     width, height = image.size

@@ -4,7 +4,7 @@ from polyadic.training.augment import Augmentation, augment
 from polyadic.training.distillation import DistillOptions
 from polyadic.training.execution import Execution, Precision, place_model
 from polyadic.training.image_task import LAYER_TUNING, NETWORK_TUNING, ImageTask, augmentation_for
-from polyadic.training.metric import Metric
+from polyadic.training.metric import Metric, paired_interval
 from polyadic.training.options import EpochRecord, FinetuneOptions, FinetuneReport, FinetuneStop, Schedule
 from polyadic.training.outputs import Compare, distillation_loss, outputs_lost
 from polyadic.training.sample_task import SampleTask
@@ -49,6 +49,7 @@ __all__ = [
     "is_main_process",
     "one_voice",
     "outputs_lost",
+    "paired_interval",
     "place_model",
     "sample_inputs",
     "score_images",
