@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, cast, get_args
 
 import torch
@@ -152,7 +152,7 @@ class OptionalJudgeArguments(ExampleArguments):
 class JudgeArguments(OptionalJudgeArguments):
     """Samples or images, and what else a network is judged by."""
 
-    data: Annotated[str, typer.Option(help=KINDS)]
+    data: Annotated[str, typer.Option(help=KINDS)] = field()  # else it would inherit the default
 
 
 @dataclass(frozen=True)
