@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from polyadic.decomposition import InputNorm, Tucker2Options
 from polyadic.formats import FactoredKernel, Format, Tucker2Format, format_named
 from polyadic.schema import Choice, ConvSpec, LayerSite, Plan, Rank, chain_params
-from polyadic.surgery import find_layers, layer_at, network_cost, replace_one_by_one
+from polyadic.surgery import find_layers, layer_at, network_cost, replace_one_by_one, separate_for_good
 from zoo.networks import Network
 
 # Random kernels have no structure that further sweeps could find.
@@ -48,6 +48,7 @@ def measured(network: Network, ratio: float, largest: float) -> dict[str, Any]:
     """The row of ``network``: its layers, at ``ratio`` times fewer parameters per layer, and at full rank."""
     began = time.perf_counter()
     dense, example = network.build(), example_of(network.shape)
+    separate_for_good(dense, example)  # projections of attention are looked at by their names
     built = time.perf_counter()
     sites = find_layers(dense, example)
     found = time.perf_counter()

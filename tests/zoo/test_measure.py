@@ -6,8 +6,9 @@ import math
 
 import pytest
 import torch
-from torch import nn
-from zoo.measure import answer, difference, faults, plan_exact, plan_within, rank_within
+from torch import Tensor, nn
+from zoo.measure import answer, difference, faults, measured, plan_exact, plan_within, rank_within
+from zoo.networks import Network
 from zoo.page import short
 from zoo.random_weights import seeded
 
@@ -91,3 +92,19 @@ def test_a_row_says_what_is_wrong_with_it() -> None:
     assert faults(row(macs=(10, 10))) == ["is not cheaper"]
     assert faults(row(unheard=("stem",))) == ["the output does not depend on stem"]
     assert faults({"error": "it broke"}) == ["it broke"]
+
+
+def test_projections_of_attention_are_layers_of_a_row() -> None:
+    class Attentive(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention, self.head = nn.MultiheadAttention(16, 4, batch_first=True), nn.Linear(16, 12)
+
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = self.head(self.attention(x, x, x, need_weights=False)[0])
+            return logits
+
+    row = measured(Network("own:attentive", "test", Attentive, (1, 5, 16)), ratio=2.0, largest=1e6)
+    assert (row["layers"], row["candidates"]) == (5, 5)
+    assert row["reduced"]["macs"][0] == 4 * 5 * 16 * 16 + 2 * 5 * 5 * 16 + 5 * 16 * 12
+    assert not faults(row)
