@@ -1,4 +1,4 @@
-"""What the callback does at each of Lightning's calls; ``tests/test_examples.py`` runs it in Lightning itself."""
+"""What the callback does at each of Lightning's calls; ``tests/test_recipes.py`` runs it in Lightning itself."""
 
 from __future__ import annotations
 

@@ -28,13 +28,14 @@ def biased(network: nn.Module, batches: list[Tensor]) -> nn.Module:
     Rounding moves all weights of a row alike, and inputs behind a ReLU are positive: the errors add up.
     """
     shifted = copy.deepcopy(network)
+    largest = {8: 127.0, 7: 64.0}[QUANTIZER.weight_bits]
     with torch.no_grad():
         for name in ("conv2.0", "head"):
             weight = shifted.get_submodule(name).get_parameter("weight")
             rows = weight.flatten(1)
-            step = 4 * rows.abs().amax() / 127
+            step = 4 * rows.abs().amax() / largest
             off_grid = (rows / step).round() + 0.4 * (-1) ** torch.arange(len(rows))[:, None]
-            off_grid[:, 0] = 127.0  # sets the step, and lies on the grid
+            off_grid[:, 0] = largest  # sets the step, and lies on the grid
             weight.copy_((off_grid * step).reshape(weight.shape))
         head = shifted.get_submodule("head")
         size = shifted(batches[0]).std()

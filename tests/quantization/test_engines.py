@@ -8,7 +8,14 @@ from torch import nn
 
 from polyadic.data import ImageData
 from polyadic.engines import Conditions, OnnxRuntime, onnx_bytes
-from polyadic.quantization import OnnxRuntimeQuantizer, OpenVinoQuantizer, QuantizerSession, Recipe, slim_graph
+from polyadic.quantization import (
+    OnnxRuntimeQuantizer,
+    OpenVinoQuantizer,
+    QuantizerSession,
+    Recipe,
+    onnx_runtime,
+    slim_graph,
+)
 
 X = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(3))
 
@@ -64,6 +71,22 @@ def test_weights_are_stored_once_in_eight_bits(benches: Callable[[str], Quantize
     activations = 2 * sum(node.op_type == "QuantizeLinear" for node in graph.node)
     assert weights <= sizes[onnx.TensorProto.INT8] <= weights + rows + activations
     assert sizes[onnx.TensorProto.FLOAT] <= 2 * rows + activations  # scales of weights, of biases and of activations
+
+
+@pytest.mark.parametrize(("cut_off", "largest"), [(True, 64), (False, 127)])
+def test_weights_leave_room_where_the_processor_cuts_sums_off(
+    cut_off: bool,
+    largest: int,
+    benches: Callable[[str], QuantizerSession],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = benches("onnxruntime")
+    onnx = pytest.importorskip("onnx")
+    monkeypatch.setattr(onnx_runtime, "cuts_sums_off", lambda: cut_off)
+    graph = onnx.load_from_string(bench.quantize(Recipe("minmax")).files[".onnx"]).graph
+    weights = [tensor for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.INT8]
+    assert max(abs(onnx.numpy_helper.to_array(tensor).astype(int)).max() for tensor in weights) == largest
+    assert OnnxRuntimeQuantizer().weight_bits == (7 if cut_off else 8)
 
 
 def test_a_slim_graph_computes_the_same_bits(network: nn.Module) -> None:

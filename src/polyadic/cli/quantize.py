@@ -108,6 +108,7 @@ def _document(
         "engine": quantizer.name,
         "options": asdict(options),
         "threads": threads,
+        "weight_bits": quantizer.weight_bits,
         "data": data.name,
         "data_digests": data.digests,
         "files": [f"model.int8{end}" for end in made["compressed"].artefact.files],
@@ -140,4 +141,9 @@ def _show(rows: tuple[Row, ...], document: dict[str, Any], target: Path) -> None
 
     title = f"on {document['engine']}, {document['threads']} thread(s); drops and sizes against the first"
     print_table(title, ("network", "format", *numbers), map(cells, rows), numbers)
+    if document["weight_bits"] < 8:
+        say(
+            f"weights have {document['weight_bits']} bits: this processor has no instructions for products of 8 bits "
+            "(VNNI) and would cut their sums off. The file runs everywhere"
+        )
     say(f"{target}: {', '.join(document['files'])} and quantization.json")

@@ -109,6 +109,11 @@ class Quantizer(ABC):
     keeps_ends: ClassVar[bool]
     corrects: ClassVar[bool]
 
+    @property
+    def weight_bits(self) -> int:
+        """Of which the numbers of a weight make use, on this processor."""
+        return 8
+
     @abstractmethod
     def missing(self) -> str | None:
         """What is not there, with the command that installs it; None where it can be used."""
