@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from polyadic.data import ImageData
 from polyadic.engines import Conditions
-from polyadic.quantization import Artefact, OnnxRuntimeQuantizer, QuantizeOptions, Recipe, quantize
+from polyadic.quantization import Artefact, OnnxRuntimeQuantizer, QuantizeOptions, Recipe, quantize, weight_bits
 from polyadic.quantization.quantizer import End
 
 QUANTIZER = OnnxRuntimeQuantizer()
@@ -28,7 +28,7 @@ def biased(network: nn.Module, batches: list[Tensor]) -> nn.Module:
     Rounding moves all weights of a row alike, and inputs behind a ReLU are positive: the errors add up.
     """
     shifted = copy.deepcopy(network)
-    largest = {8: 127.0, 7: 64.0}[QUANTIZER.weight_bits]
+    largest = {8: 127.0, 7: 64.0}[weight_bits()]
     with torch.no_grad():
         for name in ("conv2.0", "head"):
             weight = shifted.get_submodule(name).get_parameter("weight")

@@ -15,6 +15,7 @@ from polyadic.quantization import (
     Recipe,
     onnx_runtime,
     slim_graph,
+    weight_bits,
 )
 
 X = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(3))
@@ -73,20 +74,30 @@ def test_weights_are_stored_once_in_eight_bits(benches: Callable[[str], Quantize
     assert sizes[onnx.TensorProto.FLOAT] <= 2 * rows + activations  # scales of weights, of biases and of activations
 
 
-@pytest.mark.parametrize(("cut_off", "largest"), [(True, 64), (False, 127)])
+@pytest.mark.parametrize(("bits", "largest"), [(7, 64), (8, 127)])
 def test_weights_leave_room_where_the_processor_cuts_sums_off(
-    cut_off: bool,
+    bits: int,
     largest: int,
     benches: Callable[[str], QuantizerSession],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bench = benches("onnxruntime")
     onnx = pytest.importorskip("onnx")
-    monkeypatch.setattr(onnx_runtime, "cuts_sums_off", lambda: cut_off)
+    monkeypatch.setattr(onnx_runtime, "weight_bits", lambda: bits)
     graph = onnx.load_from_string(bench.quantize(Recipe("minmax")).files[".onnx"]).graph
     weights = [tensor for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.INT8]
     assert max(abs(onnx.numpy_helper.to_array(tensor).astype(int)).max() for tensor in weights) == largest
-    assert OnnxRuntimeQuantizer().weight_bits == (7 if cut_off else 8)
+
+
+@pytest.mark.parametrize(
+    ("machine", "has_vnni", "bits"), [("x86_64", False, 7), ("x86_64", True, 8), ("arm64", False, 8)]
+)
+def test_old_processors_of_the_x86_family_take_seven_bits(
+    machine: str, has_vnni: bool, bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: has_vnni)
+    assert weight_bits() == bits
 
 
 def test_a_slim_graph_computes_the_same_bits(network: nn.Module) -> None:

@@ -24,6 +24,7 @@ from polyadic.quantization import (
     measure_artefacts,
     quantize,
     quantizer_named,
+    weight_bits,
 )
 from polyadic.storage import folder_lock, json_bytes, write_together
 
@@ -108,7 +109,7 @@ def _document(
         "engine": quantizer.name,
         "options": asdict(options),
         "threads": threads,
-        "weight_bits": quantizer.weight_bits,
+        "weight_bits": weight_bits(),
         "data": data.name,
         "data_digests": data.digests,
         "files": [f"model.int8{end}" for end in made["compressed"].artefact.files],

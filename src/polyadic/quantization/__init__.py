@@ -13,7 +13,7 @@ from polyadic.quantization.quantize import (
     quantizer_named,
     time_artefacts,
 )
-from polyadic.quantization.quantizer import Artefact, QuantizeOptions, Quantizer, QuantizerSession, Recipe
+from polyadic.quantization.quantizer import Artefact, QuantizeOptions, Quantizer, QuantizerSession, Recipe, weight_bits
 from polyadic.quantization.slim import slim_graph, slim_ir
 from polyadic.quantization.torch_ao import TorchAOQuantizer
 
@@ -38,4 +38,5 @@ __all__ = [
     "slim_graph",
     "slim_ir",
     "time_artefacts",
+    "weight_bits",
 ]

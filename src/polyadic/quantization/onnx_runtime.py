@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,13 +9,19 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, final
 
-import torch
 from torch import Tensor, nn
 
 from polyadic.engines import Conditions, OnnxRuntime, Prepared, onnx_bytes, silence
 from polyadic.errors import install_hint
 from polyadic.quantization.bias_correction import correct_biases
-from polyadic.quantization.quantizer import Artefact, Quantizer, QuantizerSession, Recipe, layers_in_float
+from polyadic.quantization.quantizer import (
+    Artefact,
+    Quantizer,
+    QuantizerSession,
+    Recipe,
+    layers_in_float,
+    weight_bits,
+)
 from polyadic.quantization.slim import slim_graph
 
 # ranges are extremes, those of all but a hundred-thousandth of the values, or those of the least relative entropy
@@ -29,11 +34,7 @@ _MEANS = 128  # images that means are taken from; those of channels settle long 
 @final
 @dataclass(frozen=True)
 class OnnxRuntimeQuantizer(Quantizer):
-    """``onnxruntime.quantization.quantize_static``; the exporter has folded batch norms by then.
-
-    Where this processor has no instructions for products of 8 bits (VNNI), it adds two of them in 16 bits, which is too
-    few: sums are cut off, and answers are lost. Weights then have 7 bits, which fit.
-    """
+    """``onnxruntime.quantization.quantize_static``; the exporter has folded batch norms by then."""
 
     name = "onnxruntime"
     methods = tuple(_METHODS)
@@ -45,11 +46,6 @@ class OnnxRuntimeQuantizer(Quantizer):
         if any(find_spec(package) is None for package in ("onnx", "onnxruntime", "onnxscript")):
             return f"ONNX Runtime and ONNX are not installed: {install_hint('onnx')}"
         return None
-
-    @property
-    def weight_bits(self) -> int:
-        """7 where 8 would be cut off."""
-        return 7 if cuts_sums_off() else 8
 
     def _open(self, network: nn.Module, batches: Sequence[Tensor]) -> QuantizerSession:
         return _Session(onnx_bytes(network, (batches[0][:2],), dynamic_batch=True), batches)
@@ -83,7 +79,7 @@ class _Session(QuantizerSession):
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
-                reduce_range=cuts_sums_off(),
+                reduce_range=weight_bits() < 8,
                 nodes_to_exclude=self._excluded(recipe),
                 calibrate_method=getattr(CalibrationMethod, _METHODS[recipe.method]),
                 extra_options={"CalibStridedMinMax": 1},  # one batch after the other, not all of them in memory
@@ -101,12 +97,6 @@ class _Session(QuantizerSession):
 
         layers = [node.name for node in onnx.load_from_string(self._graph).graph.node if node.op_type in _LAYERS]
         return layers_in_float(layers, recipe)
-
-
-def cuts_sums_off() -> bool:
-    """Whether this processor is of the x86 family and adds two products of 8 bits in 16 bits, for want of VNNI."""
-    has_vnni: Any = getattr(torch.cpu, "_is_vnni_supported", None)  # torch has no public name for it
-    return platform.machine().lower() in ("x86_64", "amd64") and has_vnni is not None and not has_vnni()
 
 
 class _Reader:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from polyadic.engines import Conditions, OpenVino, Prepared, onnx_bytes, silence
 from polyadic.errors import install_hint
-from polyadic.quantization.quantizer import Artefact, Quantizer, QuantizerSession, Recipe, layers_in_float
+from polyadic.quantization.quantizer import Artefact, Quantizer, QuantizerSession, Recipe, layers_in_float, weight_bits
 from polyadic.quantization.slim import slim_ir
 
 # activations from their smallest to their largest value, or symmetric about zero
@@ -63,13 +63,17 @@ class _Session(QuantizerSession):
     def quantize(self, recipe: Recipe) -> Artefact:
         with silence("nncf"):
             import nncf
+            from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
 
+            # NNCF's own way to say 7 bits; by itself it does so for the first layers alone
+            overflow = OverflowFix.FIRST_LAYER if weight_bits() == 8 else OverflowFix.ENABLE
             quantized = nncf.quantize(
                 self._model.clone(),
                 nncf.Dataset(self._batches),
                 preset=nncf.QuantizationPreset[_METHODS[recipe.method]],
                 subset_size=len(self._batches),
                 ignored_scope=nncf.IgnoredScope(names=_excluded(self._model, recipe)),
+                advanced_parameters=AdvancedQuantizationParameters(overflow_fix=overflow),
             )
             return _written(quantized)
 

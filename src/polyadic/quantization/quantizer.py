@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import platform
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor, nn
 
 from polyadic.engines import Conditions, Prepared, first_line
@@ -109,11 +111,6 @@ class Quantizer(ABC):
     keeps_ends: ClassVar[bool]
     corrects: ClassVar[bool]
 
-    @property
-    def weight_bits(self) -> int:
-        """Of which the numbers of a weight make use, on this processor."""
-        return 8
-
     @abstractmethod
     def missing(self) -> str | None:
         """What is not there, with the command that installs it; None where it can be used."""
@@ -151,3 +148,14 @@ def layers_in_float(layers: Sequence[str], recipe: Recipe) -> list[str]:
     """Which of a network's ``layers``, named in their order, a recipe leaves in float32."""
     ends: dict[End, str] = {"first": layers[0], "last": layers[-1]} if layers else {}
     return [ends[end] for end in recipe.kept if end in ends]
+
+
+def weight_bits() -> int:
+    """Of which the numbers of a weight make use in files for this processor: 8, or 7 where sums would be cut off.
+
+    Processors of the x86 family without instructions for products of 8 bits (VNNI) add two such products in 16 bits.
+    Products of 8 bits can be too large for that, and then answers are lost; those of 7 bits always fit.
+    """
+    has_vnni: Any = getattr(torch.cpu, "_is_vnni_supported", None)  # torch has no public name for it
+    cut_off = platform.machine().lower() in ("x86_64", "amd64") and has_vnni is not None and not has_vnni()
+    return 7 if cut_off else 8
