@@ -180,6 +180,7 @@ def test_a_network_of_another_number_format(dtype: torch.dtype) -> None:
         polyadic.compress(model, [(a.half(), b.half())], **CALL)
 
 
+@pytest.mark.slow
 def test_a_network_of_two_inputs_is_timed_and_saved(tmp_path: Any) -> None:
     model, a, b, _ = flow()
     latency = LatencyModel(engine_named("pytorch"), Conditions(batch=2, threads=1))
