@@ -81,6 +81,17 @@ def test_training_ends_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) ->
     assert report.best.loss < report.start.loss
 
 
+def test_a_rate_that_makes_the_network_worse_is_lowered() -> None:
+    dense = Counting()
+    task = SampleTask(dense, samples(), tuning=DistillOptions(epochs=12, learning_rate=2.0))
+    report = task.tune_network(blurred(dense), dense, ignored, None)
+    assert report is not None
+    assert report.history[0].score_loss is not None
+    assert report.history[0].score_loss > report.start.loss
+    assert report.best.loss < report.start.loss
+    assert min(record.learning_rate for record in report.history[1:4]) < 0.5
+
+
 def test_kernels_come_back_in_the_layout_that_they_had(tmp_path: Path) -> None:
     dense = Counting()
     task = SampleTask(dense, samples(), tuning=DistillOptions(epochs=1))

@@ -24,6 +24,9 @@ from polyadic.training.samples import MOST_BYTES
 from polyadic.training.score_images import Score
 from polyadic.training.snapshot import Checkpoint, Weights, capture, restore
 
+LESS, LEAST = 3.0, 100.0
+"""By what the learning rate is divided when an epoch is undone, and at most altogether."""
+
 
 @dataclass(frozen=True)
 class DistillOptions:
@@ -32,6 +35,9 @@ class DistillOptions:
     Attributes:
         epochs: passes over the samples; 0 trains nothing.
         learning_rate: of Adam at its highest; it rises over the first tenth of all steps and falls along half a cosine.
+            An epoch that leaves the network worse than it came, before any has made it better, is undone, and the rate
+            is a third from there on: what a toy takes shakes a deep chain apart. The history says which rates were
+            taken.
         distillation: w in (1 - w) loss(outputs, batch) + w (distance from the dense network's outputs); without a loss
             it counts as 1.
         clip_norm: the largest 2-norm of the whole gradient.
@@ -87,6 +93,7 @@ class Distillation:
     store: Checkpoint | None
     history: list[EpochRecord] = field(default_factory=list)
     seconds: float = 0.0
+    divided_by: float = 1.0
     taught: dict[int, list[Tensor]] = field(default_factory=dict)
     taught_bytes: int = 0
 
@@ -115,6 +122,10 @@ class Distillation:
                         stop = FinetuneStop.DIVERGED
                     elif score.loss < best.loss:
                         best, best_epoch, weights = score, record.epoch, capture(changing)
+                    elif best_epoch == 0 and score.loss > start.loss and self.divided_by * LESS < LEAST:
+                        restore(changing, weights)
+                        optimizer.state.clear()
+                        self.divided_by *= LESS
                     self._save(start, best, best_epoch, weights, changing, optimizer)
                     on_epoch(record, options.epochs)
                     if record.diverged:
@@ -176,7 +187,7 @@ class Distillation:
         """A tenth of the way up, then down along half a cosine."""
         steps = self.options.epochs * len(self.batches)
         rise = min(1.0, (progress * steps + 1) / max(1, steps // 10))
-        return self.options.learning_rate * rise * 0.5 * (1 + math.cos(math.pi * progress))
+        return self.options.learning_rate / self.divided_by * rise * 0.5 * (1 + math.cos(math.pi * progress))
 
     def _answer(self, index: int, batch: Any) -> list[Tensor]:
         """What the teacher says to a batch, asked once; kept on the CPU while there is room."""
@@ -212,6 +223,7 @@ class Distillation:
                 "weights": capture(changing),
                 "optimizer": optimizer.state_dict(),
                 "seconds": self.seconds,
+                "divided_by": self.divided_by,
             }
         )
 
@@ -220,7 +232,7 @@ class Distillation:
     ) -> tuple[Score, Score, int, Weights]:
         """Put an interrupted run back; its first score, its best one, the epoch and the weights of that."""
         self.history = [EpochRecord(**record) for record in saved["history"]]
-        self.seconds = saved["seconds"]
+        self.seconds, self.divided_by = saved["seconds"], saved.get("divided_by", 1.0)
         restore(changing, saved["weights"])
         optimizer.load_state_dict(saved["optimizer"])
         start, best = (Score(value, torch.zeros(0), loss) for value, loss in (saved["start"], saved["best"]))
