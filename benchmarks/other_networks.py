@@ -239,7 +239,8 @@ def _keep(name: str, figures: dict[str, Any]) -> None:
     """Write a row's figures beside those that are there."""
     rows = rows_in(RESULTS / f"{NAME}.json")
     rows[name] = {**rows.get(name, {}), **figures}
-    record(NAME, {"convention": "MACs of one sample; drops in the score's own unit", "rows": rows})
+    steps = f"python benchmarks/{NAME}.py search | teach | time DATA ROW..."  # paths are the machine's
+    record(NAME, {"command": steps, "convention": "MACs of one sample; drops in the score's own unit", "rows": rows})
 
 
 def _told(began: float, every: float = 20.0) -> Callable[[Progress], None]:
