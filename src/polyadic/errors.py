@@ -38,3 +38,8 @@ class QuantizationError(PolyadicError):
 def install_hint(extras: str) -> str:
     """How packages that Polyadic does without are installed: ``extras`` are names in its project file, with commas."""
     return f"pip install 'polyadic[{extras}]' (in a checkout of it: pip install -e '.[{extras}]')"
+
+
+def first_words(error: Exception) -> str:
+    """The first line of what a stranger's error says; its class where it says nothing."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -37,7 +37,7 @@ class DistillOptions:
         learning_rate: of Adam at its highest; it rises over the first tenth of all steps and falls along half a cosine.
             An epoch that leaves the network worse than it came, before any has made it better, is undone, and the rate
             is a third from there on: what a toy takes shakes a deep chain apart. The history says which rates were
-            taken.
+            taken. Not so with a metric, whose steps would be taken for that.
         distillation: w in (1 - w) loss(outputs, batch) + w (distance from the dense network's outputs); without a loss
             it counts as 1.
         clip_norm: the largest 2-norm of the whole gradient.
@@ -80,6 +80,7 @@ class Distillation:
         outputs: from a network and a batch on its device to what it answers.
         objective: from outputs, the teacher's, and the batch to what a step makes smaller.
         score: of the model as it is; the state of least ``loss`` stays.
+        lowers_rate: whether the score is smooth enough to tell that the learning rate is too high.
         store: where an interrupted run goes on from; None keeps nothing.
     """
 
@@ -90,6 +91,7 @@ class Distillation:
     outputs: Callable[[nn.Module, Any], Any]
     objective: Callable[[Any, list[Tensor], Any], Tensor]
     score: Callable[[], Score]
+    lowers_rate: bool
     store: Checkpoint | None
     history: list[EpochRecord] = field(default_factory=list)
     seconds: float = 0.0
@@ -122,7 +124,7 @@ class Distillation:
                         stop = FinetuneStop.DIVERGED
                     elif score.loss < best.loss:
                         best, best_epoch, weights = score, record.epoch, capture(changing)
-                    elif best_epoch == 0 and score.loss > start.loss and self.divided_by * LESS < LEAST:
+                    elif self._is_shaken(score, start, best_epoch):
                         restore(changing, weights)
                         optimizer.state.clear()
                         self.divided_by *= LESS
@@ -177,6 +179,11 @@ class Distillation:
             diverged=diverged,
         )
         return record, score
+
+    def _is_shaken(self, score: Score, start: Score, best_epoch: int) -> bool:
+        """Whether the rate is too high: the network is worse than it came, and no epoch has made it better."""
+        worse = self.lowers_rate and best_epoch == 0 and score.loss > start.loss
+        return worse and self.divided_by * LESS < LEAST
 
     def _progress(self, done: float) -> float:
         """How much of the training is over: of its steps, or of its time where that is nearer to its end."""

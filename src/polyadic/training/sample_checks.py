@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from polyadic.errors import DataError, LayerError
+from polyadic.errors import DataError, LayerError, first_words
 from polyadic.layers import (
     Inputs,
     call_model,
@@ -204,8 +204,3 @@ def kind_of_batch(batch: object) -> str:
     if isinstance(batch, tuple | list):
         return f"a {type(batch).__name__} of {len(batch)}"
     return f"a tensor of shape {tuple(batch.shape)}" if isinstance(batch, Tensor) else f"a {type(batch).__name__}"
-
-
-def first_words(error: Exception) -> str:
-    """The first line of what an error says."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -16,7 +16,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from polyadic.errors import DataError, LayerError
+from polyadic.errors import DataError, LayerError, first_words
 from polyadic.layers import (
     Inputs,
     call_model,
@@ -45,7 +45,6 @@ from polyadic.training.sample_checks import (
     check_function,
     check_inputs,
     checked_loss,
-    first_words,
     kind_of_batch,
     try_loss,
     try_sample,
@@ -230,7 +229,15 @@ class SampleTask(Task):
             return Score(value, torch.zeros(0), -value)
 
         run = Distillation(
-            model, teacher, self.train, self.tuning, self.outputs, self.objective, score=score, store=store
+            model,
+            teacher,
+            self.train,
+            self.tuning,
+            self.outputs,
+            self.objective,
+            score=score,
+            lowers_rate=self.metric is None,
+            store=store,
         )
         return run.run(on_epoch)
 

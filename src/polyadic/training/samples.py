@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from polyadic.errors import DataError
+from polyadic.errors import DataError, first_words
 from polyadic.layers import Inputs, concatenate, device_of, on_device, sample_count, sample_shapes, tensors_in
 
 Samples = Tensor | Iterable[Any] | Callable[[], Iterable[Any]]
@@ -227,7 +227,7 @@ def _caught(model: nn.Module, batch: Any, forward: Forward) -> Inputs:
     except Exception as error:  # whatever a stranger's pass raises
         raise DataError(
             f"forward(model, batch) runs the network on a batch as the loader gave it, here a {type(batch).__name__}; "
-            f"it fails ({next(iter(str(error).splitlines()), '') or type(error).__name__}): take out of the batch what "
+            f"it fails ({first_words(error)}): take out of the batch what "
             "goes in, such as forward=lambda model, batch: model(batch[0])"
         ) from error
     finally:
