@@ -64,8 +64,10 @@ ROWS = {
     "espnet-1.5x": Row("espnet", "macs=66.66%", POINTS, {"mean IoU": (None, 0.005)}),
     "mobilenet_v2-1.3x": Row("mobilenet_v2", "macs=76.92%", ("svd",), {"top-1": (0.02, 0.01)}),
 }
-SAMPLES = {"vdsr": (180, 900), "yolov5n": (200, 1000), "espnet": (82, 328), "mobilenet_v2": (400, 1000)}
-"""For the search, and to learn from."""
+SAMPLES = {"vdsr": 180, "yolov5n": 200, "espnet": 82, "mobilenet_v2": 400}
+"""For the search."""
+LESSONS = {"vdsr": (900, 2, 1e-4), "yolov5n": (1000, 4, 1e-4), "espnet": (328, 2, 1e-4), "mobilenet_v2": (1000, 8, 3e-5)}
+"""Samples to learn from, how many make a batch, and the learning rate. Small batches: the time is what is limited."""
 
 
 class Subject:
@@ -75,6 +77,7 @@ class Subject:
         self.name, self.data = name, data
         self.mobilenet = mobilenet
         self.forward: Callable[[nn.Module, Any], Any] | None = yolov5n.parts if name == "yolov5n" else None
+        self.lesson: Callable[[nn.Module, Any], Any] | None = yolov5n.lesson if name == "yolov5n" else None
         self._judge: Any = None
 
     def dense(self) -> nn.Module:
@@ -132,7 +135,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/other_networks"))
     parser.add_argument("--mobilenet", type=Path)
     parser.add_argument("--minutes", type=float, default=15.0)
-    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--rate", type=float, help="another learning rate than that of LESSONS")
+    parser.add_argument("--batch", type=int, help="another size of batches than that of LESSONS")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--search", default="frontier")
     given = parser.parse_args()
@@ -153,7 +157,7 @@ def search(name: str, subject: Subject, given: argparse.Namespace) -> None:
     if (folder / "untouched.pt").exists():
         return
     dense = subject.dense()
-    few, _ = SAMPLES[row.network]
+    few = SAMPLES[row.network]
     task = SampleTask(dense, subject.samples(few), forward=subject.forward, tuning=DistillOptions(epochs=0))
     options = CompressOptions(work=folder / "search", resume=True, search=search_named(given.search))
     found = polyadic.find_plan(
@@ -184,10 +188,11 @@ def teach(name: str, subject: Subject, given: argparse.Namespace) -> None:
     row, folder, began = ROWS[name], given.work / name, time.monotonic()
     dense = subject.dense()
     model: nn.Module = torch.load(folder / "untouched.pt", weights_only=False)  # written by the step before
-    _, many = SAMPLES[row.network]
+    many, batch, rate = LESSONS[row.network]
+    rate = given.rate or rate
     samples = subject.samples(many)
-    tuning = DistillOptions(epochs=200, minutes=given.minutes, learning_rate=given.rate)
-    task = SampleTask(dense, list(samples.split(8)), forward=subject.forward, tuning=tuning)
+    tuning = DistillOptions(epochs=200, minutes=given.minutes, learning_rate=rate)
+    task = SampleTask(dense, list(samples.split(given.batch or batch)), forward=subject.lesson, tuning=tuning)
     report = polyadic.finetune(model, dense, task, on_progress=_told(began, every=0))
     assert report is not None
     torch.save(model, folder / "taught.pt")
@@ -195,7 +200,8 @@ def teach(name: str, subject: Subject, given: argparse.Namespace) -> None:
         "samples_of_teaching": many,
         "teaching_minutes": report.seconds / 60,
         "epochs": len(report.history),
-        "learning_rate": given.rate,
+        "learning_rate": rate,
+        "batch": given.batch or batch,
         "outputs_lost": [report.start.loss, report.best.loss],
         "taught": _judged(name, subject, dense, model, 1),
     }

@@ -130,6 +130,21 @@ def parts(model: nn.Module, batch: Tensor) -> list[Tensor]:
     return outputs
 
 
+def lesson(model: nn.Module, batch: Tensor) -> list[Tensor]:
+    """What it is taught by: boxes, objectness and classes as they are, at every place, and what of them counts.
+
+    What counts alone is learned by heart: a thousand crops show few objects, but every place of them has logits.
+    """
+    maps = model(batch)
+    outputs: list[Tensor] = []
+    for logits in maps:
+        y = logits.unflatten(1, (ANCHORS, 5 + CLASSES))
+        found = y[:, :, 4:5].sigmoid()
+        outputs += [y[:, :, :4], y[:, :, 4:5], y[:, :, 5:]]
+        outputs += [found * y[:, :, :4].sigmoid(), found, found * y[:, :, 5:].sigmoid()]
+    return outputs
+
+
 def boxes_of(model: nn.Module, image: Image.Image) -> Tensor:
     """(n, 6): x1, y1, x2, y2 in pixels of the image, score, class; the best 300 after suppression by class."""
     width, height = image.size
