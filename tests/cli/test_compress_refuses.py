@@ -61,6 +61,7 @@ def assert_no_result(out: Path, allowed: frozenset[str] = frozenset()) -> None:
         ({"formats": " , "}, "at least one format"),
         ({"finetune_epochs": -1}, "--finetune-epochs is 0 or more"),
         ({"finetune_rate": 0}, "learning_rate is finite and above 0"),
+        ({"finetune_minutes": 1}, "ends the training with samples, and these are images with labels"),
         ({"seed": -1}, "a seed is a whole number from 0|seed"),
         ({"held_out": 0}, "held-out part"),
         ({"held_out": 300}, "held-out part"),

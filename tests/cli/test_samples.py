@@ -132,6 +132,7 @@ def test_what_is_no_data_is_refused_in_a_sentence(toy: Path, tmp_path: Path, dat
         (("--mix-images",), "--mix-images is of images with labels"),
         (("--finetune-epochs", "-1"), "--finetune-epochs is 0 or more"),
         (("--finetune-rate", "0"), "learning_rate is finite and above 0"),
+        (("--finetune-minutes", "0"), "minutes is finite and above 0"),
         (("--validation", "npy:{toy}/nowhere.npy"), "there is none"),
     ],
 )

@@ -93,6 +93,12 @@ def test_a_result_is_trained_further_on_samples(toy: Path, tmp_path: Path) -> No
     assert_refused(run(*line[:-1], 0, "--out", tmp_path / "c"), "at least one epoch")
 
 
+def test_the_training_ends_when_its_minutes_are_over(toy: Path, tmp_path: Path) -> None:
+    line = ("finetune", toy / "result", "--trust-code", "--data", f"npy:{toy}/inputs.npy", "--finetune-epochs", 10_000)
+    said = last_json(run(*line, "--finetune-minutes", 0.005, "--out", tmp_path / "out", "--json"))
+    assert 1 <= len(said["provenance"]["finetuning"]) < 10_000
+
+
 def test_a_search_that_ruins_the_network_says_so_first_and_ends_with_3(toy: Path, tmp_path: Path) -> None:
     line = ("search", f"{toy}/toy.py:build", "--data", f"npy:{toy}/inputs.npy", *LIKE[:-1], "macs=15%")
     done = run(*line, "--alarm-at", 0.05, "--out", tmp_path / "out")

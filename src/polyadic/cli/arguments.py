@@ -317,6 +317,13 @@ class FinetuneArguments:
             f"with samples {DistillOptions.learning_rate:g}); cosine to 0"
         ),
     ] = None
+    finetune_minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="with samples: after which the training has ended, whatever the epochs; the rate falls in time for it",
+            metavar="MINUTES",
+        ),
+    ] = None
     freeze_statistics: Annotated[
         bool, typer.Option(help="leave batch-norm statistics as they are: forgets less, learns less; so with samples")
     ] = NETWORK_TUNING.freeze_statistics
@@ -330,6 +337,7 @@ class FinetuneArguments:
         words = {
             "--finetune-epochs": self.finetune_epochs is not None,
             "--finetune-rate": self.finetune_rate is not None,
+            "--finetune-minutes": self.finetune_minutes is not None,
             "--freeze-statistics": self.freeze_statistics,
             "--mix-images": self.mix_images,
         }
@@ -339,8 +347,13 @@ class FinetuneArguments:
         """The task of images with labels: augmentation as the images allow, the rest by default.
 
         Raises:
-            PolyadicError: a negative number of epochs, a rate that is not above 0.
+            PolyadicError: a negative number of epochs, a rate that is not above 0, or a limit of time.
         """
+        if self.finetune_minutes is not None:
+            raise PolyadicError(
+                "--finetune-minutes ends the training with samples, and these are images with labels: say how long "
+                "with --finetune-epochs"
+            )
         epochs = self._epochs(NETWORK_TUNING.epochs)
         network = replace(
             NETWORK_TUNING,
@@ -355,12 +368,12 @@ class FinetuneArguments:
         """How samples teach, in which batch norms keep their statistics in any case.
 
         Raises:
-            PolyadicError: a negative number of epochs, a rate that is not above 0, or mixtures.
+            PolyadicError: a negative number of epochs, a rate or a time that is not above 0, or mixtures.
         """
         if self.mix_images:
             raise PolyadicError("--mix-images is of images with labels, and these are samples: leave it out")
         rate = DistillOptions.learning_rate if self.finetune_rate is None else self.finetune_rate
-        return DistillOptions(self._epochs(DistillOptions.epochs), rate, seed=seed)
+        return DistillOptions(self._epochs(DistillOptions.epochs), rate, minutes=self.finetune_minutes, seed=seed)
 
     def _epochs(self, usual: int) -> int:
         epochs = usual if self.finetune_epochs is None else self.finetune_epochs
