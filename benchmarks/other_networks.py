@@ -66,7 +66,12 @@ ROWS = {
 }
 SAMPLES = {"vdsr": 180, "yolov5n": 200, "espnet": 82, "mobilenet_v2": 400}
 """For the search."""
-LESSONS = {"vdsr": (900, 2, 1e-4), "yolov5n": (1000, 4, 1e-4), "espnet": (328, 2, 1e-4), "mobilenet_v2": (1000, 8, 3e-5)}
+LESSONS = {
+    "vdsr": (900, 2, 1e-4),
+    "yolov5n": (1000, 4, 1e-4),
+    "espnet": (328, 2, 1e-4),
+    "mobilenet_v2": (1000, 8, 3e-5),
+}
 """Samples to learn from, how many make a batch, and the learning rate. Small batches: the time is what is limited."""
 
 
@@ -199,6 +204,7 @@ def teach(name: str, subject: Subject, given: argparse.Namespace) -> None:
     figures = {
         "samples_of_teaching": many,
         "teaching_minutes": report.seconds / 60,
+        "teaching_threads": given.threads,
         "epochs": len(report.history),
         "learning_rate": rate,
         "batch": given.batch or batch,
