@@ -9,20 +9,12 @@ from typing import Annotated, Any, ClassVar
 
 import typer
 
-from polyadic.cli.arguments import (
-    AsJson,
-    CacheDir,
-    DataArguments,
-    Seed,
-    SizeArguments,
-    TrainedModelArguments,
-    factor_cache,
-    names_of,
-    numbers,
-    whole_numbers,
-)
+from polyadic.cli.data_arguments import DataArguments, SizeArguments
+from polyadic.cli.lists import names_of, numbers, whole_numbers
+from polyadic.cli.model_arguments import TrainedModelArguments
 from polyadic.cli.option_groups import command
 from polyadic.cli.progress import ProgressBars
+from polyadic.cli.run_arguments import AsJson, CacheDir, Seed, factor_cache
 from polyadic.cli.screen import command_line, emit, say
 from polyadic.cli.study_tables import print_degeneracy, print_layers, print_truncation
 from polyadic.engines import environment

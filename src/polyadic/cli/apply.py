@@ -8,22 +8,18 @@ from typing import Annotated
 
 import typer
 
-from polyadic.cli.arguments import (
-    AlarmAt,
-    AsJson,
-    CacheDir,
-    DataAware,
-    HeldOut,
-    Seed,
-    TrainedModelArguments,
-    factor_cache,
-    input_size,
-)
+from polyadic.cli.data_arguments import HeldOut
 from polyadic.cli.deliver import deliver, with_provenance
-from polyadic.cli.judge import OptionalJudgeArguments, without_training
+from polyadic.cli.goal_arguments import AlarmAt
+from polyadic.cli.judge import read_data, without_training
+from polyadic.cli.judge_arguments import OptionalJudgeArguments
+from polyadic.cli.lists import input_size
+from polyadic.cli.model_arguments import TrainedModelArguments
 from polyadic.cli.option_groups import command
 from polyadic.cli.progress import ProgressBars
+from polyadic.cli.run_arguments import AsJson, CacheDir, Seed, factor_cache
 from polyadic.cli.screen import command_line, emit, say, warn
+from polyadic.cli.search_arguments import DataAware
 from polyadic.errors import PolyadicError
 from polyadic.export import read_plan, save_applied
 from polyadic.pipeline import CompressOptions, apply_plan, compress
@@ -50,7 +46,7 @@ def apply_command(
         if any((out / name).exists() for name in (Summary.file, "model.safetensors")):
             raise PolyadicError(f"{out} already holds a network: choose another folder")
         given = Plan.from_json(read_plan(plan)["layers"])
-        judge = data.read(seed, held_out)
+        judge = read_data(data, seed, held_out)
         loaded, origin = model.load(judge.images)
         cache = factor_cache(cache_dir)
         if data.data is not None:

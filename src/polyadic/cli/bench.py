@@ -14,10 +14,12 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from polyadic.benchmarking import BenchOptions, BenchResult, benchmark, write_bench
-from polyadic.cli.arguments import AsJson, InputShape, input_size, names_of, whole_numbers
+from polyadic.cli.data_arguments import InputShape
+from polyadic.cli.lists import input_size, names_of, whole_numbers
 from polyadic.cli.model_or_result import ModelOrResult, TrustCode
 from polyadic.cli.option_groups import command
 from polyadic.cli.progress import ProgressBars
+from polyadic.cli.run_arguments import AsJson
 from polyadic.cli.screen import emit, say
 from polyadic.engines import ENGINES, NumberFormat
 from polyadic.errors import LayerError, PolyadicError

@@ -8,20 +8,18 @@ from typing import Annotated
 
 import typer
 
-from polyadic.cli.arguments import (
-    EngineArguments,
-    FinetuneArguments,
-    GoalArguments,
-    HeldOut,
-    RunArguments,
-    SearchArguments,
-    TrainedModelArguments,
-)
+from polyadic.cli.data_arguments import HeldOut
 from polyadic.cli.deliver import deliver, with_provenance
-from polyadic.cli.judge import JudgeArguments
+from polyadic.cli.finetune_arguments import FinetuneArguments
+from polyadic.cli.goal_arguments import EngineArguments, GoalArguments
+from polyadic.cli.judge import read_data
+from polyadic.cli.judge_arguments import JudgeArguments
+from polyadic.cli.model_arguments import TrainedModelArguments
 from polyadic.cli.option_groups import command
 from polyadic.cli.progress import display
+from polyadic.cli.run_arguments import RunArguments
 from polyadic.cli.screen import command_line
+from polyadic.cli.search_arguments import SearchArguments
 from polyadic.errors import PolyadicError
 from polyadic.export import read_plan
 from polyadic.pipeline import compress
@@ -55,7 +53,7 @@ def compress_command(
         if plan is not None:
             _refuse_beside_plan(search)
             given = Plan.from_json(read_plan(plan)["layers"])
-        judge = data.read(run.seed, held_out)
+        judge = read_data(data, run.seed, held_out)
         loaded, origin = model.load(judge.images)
         task = judge.task(loaded, tuning, run.seed)
         example = judge.example(loaded, task)

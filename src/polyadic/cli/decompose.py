@@ -21,8 +21,9 @@ from polyadic.algebra import (
     kernel_to_order3,
     order3_to_kernel,
 )
-from polyadic.cli.arguments import AsJson, Seed, whole_numbers
+from polyadic.cli.lists import whole_numbers
 from polyadic.cli.option_groups import command
+from polyadic.cli.run_arguments import AsJson, Seed
 from polyadic.cli.screen import emit, say
 from polyadic.decomposition import TuckerCP, tucker2_bounded
 from polyadic.errors import DecompositionError, LayerError, StorageError

@@ -10,10 +10,11 @@ from typing import Annotated
 import torch
 import typer
 
-from polyadic.cli.arguments import AsJson, Seed, image_task
 from polyadic.cli.deliver import OVER_BUDGET, print_summary, save_and_reload, with_provenance
+from polyadic.cli.finetune_arguments import image_task
 from polyadic.cli.option_groups import command
 from polyadic.cli.progress import ProgressBars
+from polyadic.cli.run_arguments import AsJson, Seed
 from polyadic.cli.screen import console, emit, say
 from polyadic.data import load_data
 from polyadic.errors import PolyadicError

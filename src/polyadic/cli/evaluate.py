@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from polyadic.cli.arguments import AsJson
-from polyadic.cli.judge import GivenData, JudgeArguments
+from polyadic.cli.judge import GivenData, read_data
+from polyadic.cli.judge_arguments import JudgeArguments
 from polyadic.cli.model_or_result import ModelOrResult, TrainedModelOrResultArguments
 from polyadic.cli.option_groups import command
+from polyadic.cli.run_arguments import AsJson
 from polyadic.cli.screen import emit, say, warn
 from polyadic.errors import PolyadicError
 from polyadic.factory import NamedObject
@@ -32,7 +33,7 @@ def evaluate_command(
 ) -> None:
     """Score a saved result, or a network with its weights, on test images or on samples."""
     named = target.read()
-    judge = data.read(origin=named.origin)
+    judge = read_data(data, origin=named.origin)
     loaded, _ = named.load(judge.images)
     task = _task(judge, named, loaded, dense_weights)
     score = task.final_scores((loaded.model,)).values[0]

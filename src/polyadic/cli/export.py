@@ -12,9 +12,11 @@ import torch
 import typer
 from torch import Tensor
 
-from polyadic.cli.arguments import AsJson, SizeArguments, numbers
+from polyadic.cli.data_arguments import SizeArguments
+from polyadic.cli.lists import numbers
 from polyadic.cli.model_or_result import ModelOrResultArguments
 from polyadic.cli.option_groups import command
+from polyadic.cli.run_arguments import AsJson
 from polyadic.cli.screen import emit, print_table, say
 from polyadic.data import ImageData
 from polyadic.engines import environment

@@ -13,12 +13,16 @@ import typer
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from polyadic.cli.arguments import AlarmAt, AsJson, FinetuneArguments, HeldOut, Seed
+from polyadic.cli.data_arguments import HeldOut
 from polyadic.cli.deliver import deliver, present
-from polyadic.cli.judge import GivenData, JudgeArguments
+from polyadic.cli.finetune_arguments import FinetuneArguments
+from polyadic.cli.goal_arguments import AlarmAt
+from polyadic.cli.judge import GivenData, read_data
+from polyadic.cli.judge_arguments import JudgeArguments
 from polyadic.cli.model_or_result import ModelOrResult, TrustCode
 from polyadic.cli.option_groups import command
 from polyadic.cli.progress import ProgressBars
+from polyadic.cli.run_arguments import AsJson, Seed
 from polyadic.cli.screen import command_line, console
 from polyadic.data import ImageData
 from polyadic.engines import environment
@@ -101,7 +105,7 @@ def finetune_command(
             if named.plan is None:
                 raise PolyadicError(f"fine-tuning goes on with the folder of a result; {folder} is none")
             before = read_result(folder).result
-            judge = data.read(seed, held_out, named.origin)
+            judge = read_data(data, seed, held_out, named.origin)
             dense = _teacher(named, weights, teacher)
             loaded = named.load(judge.images)[0]
             if judge.images is None:

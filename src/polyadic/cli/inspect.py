@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from polyadic.cli.arguments import AsJson, ModelArguments
-from polyadic.cli.judge import ExampleArguments, shown_size
+from polyadic.cli.judge import read_data, shown_size
+from polyadic.cli.judge_arguments import ExampleArguments
+from polyadic.cli.model_arguments import ModelArguments
 from polyadic.cli.option_groups import command
+from polyadic.cli.run_arguments import AsJson
 from polyadic.cli.screen import emit, print_table, say
 from polyadic.formats import FORMATS
 from polyadic.reporting import SITE_COLUMNS, function_rows, site_rows
@@ -15,7 +17,7 @@ from polyadic.surgery import count_operations, find_layers, network_cost
 @command
 def inspect_command(model: ModelArguments, size: ExampleArguments, json: AsJson = False) -> None:
     """List the layers: what is supported, what is skipped and why, parameters and MACs."""
-    given = size.read()
+    given = read_data(size)
     loaded, _ = model.load(given.images)
     example = given.example(loaded)
     sites = find_layers(loaded.model, example)

@@ -1,18 +1,19 @@
-"""What a network is judged by on the command line: images with labels, samples in files, or what code holds."""
+"""What ``--data`` names, as a task that chooses, trains and judges."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from copy import copy
-from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, ClassVar, cast, get_args
+from dataclasses import dataclass, replace
+from typing import Any, cast, get_args
 
 import torch
-import typer
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from polyadic.cli.arguments import FinetuneArguments, InputShape, Mean, Std, image_task, input_size, numbers
+from polyadic.cli.finetune_arguments import FinetuneArguments, image_task
+from polyadic.cli.judge_arguments import KINDS, ExampleArguments, OptionalJudgeArguments
+from polyadic.cli.lists import input_size, numbers
 from polyadic.cli.user_code import data_from, function_from, is_score, metric_from
 from polyadic.data import ImageData, Pixels, images_of, load_data, load_samples, names_samples
 from polyadic.errors import DataError, LayerError, PolyadicError
@@ -36,123 +37,6 @@ from polyadic.training.samples import NO_BATCHES, batches_of
 
 IMAGE_SETS = ("npz", "cifar10", "imagefolder")
 """Beginnings of texts that name images with labels."""
-
-BESIDE = ("validation", "metric", "metric_unit", "loss", "forward", "compare")
-"""What stands beside samples."""
-
-KINDS = "samples:DIR, npy:FILE, npz:FILE, file.py:name; with labels digits, npz:PREFIX, cifar10:DIR, imagefolder:DIR"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExampleArguments:
-    """What tells how large an input is: samples, images, or the size itself."""
-
-    panel: ClassVar[str] = "Data"
-    data: Annotated[str | None, typer.Option(help="as in compress; here only for the size of an input")] = None
-    forward: Annotated[
-        str | None, typer.Option(help="file.py:name of a function (model, batch) -> outputs", metavar="NAME")
-    ] = None
-    mean: Mean = None
-    std: Std = None
-    input_shape: InputShape = None
-    resize: Annotated[
-        bool, typer.Option("--resize/--no-resize", help="scale images of samples:DIR, or cut out their middle unscaled")
-    ] = True
-
-    def read(self, seed: int = 0, held_out: int | None = None, origin: Origin | None = None) -> GivenData:
-        """What ``--data`` names, as far as that is known without the network; nothing where it is not given.
-
-        Args:
-            seed: of the division of images with labels.
-            held_out: how many of these choose.
-            origin: of a saved network: how its images are normalised.
-
-        Raises:
-            PolyadicError: it names nothing that is there, or options that do not go with it were given.
-        """
-        self._refuse_what_has_no_samples()
-        usual = origin or Origin()
-        mean, std = numbers(self.mean, "--mean") or usual.mean, numbers(self.std, "--std") or usual.std
-        images: ImageData | None = None
-        made: object = None
-        if self.data is None:
-            return GivenData(self, None, None, replace(usual, mean=mean, std=std))
-        kind, _, place = self.data.partition(":")
-        if self.data == "digits" or (kind in IMAGE_SETS and place and not names_samples(self.data)):
-            images = load_data(self.data, mean=mean, std=std, held_out=held_out, seed=seed)
-        elif not place:
-            raise DataError(f"data are written {KINDS}; got '{self.data}'")
-        elif not names_samples(self.data):
-            made = data_from(self.data)
-            if isinstance(made, ImageData | tuple):
-                images = images_of(made, self.data, mean=mean, std=std, held_out=held_out, seed=seed)
-        self._refuse_what_has_no_meaning(self.data, images is not None, held_out)
-        return GivenData(self, images, None if images is not None else made, replace(usual, mean=mean, std=std))
-
-    def _refuse_what_has_no_samples(self) -> None:
-        """Options that say what is done with samples, where there are none.
-
-        Raises:
-            PolyadicError: one of them was given.
-        """
-        given = [*self.beside, *([] if self.resize else ["--no-resize"])]
-        if self.data is None and given:
-            raise PolyadicError(f"{', '.join(given)}: of samples, and there are none: name them with --data")
-
-    def _refuse_what_has_no_meaning(self, data: str, labelled: bool, held_out: int | None) -> None:
-        """Options that go with another kind of data.
-
-        Raises:
-            PolyadicError: one of them was given.
-        """
-        of_files = [] if self.resize else ["--no-resize"]
-        if labelled:
-            judged = isinstance(self, OptionalJudgeArguments) and self.input_shape is not None
-            given = [*self.beside, *of_files, *(["--input-shape"] if judged else [])]
-            if given:
-                raise PolyadicError(
-                    f"{', '.join(given)}: of samples, and {data} holds images with labels, which are scored by "
-                    "top-1 accuracy as large as they are: leave out one of them"
-                )
-            return
-        if held_out is not None:
-            raise PolyadicError(f"--held-out counts images with labels; {data} holds none: give --validation")
-        given = [*of_files, *(f"--{name}" for name in ("mean", "std") if getattr(self, name) is not None)]
-        if given and not data.startswith("samples:"):
-            raise PolyadicError(
-                f"{', '.join(given)}: of image files alone, and what {data} holds goes into the network as it is: "
-                "leave them out"
-            )
-
-    @property
-    def beside(self) -> list[str]:
-        """The options that go with samples alone, as far as they are given."""
-        return [f"--{name.replace('_', '-')}" for name in BESIDE if getattr(self, name, None) is not None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class OptionalJudgeArguments(ExampleArguments):
-    """Samples or images, and what else a network is judged by; or nothing."""
-
-    data: Annotated[str | None, typer.Option(help=KINDS)] = None
-    validation: Annotated[str | None, typer.Option(help="samples that choose and judge, named as in --data")] = None
-    metric: Annotated[
-        str | None, typer.Option(help="file.py:name of a function (model) -> number, or of a metric", metavar="NAME")
-    ] = None
-    metric_unit: Annotated[str | None, typer.Option(help='its unit, such as dB; "%" for a fraction')] = None
-    loss: Annotated[
-        str | None, typer.Option(help="file.py:name of a function (outputs, batch) -> loss", metavar="NAME")
-    ] = None
-    compare: Annotated[
-        str | None, typer.Option(help="compare outputs by their squares (the default), or logits by their divergence")
-    ] = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class JudgeArguments(OptionalJudgeArguments):
-    """Samples or images, and what else a network is judged by."""
-
-    data: Annotated[str, typer.Option(help=KINDS)] = field()  # else it would inherit the default
 
 
 @dataclass(frozen=True)
@@ -344,3 +228,37 @@ def without_training(task: Task) -> Task:
             "compress --plan, or give a task that does not"
         )
     return task
+
+
+def read_data(
+    arguments: ExampleArguments, seed: int = 0, held_out: int | None = None, origin: Origin | None = None
+) -> GivenData:
+    """What ``--data`` names, as far as that is known without the network; nothing where it is not given.
+
+    Args:
+        arguments: as they were given.
+        seed: of the division of images with labels.
+        held_out: how many of these choose.
+        origin: of a saved network: how its images are normalised.
+
+    Raises:
+        PolyadicError: it names nothing that is there, or options that do not go with it were given.
+    """
+    arguments.refuse_what_has_no_samples()
+    usual = origin or Origin()
+    mean, std = numbers(arguments.mean, "--mean") or usual.mean, numbers(arguments.std, "--std") or usual.std
+    images: ImageData | None = None
+    made: object = None
+    if arguments.data is None:
+        return GivenData(arguments, None, None, replace(usual, mean=mean, std=std))
+    kind, _, place = arguments.data.partition(":")
+    if arguments.data == "digits" or (kind in IMAGE_SETS and place and not names_samples(arguments.data)):
+        images = load_data(arguments.data, mean=mean, std=std, held_out=held_out, seed=seed)
+    elif not place:
+        raise DataError(f"data are written {KINDS}; got '{arguments.data}'")
+    elif not names_samples(arguments.data):
+        made = data_from(arguments.data)
+        if isinstance(made, ImageData | tuple):
+            images = images_of(made, arguments.data, mean=mean, std=std, held_out=held_out, seed=seed)
+    arguments.refuse_what_has_no_meaning(arguments.data, images is not None, held_out)
+    return GivenData(arguments, images, None if images is not None else made, replace(usual, mean=mean, std=std))

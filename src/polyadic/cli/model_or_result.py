@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 import typer
 from torch import nn
 
-from polyadic.cli.arguments import ModelArguments, Untrained, require_weights
+from polyadic.cli.model_arguments import ModelArguments, Untrained, require_weights
 from polyadic.data import ImageData
 from polyadic.errors import LayerError, PolyadicError
 from polyadic.export import Origin, load, origin_of, read_plan

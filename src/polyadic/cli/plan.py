@@ -7,20 +7,14 @@ from typing import Annotated
 
 import typer
 
-from polyadic.cli.arguments import (
-    AsJson,
-    Budget,
-    CacheDir,
-    EngineArguments,
-    FormatArguments,
-    ModelArguments,
-    Seed,
-    factor_cache,
-    search_of,
-)
-from polyadic.cli.judge import ExampleArguments
+from polyadic.cli.goal_arguments import Budget, EngineArguments
+from polyadic.cli.judge import read_data
+from polyadic.cli.judge_arguments import ExampleArguments
+from polyadic.cli.model_arguments import ModelArguments
 from polyadic.cli.option_groups import command
+from polyadic.cli.run_arguments import AsJson, CacheDir, Seed, factor_cache
 from polyadic.cli.screen import emit, print_table, say, warn
+from polyadic.cli.search_arguments import FormatArguments, search_of
 from polyadic.export import write_plan
 from polyadic.pipeline import CompressOptions, CostEstimate, LayerEstimate, estimate_cost
 from polyadic.reporting import fewer, rank_text
@@ -42,7 +36,7 @@ def plan_command(
     json: AsJson = False,
 ) -> None:
     """Say what a network would cost with a plan that takes no trials, and write that plan."""
-    given = size.read(seed)
+    given = read_data(size, seed)
     loaded, origin = model.load(given.images)
     example = given.example(loaded)
     options = CompressOptions(

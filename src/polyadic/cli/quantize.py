@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from polyadic.cli.arguments import AsJson, DataArguments, HeldOut, Seed
+from polyadic.cli.data_arguments import DataArguments, HeldOut
 from polyadic.cli.model_or_result import ModelOrResult, TrustCode
 from polyadic.cli.option_groups import command
+from polyadic.cli.run_arguments import AsJson, Seed
 from polyadic.cli.screen import console, emit, print_table, say
 from polyadic.data import ImageData
 from polyadic.errors import QuantizationError

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from polyadic.cli.arguments import AsJson
 from polyadic.cli.option_groups import command
+from polyadic.cli.run_arguments import AsJson
 from polyadic.cli.screen import emit, say
 from polyadic.errors import PolyadicError
 from polyadic.reporting import compare, read_folder, report, write_figures

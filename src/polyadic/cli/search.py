@@ -9,19 +9,17 @@ from typing import Annotated
 
 import typer
 
-from polyadic.cli.arguments import (
-    EngineArguments,
-    GoalArguments,
-    HeldOut,
-    RunArguments,
-    SearchArguments,
-    TrainedModelArguments,
-)
+from polyadic.cli.data_arguments import HeldOut
 from polyadic.cli.deliver import OVER_BUDGET
-from polyadic.cli.judge import JudgeArguments
+from polyadic.cli.goal_arguments import EngineArguments, GoalArguments
+from polyadic.cli.judge import read_data
+from polyadic.cli.judge_arguments import JudgeArguments
+from polyadic.cli.model_arguments import TrainedModelArguments
 from polyadic.cli.option_groups import command
 from polyadic.cli.progress import display
+from polyadic.cli.run_arguments import RunArguments
 from polyadic.cli.screen import command_line, emit, print_table, say, warn
+from polyadic.cli.search_arguments import SearchArguments
 from polyadic.errors import PolyadicError
 from polyadic.export import save_search
 from polyadic.pipeline import SearchResult, TriedPlan, find_plan
@@ -58,7 +56,7 @@ def search_command(
             raise PolyadicError(f"{out} already holds a plan: choose another folder, or --resume to go on searching")
         if storage is not None and run.resume:
             remove_partial(out)
-        judge = data.read(run.seed, held_out)
+        judge = read_data(data, run.seed, held_out)
         loaded, origin = model.load(judge.images)
         task = judge.task(loaded, None, run.seed)
         example = judge.example(loaded, task)
