@@ -55,7 +55,9 @@ def apply_command(
             example = judge.example(loaded, task)
             with ProgressBars() as bars:
                 result = compress(loaded.model, task, example, plan=given, options=options, on_progress=bars.show)
-            result = with_provenance(result, {"command": command_line(), "model": model.model, "data": data.data})
+            result = with_provenance(
+                result, {"command": command_line(), "model": model.model, **judge.provenance(example)}
+            )
             deliver(result, out, judge.completed(origin, example), task, json=json)
             return
         with ProgressBars() as bars:

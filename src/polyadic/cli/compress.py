@@ -70,7 +70,7 @@ def compress_command(
                 options=replace(search.options(engine, run), alarm_at=goal.alarm_at),
                 on_progress=shown.show,
             )
-        result = with_provenance(result, {"command": command_line(), "model": model.model, "data": data.data})
+        result = with_provenance(result, {"command": command_line(), "model": model.model, **judge.provenance(example)})
         deliver(result, run.out, judge.completed(origin, example), task, json=run.json)
 
 

@@ -98,13 +98,15 @@ def _notes(origin: Origin, mean: tuple[float, ...] | None, std: tuple[float, ...
         "polyadic.classes": str(origin.classes) if origin.classes is not None else None,
         "polyadic.mean": json_text.dumps(mean) if mean else None,
         "polyadic.std": json_text.dumps(std) if std else None,
-        "polyadic.preprocessing": (
-            "(pixels / 255 - mean) / std for each channel, as float32, batch x channels x height x width"
-            if mean and std
-            else None
-        ),
+        "polyadic.preprocessing": _preprocessing(origin) if mean and std else None,
     }
     return {key: value for key, value in known.items() if value is not None}
+
+
+def _preprocessing(origin: Origin) -> str:
+    axes = "height x width x channels" if origin.layout == "NHWC" else "channels x height x width"
+    order = " in the order blue, green, red" if origin.channel_order == "bgr" else ""
+    return f"(pixels / 255 - mean) / std for each channel{order}, as float32, batch x {axes}"
 
 
 def _inputs(images: ImageData | None, example: Tensor, batch: int) -> Tensor:

@@ -118,10 +118,10 @@ def finetune_command(
             accelerator.end_training()
         if not is_main_process():
             return
-        known: dict[str, Any] = {} if judge.images is not None else {"data": judge.text}
+        structure, example = dense if dense is not None else named.dense(), judge.example(loaded, task)
+        known: dict[str, Any] = {} if judge.images is not None else judge.provenance(example)
         known |= {"finetuned_from": _past(folder, before), "command": command_line()}
         summary = _summary(before, trained, known, alarm_at)
-        structure, example = dense if dense is not None else named.dense(), judge.example(loaded, task)
         result = CompressionResult(trained.network, structure, summary, example)
         judged = task if judge.images is None else ImageTask(judge.images)
         deliver(result, out, judge.completed(_origin(named.origin, judge), example), judged, json=json)
@@ -265,7 +265,8 @@ def _summary(before: Summary, trained: _Trained, known: dict[str, Any], alarm_at
     The dense network's are taken anew where it is there, else they are those of the folder, if its images are the same.
     """
     task, began = trained.task, time.monotonic()
-    past = {key: value for key, value in before.provenance.items() if key != "scored"}  # of a loop of the user's own
+    # "scored" is of a loop of the user's own, "pixels" of other samples
+    past = {key: value for key, value in before.provenance.items() if key not in ("scored", "pixels")}
     provenance = {**past, **environment(), **task.provenance()}
     same = all(before.provenance.get(key) == provenance.get(key) for key in ("data", "data_digests", "samples_digest"))
     dense = [] if trained.dense is None else [trained.dense]

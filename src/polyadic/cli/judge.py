@@ -13,9 +13,19 @@ from torch.utils.data import Dataset
 
 from polyadic.cli.finetune_arguments import FinetuneArguments, image_task
 from polyadic.cli.judge_arguments import KINDS, ExampleArguments, OptionalJudgeArguments
-from polyadic.cli.lists import input_size, numbers
+from polyadic.cli.lists import image_size, input_size, numbers
 from polyadic.cli.user_code import data_from, function_from, is_score, metric_from
-from polyadic.data import ImageData, Pixels, images_of, load_data, load_samples, names_samples
+from polyadic.data import (
+    ChannelOrder,
+    ImageData,
+    Layout,
+    Pixels,
+    ValueRange,
+    images_of,
+    load_data,
+    load_samples,
+    names_samples,
+)
 from polyadic.errors import DataError, LayerError, PolyadicError
 from polyadic.export import Origin
 from polyadic.factory import NamedObject
@@ -48,7 +58,7 @@ class GivenData:
         images: with labels; None for anything else.
         made: what a Python file holds, or its function has returned; a function of the model that is still to be
             called; None for images, and for samples in files.
-        origin: mean and deviation of pixels, where they are known.
+        origin: mean and deviation of pixels as they were given, order of channels and layout, where they are known.
     """
 
     arguments: ExampleArguments
@@ -154,10 +164,24 @@ class GivenData:
         shape = sample_shapes(example)[0] if isinstance(example, Tensor) else None
         if self.images is not None:
             return replace(origin, input_shape=shape)
-        mean, std = self.origin.mean, self.origin.std
-        if self.arguments.data is not None and self.text.startswith("samples:") and shape is not None:
-            mean, std = Pixels(shape, mean, std).constants
-        return replace(origin, input_shape=shape, mean=mean, std=std)
+        origin = replace(origin, mean=self.origin.mean, std=self.origin.std, input_shape=shape)
+        pixels = self._cut_to(example)
+        if pixels is None:
+            return origin
+        mean, std = pixels.constants
+        order, layout = pixels.known_order, pixels.known_layout
+        return replace(origin, mean=mean, std=std, channel_order=order, layout=layout)
+
+    def provenance(self, example: Inputs) -> dict[str, Any]:
+        """What ``result.json`` says of the samples: their text, and what was done with images of a folder."""
+        pixels = self._cut_to(example)
+        return {"data": self.text, **({} if pixels is None else {"pixels": pixels.to_json()})}
+
+    def _cut_to(self, example: Inputs) -> Pixels | None:
+        """How images of a folder became ``example``; None where the samples are others."""
+        if self.arguments.data is None or not self.text.startswith("samples:") or not isinstance(example, Tensor):
+            return None
+        return self._pixels(sample_shapes(example)[0])
 
     def _of_its_own(self, task: Task, tuning: FinetuneArguments | None, allowed: tuple[str, ...] = ()) -> Task:
         """A task that says everything by itself.
@@ -182,7 +206,7 @@ class GivenData:
             DataError: there are none.
         """
         if names_samples(text):
-            return load_samples(text, self._pixels(loaded))
+            return load_samples(text, self._pixels(loaded.input_shape))
         if made is None:
             made = data_from(text)
             made = made(loaded.model) if isinstance(made, NamedObject) else made
@@ -193,12 +217,23 @@ class GivenData:
             )
         return cast(Samples, batches_of(cast(Any, made), f"'{text}'"))
 
-    def _pixels(self, loaded: LoadedModel) -> Pixels:
-        size = self.arguments.input_shape
-        shape = loaded.input_shape if size is None else input_size(size)
-        return Pixels(
-            Pixels.shape if shape is None else shape, self.origin.mean, self.origin.std, self.arguments.resize
-        )
+    def _pixels(self, known: tuple[int, ...] | None) -> Pixels:
+        """How images of a folder become inputs; ``known`` is the shape of an input of the network, where it has one.
+
+        Raises:
+            PolyadicError: the size is said twice, or is none.
+            DataError: the network takes no images, or other ones than is said.
+        """
+        own, origin = self.arguments, self.origin
+        if own.input_shape is not None and own.input_size is not None:
+            raise PolyadicError("--input-size and --input-shape both say how large an input is: leave out one of them")
+        known = known if own.input_shape is None else input_size(own.input_shape)
+        size = None if own.input_size is None else image_size(own.input_size)
+        order = cast(ChannelOrder | None, own.channel_order or origin.channel_order)
+        layout = cast(Layout | None, origin.layout if own.layout is None else own.layout.upper())
+        shape = Pixels.shape_of(known, size, order, layout)
+        value_range = cast(ValueRange, own.value_range or Pixels.value_range)
+        return Pixels(shape, origin.mean, origin.std, own.resize, order, layout, value_range)
 
 
 def _compare(text: str | None) -> Compare:
@@ -246,7 +281,9 @@ def read_data(
     """
     arguments.refuse_what_has_no_samples()
     usual = origin or Origin()
-    mean, std = numbers(arguments.mean, "--mean") or usual.mean, numbers(arguments.std, "--std") or usual.std
+    mean, std = numbers(arguments.mean, "--mean"), numbers(arguments.std, "--std")
+    if arguments.value_range is None:  # constants of a saved network are of pixels in 0,1
+        mean, std = mean or usual.mean, std or usual.std
     images: ImageData | None = None
     made: object = None
     if arguments.data is None:

@@ -13,6 +13,9 @@ from polyadic.errors import PolyadicError
 BESIDE = ("validation", "metric", "metric_unit", "loss", "forward", "compare")
 """What stands beside samples."""
 
+OF_FILES = ("input_size", "channel_order", "layout", "value_range")
+"""What says how images of a folder become inputs, as mean, std and resize do."""
+
 KINDS = "samples:DIR, npy:FILE, npz:FILE, file.py:name; with labels digits, npz:PREFIX, cifar10:DIR, imagefolder:DIR"
 
 
@@ -31,6 +34,26 @@ class ExampleArguments:
     resize: Annotated[
         bool, typer.Option("--resize/--no-resize", help="scale images of samples:DIR, or cut out their middle unscaled")
     ] = True
+    input_size: Annotated[
+        str | None,
+        typer.Option(help="height x width of images of samples:DIR, or the side of squares", metavar="HxW"),
+    ] = None
+    channel_order: Annotated[
+        str | None,
+        typer.Option(help="of images of samples:DIR: rgb (the default), bgr; grey for one channel", metavar="ORDER"),
+    ] = None
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            help="of batches of samples:DIR: nchw or nhwc; as the input's shape says if absent", metavar="LAYOUT"
+        ),
+    ] = None
+    value_range: Annotated[
+        str | None,
+        typer.Option(
+            help="of pixels of samples:DIR before mean and std: 0,1 (the default), 0,255 or -1,1", metavar="LOW,HIGH"
+        ),
+    ] = None
 
     def refuse_what_has_no_samples(self) -> None:
         """Options that say what is done with samples, where there are none.
@@ -38,7 +61,7 @@ class ExampleArguments:
         Raises:
             PolyadicError: one of them was given.
         """
-        given = [*self.beside, *([] if self.resize else ["--no-resize"])]
+        given = [*self.beside, *self.of_files]
         if self.data is None and given:
             raise PolyadicError(f"{', '.join(given)}: of samples, and there are none: name them with --data")
 
@@ -48,10 +71,9 @@ class ExampleArguments:
         Raises:
             PolyadicError: one of them was given.
         """
-        of_files = [] if self.resize else ["--no-resize"]
         if labelled:
             judged = isinstance(self, OptionalJudgeArguments) and self.input_shape is not None
-            given = [*self.beside, *of_files, *(["--input-shape"] if judged else [])]
+            given = [*self.beside, *self.of_files, *(["--input-shape"] if judged else [])]
             if given:
                 raise PolyadicError(
                     f"{', '.join(given)}: of samples, and {data} holds images with labels, which are scored by "
@@ -60,7 +82,7 @@ class ExampleArguments:
             return
         if held_out is not None:
             raise PolyadicError(f"--held-out counts images with labels; {data} holds none: give --validation")
-        given = [*of_files, *(f"--{name}" for name in ("mean", "std") if getattr(self, name) is not None)]
+        given = [*self.of_files, *(f"--{name}" for name in ("mean", "std") if getattr(self, name) is not None)]
         if given and not data.startswith("samples:"):
             raise PolyadicError(
                 f"{', '.join(given)}: of image files alone, and what {data} holds goes into the network as it is: "
@@ -68,9 +90,17 @@ class ExampleArguments:
             )
 
     @property
+    def of_files(self) -> list[str]:
+        """The options that go with image files alone, but for mean and std, as far as they are given."""
+        return [*([] if self.resize else ["--no-resize"]), *self._given(OF_FILES)]
+
+    @property
     def beside(self) -> list[str]:
         """The options that go with samples alone, as far as they are given."""
-        return [f"--{name.replace('_', '-')}" for name in BESIDE if getattr(self, name, None) is not None]
+        return self._given(BESIDE)
+
+    def _given(self, names: tuple[str, ...]) -> list[str]:
+        return [f"--{name.replace('_', '-')}" for name in names if getattr(self, name, None) is not None]
 
 
 @dataclass(frozen=True, kw_only=True)

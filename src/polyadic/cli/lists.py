@@ -43,6 +43,18 @@ def input_size(text: str) -> tuple[int, ...]:
     return sizes
 
 
+def image_size(text: str) -> tuple[int, int]:
+    """Read the value of ``--input-size``, such as "224", "48x320" or "48,320", as height and width.
+
+    Raises:
+        PolyadicError: it is not one or two whole numbers above 0.
+    """
+    parts = text.replace("x", ",").split(",")
+    if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise PolyadicError(f"--input-size is a height and a width from 1 up, such as 224 or 48x320; got {text!r}")
+    return int(parts[0]), int(parts[-1])
+
+
 def names_of(text: str) -> tuple[str, ...]:
     """Read "cp-epc, svd" as names."""
     return tuple(name.strip() for name in text.split(",") if name.strip())

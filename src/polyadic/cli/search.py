@@ -72,7 +72,8 @@ def search_command(
                 on_progress=shown.show,
             )
         origin = judge.completed(origin, example)
-        save_search(found, out, origin, {"command": command_line(), "model": model.model, "data": data.data})
+        known = {"command": command_line(), "model": model.model, **judge.provenance(example)}
+        save_search(found, out, origin, known)
         page = report(out)
         ruined = is_ruined(found.provenance)
         if run.json:

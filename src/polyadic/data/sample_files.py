@@ -8,7 +8,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from polyadic.data.image_files import THREADS, decode, image_paths, middle_of, pillow, suffixes
-from polyadic.data.images import IMAGENET_MEAN, IMAGENET_STD
+from polyadic.data.pixels import Pixels
 from polyadic.errors import DataError
 from polyadic.storage import inflates_to
 
@@ -29,51 +28,6 @@ ROWS = 16
 _MODES = {1: "L", 3: "RGB"}
 
 Batch = Tensor | dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """How images of a folder become inputs.
-
-    Attributes:
-        shape: (C, H, W), of 1 channel (grey) or 3.
-        mean: per channel, of pixels in 0..1; by default the constants of ImageNet for 3 channels, 0.5 for 1.
-        std: likewise.
-        resize: whether images are scaled before their middle is cut out, as for evaluation on ImageNet.
-    """
-
-    shape: tuple[int, ...] = (3, 224, 224)
-    mean: Sequence[float] | None = None
-    std: Sequence[float] | None = None
-    resize: bool = True
-
-    def __post_init__(self) -> None:
-        if len(self.shape) != 3 or self.shape[0] not in _MODES:
-            raise DataError(
-                f"images of a folder have 1 channel (grey) or 3, (C, H, W); the network takes {self.shape}: give the "
-                "size with --input-shape C,H,W, or the samples as npy:FILE"
-            )
-        for name, constants in (("mean", self.mean), ("std", self.std)):
-            if constants is not None and len(constants) != self.shape[0]:
-                raise DataError(
-                    f"{name} has one number per channel; got {len(constants)} for {self.shape[0]} channel(s): give "
-                    f"{self.shape[0]}"
-                )
-        if self.std is not None and min(self.std) <= 0:
-            raise DataError(f"std is above 0; got {tuple(self.std)}: give those the network was trained with")
-
-    @property
-    def constants(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and deviation."""
-        mean, std = (IMAGENET_MEAN, IMAGENET_STD) if self.shape[0] == 3 else ((0.5,), (0.5,))
-        return tuple(mean if self.mean is None else self.mean), tuple(std if self.std is None else self.std)
-
-    def normalise(self, pixels: NDArray[np.uint8]) -> Tensor:
-        """uint8 (N, H, W) or (N, H, W, 3) as float32 (N, C, H, W): (pixels / 255 - mean) / std."""
-        stacked = torch.from_numpy(np.ascontiguousarray(pixels))
-        images = stacked[:, None] if stacked.dim() == 3 else stacked.permute(0, 3, 1, 2)
-        mean, std = (torch.tensor(constant).view(1, -1, 1, 1) for constant in self.constants)
-        return ((images.float() / 255 - mean) / std).contiguous()
 
 
 def names_samples(text: str) -> bool:
@@ -127,12 +81,12 @@ def _read_images(paths: Sequence[Path], pixels: Pixels) -> Iterator[Tensor]:
 
 
 def _cut(path: Path, pixels: Pixels) -> NDArray[np.uint8]:
-    channels, height, width = pixels.shape
+    channels, height, width = pixels.size
     image = decode(path, _MODES[channels])
     if not pixels.resize and (image.height < height or image.width < width):
         raise DataError(
             f"without resizing, images are {height} x {width} pixels or larger; '{path}' is {image.height} x "
-            f"{image.width}: give a smaller --input-shape, remove it, or leave out --no-resize"
+            f"{image.width}: give a smaller --input-shape or --input-size, remove it, or leave out --no-resize"
         )
     return middle_of(image, height, width, resize=pixels.resize)
 

@@ -21,6 +21,8 @@ class Origin:
         mean: per-channel mean of the images it takes.
         std: per-channel standard deviation.
         input_shape: (C, H, W) of one sample; None for a network of several inputs.
+        channel_order: of images that were samples: "rgb", "bgr" or "grey"; None where that is not known.
+        layout: of a batch of these: "NCHW" or "NHWC".
     """
 
     model: str | None = None
@@ -28,6 +30,8 @@ class Origin:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     input_shape: tuple[int, ...] | None = None
+    channel_order: str | None = None
+    layout: str | None = None
 
 
 def write_plan(path: Path, plan: Plan, origin: Origin) -> None:
