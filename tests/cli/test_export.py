@@ -55,7 +55,7 @@ def test_a_result_becomes_files_beside_it_that_answer_alike(result: Path, world:
 def test_a_model_by_name_goes_where_it_is_told(tmp_path: Path) -> None:
     done = run("export", "polyadic:digits-cnn", "--to", "pt2", "--out", tmp_path / "digits.pt2")
     assert done.exit_code == 0, done.output
-    assert "random normal numbers (give --data for images)" in done.output
+    assert "random normal numbers (give --data for others)" in done.output
     assert torch.export.load(tmp_path / "digits.pt2").module()(torch.zeros(3, 1, 8, 8)).shape == (3, 10)
 
 

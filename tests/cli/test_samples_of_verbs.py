@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from stage import assert_refused, last_json, run
 from toy import build_toy, normal
@@ -49,6 +50,40 @@ def test_a_plan_is_applied_to_samples_and_trains_nothing(toy: Path) -> None:
     document = json.loads((toy / "result" / "result.json").read_text())
     assert document["score_name"] == "R^2 of the dense outputs"
     assert (document["provenance"]["data_aware"], document["provenance"]["finetuning"]) == (True, [])
+
+
+def test_networks_are_timed_on_samples(toy: Path) -> None:
+    words = ("--engines", "pytorch-nchw", "--rounds", 1, "--seconds", 0, "--threads", 1, "--no-memory", "--batch", 2)
+    line = ("bench", toy / "result", "--trust-code", *words, "--data")
+    said = last_json(run(*line, f"npy:{toy}/inputs.npy", "--json"))
+    assert said["settings"]["inputs"] == f"samples of npy:{toy}/inputs.npy, repeated up to each batch"
+    assert said["input_shape"] == [1, 8, 8]
+    assert all(row["median_ms"] > 0 for row in said["rows"])
+    done = run(*line, f"{toy}/toy.py:batches")
+    assert f"Inputs: samples of {toy}/toy.py:batches, repeated up to each batch." in " ".join(done.stdout.split())
+    both = ("bench", f"{toy}/toy.py:two", *words, "--data", f"npz:{toy}/both.npz")
+    assert_refused(run(*both), "networks of one input are timed; npz:.*both.npz gives .* several")
+    assert_refused(run(*line, f"npy:{toy}/inputs.npy", "--input-size", 8), "--input-size: of image files alone")
+
+
+def test_files_are_compared_on_samples(toy: Path, tmp_path: Path) -> None:
+    line = ("export", "--to", "pt2", "--out", tmp_path, "--batch", 5, "--json", "--data")
+    said = last_json(run(*line, f"npy:{toy}/inputs.npy", toy / "result", "--trust-code"))
+    assert said["compared_on"] == f"samples of npy:{toy}/inputs.npy"
+    assert [row["batch"] for row in said["files"][0]["comparisons"]] == [1, 5]
+    said = last_json(run(*line, f"npz:{toy}/both.npz", f"{toy}/toy.py:two"))
+    record = json.loads((tmp_path / "export.json").read_text())["files"]["model.pt2"]
+    assert (record["inputs"], record["compared_on"]) == ({"input_0": ["batch", 24], "input_1": ["batch", 8]}, "data")
+    np.save(tmp_path / "one.npy", np.zeros((1, 1, 8, 8), np.float32))
+    assert_refused(run(*line, f"npy:{tmp_path}/one.npy", f"{toy}/toy.py:build"), "gives one sample: add some")
+
+
+def test_a_study_of_kernels_sees_the_size_of_samples(toy: Path, tmp_path: Path) -> None:
+    line = ("analyze", "degeneracy", "--layer", "second", "--ranks", "1", "--methods", "als", "--json", "--data")
+    said = last_json(run(*line, f"npy:{toy}/inputs.npy", f"{toy}/toy.py:build", "--out", tmp_path / "one"))
+    assert said["rows"] == 1
+    both = run(*line, f"npz:{toy}/both.npz", f"{toy}/toy.py:two", "--out", tmp_path / "two")
+    assert_refused(both, "networks of one input are studied")
 
 
 def test_a_task_that_trains_is_applied_without_its_training(toy: Path, tmp_path: Path) -> None:

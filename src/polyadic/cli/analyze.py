@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import typer
+from torch import Tensor
 
-from polyadic.cli.data_arguments import DataArguments, SizeArguments
+from polyadic.cli.data_arguments import DataArguments
+from polyadic.cli.judge import read_data
+from polyadic.cli.judge_arguments import ExampleArguments
 from polyadic.cli.lists import names_of, numbers, whole_numbers
 from polyadic.cli.model_arguments import TrainedModelArguments
 from polyadic.cli.option_groups import command
@@ -18,7 +21,8 @@ from polyadic.cli.run_arguments import AsJson, CacheDir, Seed, factor_cache
 from polyadic.cli.screen import command_line, emit, say
 from polyadic.cli.study_tables import print_degeneracy, print_layers, print_truncation
 from polyadic.engines import environment
-from polyadic.errors import PolyadicError
+from polyadic.errors import LayerError, PolyadicError
+from polyadic.layers import Inputs
 from polyadic.reporting import report
 from polyadic.storage import folder_lock
 from polyadic.studies import (
@@ -145,22 +149,22 @@ def truncation(
 @command
 def degeneracy(
     model: TrainedModelArguments,
-    size: SizeArguments,
+    size: ExampleArguments,
     study: StudyArguments,
     ranks: Annotated[str | None, typer.Option(help="CP ranks, separated by commas; up to no saving if absent")] = None,
     methods: Annotated[str, typer.Option(help="als, lm, stable, separated by commas")] = _METHODS,
 ) -> None:
     """Decompose kernels by CP at growing ranks: intensities, sensitivity, error, cancelling terms."""
     with folder_lock(study.out):
-        images = size.load()
-        loaded, _ = model.load(images)
+        judge = read_data(size)
+        loaded, _ = model.load(judge.images)
         options = DegeneracyOptions(
             methods=names_of(methods),
             ranks=whole_numbers(ranks, "--ranks") if ranks is not None else (),
             **study.chosen,
         )
         with ProgressBars() as bars:
-            made = degeneracy_study(loaded.model, size.example(loaded, images), options, on_progress=bars.rows)
+            made = degeneracy_study(loaded.model, _one_tensor(judge.example(loaded)), options, on_progress=bars.rows)
         write_degeneracy(made, study.out, study.known(model, None))
         document = {"rows": len(made.rows), "verdicts": dict(made.verdicts), "skipped": dict(made.skipped)}
         study.show(document, lambda: print_degeneracy(made, study.out))
@@ -197,6 +201,17 @@ def layers(
         write_layers(made, study.out, study.known(model, data.data))
         document = {"rows": len(made.rows), "dense_accuracy": made.dense_accuracy, "skipped": dict(made.skipped)}
         study.show(document, lambda: print_layers(made, study.out))
+
+
+def _one_tensor(example: Inputs) -> Tensor:
+    """The input of a network of one.
+
+    Raises:
+        LayerError: it takes several.
+    """
+    if not isinstance(example, Tensor):
+        raise LayerError("networks of one input are studied, and this one takes several: study a part of it")
+    return example
 
 
 def _retraining(text: str) -> tuple[str, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, cast, get_args
 
@@ -14,7 +14,8 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from polyadic.benchmarking import BenchOptions, BenchResult, benchmark, write_bench
-from polyadic.cli.data_arguments import InputShape
+from polyadic.cli.judge import read_data
+from polyadic.cli.judge_arguments import ExampleArguments
 from polyadic.cli.lists import input_size, names_of, whole_numbers
 from polyadic.cli.model_or_result import ModelOrResult, TrustCode
 from polyadic.cli.option_groups import command
@@ -23,6 +24,8 @@ from polyadic.cli.run_arguments import AsJson
 from polyadic.cli.screen import emit, say
 from polyadic.engines import ENGINES, NumberFormat
 from polyadic.errors import LayerError, PolyadicError
+from polyadic.export import Origin
+from polyadic.models import LoadedModel
 from polyadic.reporting import BENCH_COLUMNS, bench_figures, bench_notes, bench_page, bench_rows
 
 DENSE, COMPRESSED = "dense", "compressed"
@@ -36,11 +39,22 @@ _SIZES = ("memory, MB", "peak, MB", "file, MB", "difference")
 _WIDE = 116  # characters, in which the last two go side by side
 
 
+@dataclass(frozen=True, kw_only=True)
+class TimedInputArguments(ExampleArguments):
+    """What networks are timed on."""
+
+    data: Annotated[
+        str | None,
+        typer.Option(help="as in compress; what networks are timed on, random normal numbers if absent"),
+    ] = None
+
+
 @command
 def bench_command(
     targets: Annotated[
         list[str], typer.Argument(metavar="DIR|MODEL ...", help="folders of results, or models as in compress")
     ],
+    data: TimedInputArguments,
     weights: Annotated[Path | None, typer.Option(help="of a MODEL; as in compress")] = None,
     batch: Annotated[str, typer.Option(help="samples of a pass, several separated by commas")] = "1,8",
     threads: Annotated[int | None, typer.Option(help="of the processor; as many as torch takes when absent")] = None,
@@ -58,7 +72,6 @@ def bench_command(
         bool, typer.Option("--fold/--no-fold", help="fold batch norms for PyTorch; the other engines do so themselves")
     ] = True,
     memory: Annotated[bool, typer.Option("--memory/--no-memory", help="measure the memory of a pass")] = True,
-    input_shape: InputShape = None,
     trust_code: TrustCode = False,
     out: Annotated[Path | None, typer.Option(help="folder for bench.json, the page and the plots")] = None,
     json: AsJson = False,
@@ -76,11 +89,12 @@ def bench_command(
         threads=torch.get_num_threads() if threads is None else threads,
         devices=BenchOptions().devices if device is None else names_of(device),
     )
-    networks, shape = _networks(targets, weights, trust_code)
-    example = _example(shape if input_shape is None else input_size(input_shape), targets[0])
+    networks, measured, origin = _networks(targets, weights, trust_code)
+    example = _example(data, measured, origin, max(options.batches))
+    inputs = "random normal numbers" if data.data is None else f"samples of {data.data}, repeated up to each batch"
     with ProgressBars() as bars:
         result = benchmark(networks, example, options, lambda p: bars.move("timing", p.done, p.total, p.message))
-    result = replace(result, settings={**result.settings, "inputs": "random normal numbers", "targets": targets})
+    result = replace(result, settings={**result.settings, "inputs": inputs, "targets": targets})
     folder = out or (Path(targets[0]) if len(targets) == 1 and Path(targets[0]).is_dir() else None)
     written = []
     if folder is not None:
@@ -94,8 +108,8 @@ def bench_command(
 
 def _networks(
     targets: list[str], weights: Path | None, trust_code: bool
-) -> tuple[dict[str, nn.Module], tuple[int, ...] | None]:
-    """The networks by name, the measure first, and the shape of an input where one of them knows it.
+) -> tuple[dict[str, nn.Module], LoadedModel, Origin]:
+    """The networks by name, the measure first; and one of them, with the shape of an input where one of them knows it.
 
     Raises:
         PolyadicError: weights without a model, folders of several dense networks, or inputs of several shapes.
@@ -108,12 +122,16 @@ def _networks(
     ]
     networks: dict[str, nn.Module] = {}
     shapes: dict[str, tuple[int, ...]] = {}
+    known: tuple[LoadedModel, Origin] | None = None
     for target in named:
         if target.plan is not None and not networks:
             networks[DENSE] = target.dense()  # its weights are of no account for time
-        loaded, _ = target.load()
+        loaded, origin = target.load()
         networks[COMPRESSED if target.plan is not None and len(targets) == 1 else target.text] = loaded.model
-        shapes |= {} if loaded.input_shape is None else {target.text: loaded.input_shape}
+        if loaded.input_shape is not None:
+            shapes[target.text] = loaded.input_shape
+        if known is None or known[0].input_shape is None:
+            known = loaded, origin
     models = {target.origin.model for target in named if target.plan is not None}
     if DENSE in networks and len(models) > 1:
         raise PolyadicError(
@@ -122,17 +140,28 @@ def _networks(
         )
     if len(set(shapes.values())) > 1:
         raise PolyadicError(f"networks are timed on the same inputs; these take {shapes}: time them apart")
-    return networks, next(iter(shapes.values()), None)
+    assert known is not None  # there is a target
+    return networks, *known
 
 
-def _example(shape: tuple[int, ...] | None, target: str) -> Tensor:
-    """One input of random normal numbers, the same each time.
+def _example(data: TimedInputArguments, loaded: LoadedModel, origin: Origin, count: int) -> Tensor:
+    """Up to ``count`` of the samples, or one input of random normal numbers, the same each time.
 
     Raises:
-        LayerError: nobody knows the size.
+        LayerError: nobody knows the size, or the network takes several inputs.
     """
+    inputs = read_data(data, origin=origin).inputs(loaded, count)
+    if isinstance(inputs, Tensor):
+        return inputs
+    if inputs is not None:
+        raise LayerError(
+            f"networks of one input are timed; {data.data} gives {loaded.source!r} several: time it in your own program"
+        )
+    shape = loaded.input_shape if data.input_shape is None else input_size(data.input_shape)
     if shape is None:
-        raise LayerError(f"timing {target!r} needs the size of an input: give --input-shape C,H,W")
+        raise LayerError(
+            f"timing {loaded.source!r} needs the size of an input: give --input-shape C,H,W or --data with samples"
+        )
     return torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
 
 
@@ -164,4 +193,4 @@ def _print(result: BenchResult) -> None:
     folding = result.settings["folding for PyTorch"]  # of each network, or of all
     if isinstance(folding, dict):
         folding = "; ".join(f"{name}: {said}" for name, said in folding.items())
-    say(*bench_notes(result), f"Batch norms folded for PyTorch: {folding}. Inputs: random normal numbers.")
+    say(*bench_notes(result), f"Batch norms folded for PyTorch: {folding}. Inputs: {result.settings['inputs']}.")

@@ -10,34 +10,34 @@ from typing import Annotated
 
 import torch
 import typer
-from torch import Tensor
 
-from polyadic.cli.data_arguments import SizeArguments
-from polyadic.cli.lists import numbers
+from polyadic.cli.judge import GivenData, read_data
+from polyadic.cli.judge_arguments import ExampleArguments
 from polyadic.cli.model_or_result import ModelOrResultArguments
 from polyadic.cli.option_groups import command
 from polyadic.cli.run_arguments import AsJson
 from polyadic.cli.screen import emit, print_table, say
-from polyadic.data import ImageData
 from polyadic.engines import environment
-from polyadic.errors import PolyadicError
+from polyadic.errors import DataError, PolyadicError
 from polyadic.export import FILE_FORMATS, ExportedFile, Origin, check_file_format, export_network
+from polyadic.layers import Inputs, as_arguments, first_samples, sample_count, sample_shapes
+from polyadic.models import LoadedModel
 from polyadic.storage import folder_lock
 
 COLUMNS = ("file", "run by", "batch", "largest difference", "mean", "relative", "same top 1")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleArguments(SizeArguments):
+class ComparedInputArguments(ExampleArguments):
     """What files are compared on, and how large an input is."""
 
-    data: Annotated[str | None, typer.Option(help="as in compress; images to compare the files on")] = None
+    data: Annotated[str | None, typer.Option(help="as in compress; samples or images to compare the files on")] = None
 
 
 @command
 def export_command(
     target: ModelOrResultArguments,
-    size: SampleArguments,
+    data: ComparedInputArguments,
     to: Annotated[list[str], typer.Option(help=f"{', '.join(FILE_FORMATS)} (repeatable)", metavar="FORMAT")],
     out: Annotated[
         Path | None, typer.Option(help="a file, or a folder for model.onnx and the like; DIR for a result")
@@ -54,16 +54,17 @@ def export_command(
         raise PolyadicError(f"files are compared at batch 1 and at a larger one; got --batch {batch}: give 2 or more")
     with folder_lock(next(iter(paths.values())).parent):
         named = target.read()
-        images = size.load(origin=named.origin)
-        loaded, origin = named.load(images)
-        mean, std = numbers(size.mean, "--mean") or origin.mean, numbers(size.std, "--std") or origin.std
-        notes = _notes(origin, mean if images is None else images.mean, std if images is None else images.std)
+        judge = read_data(data, origin=named.origin)
+        loaded, origin = named.load(judge.images)
+        inputs = _inputs(judge, loaded, batch)
+        notes = _notes(judge, origin, first_samples(inputs, 1))
         if named.plan is not None:
             plan = json_text.dumps(named.plan["layers"], sort_keys=True, separators=(",", ":")).encode()
             notes["polyadic.plan_sha256"] = hashlib.sha256(plan).hexdigest()
-        inputs = _inputs(images, size.example(loaded, images), batch)
-        files = export_network(loaded.model, paths, inputs, notes=notes, real=images is not None)
-    compared_on = "random normal numbers (give --data for images)" if images is None else "held-out images"
+        given = as_arguments(loaded.model, inputs)
+        files = export_network(loaded.model, paths, given, notes=notes, real=data.data is not None)
+    compared_on = "random normal numbers (give --data for others)" if data.data is None else f"samples of {data.data}"
+    compared_on = compared_on if judge.images is None else "held-out images"
     if json:
         entries = [{**asdict(file), "path": str(file.path)} for file in files]
         emit({"target": target.target, "compared_on": compared_on, "files": entries})
@@ -90,8 +91,11 @@ def _paths(to: list[str], out: Path | None, folder: Path | None) -> dict[str, Pa
     return {name: place / f"model{FILE_FORMATS[name].suffixes[0]}" for name in to}
 
 
-def _notes(origin: Origin, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> dict[str, str]:
+def _notes(judge: GivenData, origin: Origin, example: Inputs) -> dict[str, str]:
     """What a file says of itself: the library's version, where the network comes from, what its inputs are."""
+    origin = judge.completed(origin, example)
+    images = judge.images
+    mean, std = (origin.mean, origin.std) if images is None else (tuple(images.mean), tuple(images.std))
     known = {
         "polyadic.version": str(environment()["polyadic"]),
         "polyadic.origin": origin.model or "a model of the user",
@@ -109,17 +113,26 @@ def _preprocessing(origin: Origin) -> str:
     return f"(pixels / 255 - mean) / std for each channel{order}, as float32, batch x {axes}"
 
 
-def _inputs(images: ImageData | None, example: Tensor, batch: int) -> Tensor:
-    """What files are compared on: held-out images, or normal numbers."""
-    if images is None:
-        return torch.randn(batch, *example.shape[1:], generator=torch.Generator().manual_seed(0))
-    if example.shape[1:] != images.image_shape:
-        raise PolyadicError(
-            f"images are compared at their own size {images.image_shape}; got --input-shape "
-            f"{tuple(example.shape[1:])}: leave out one of --data and --input-shape"
-        )
-    count = min(batch, len(images.held_out))
-    return images.normalise(images.held_out.images(torch.arange(count)))
+def _inputs(judge: GivenData, loaded: LoadedModel, batch: int) -> Inputs:
+    """What files are compared on: held-out images, samples, or normal numbers.
+
+    Raises:
+        PolyadicError: images are of another size than is said.
+        DataError: there is only one sample.
+    """
+    given = judge.inputs(loaded, batch)
+    if given is None or judge.images is not None:
+        shape = sample_shapes(judge.example(loaded))[0]
+        if given is None:
+            return torch.randn(batch, *shape, generator=torch.Generator().manual_seed(0))
+        if sample_shapes(given)[0] != shape:
+            raise PolyadicError(
+                f"images are compared at their own size {sample_shapes(given)[0]}; got --input-shape {shape}: leave "
+                "out one of --data and --input-shape"
+            )
+    if sample_count(given) < 2:
+        raise DataError(f"files are compared at batch 1 and at a larger one; {judge.text} gives one sample: add some")
+    return given
 
 
 def _rows(file: ExportedFile) -> list[tuple[str, ...]]:

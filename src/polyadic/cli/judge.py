@@ -13,19 +13,9 @@ from torch.utils.data import Dataset
 
 from polyadic.cli.finetune_arguments import FinetuneArguments, image_task
 from polyadic.cli.judge_arguments import KINDS, ExampleArguments, OptionalJudgeArguments
-from polyadic.cli.lists import image_size, input_size, numbers
+from polyadic.cli.lists import input_size, numbers
 from polyadic.cli.user_code import data_from, function_from, is_score, metric_from
-from polyadic.data import (
-    ChannelOrder,
-    ImageData,
-    Layout,
-    Pixels,
-    ValueRange,
-    images_of,
-    load_data,
-    load_samples,
-    names_samples,
-)
+from polyadic.data import ImageData, Pixels, images_of, load_data, load_samples, names_samples
 from polyadic.errors import DataError, LayerError, PolyadicError
 from polyadic.export import Origin
 from polyadic.factory import NamedObject
@@ -147,10 +137,35 @@ class GivenData:
             return made.example_input()
         if isinstance(made, Metric):
             return None
+        return first_samples(self._first_batch(loaded, made), 1)
+
+    def inputs(self, loaded: LoadedModel, count: int) -> Inputs | None:
+        """The first ``count`` of the samples, or of the held-out images, as the network takes them.
+
+        Fewer where a batch of the samples holds fewer; None where there are none.
+        """
+        if self.images is not None:
+            held_out = self.images.held_out
+            return self.images.normalise(held_out.images(torch.arange(min(count, len(held_out)))))
+        if self.arguments.data is None:
+            return None
+        made = self._of(loaded.model)
+        if isinstance(made, SampleTask):
+            return first_samples(made.inputs_of(made.train[0]), count)
+        if isinstance(made, Task):
+            return made.example_input()
+        return None if isinstance(made, Metric) else first_samples(self._first_batch(loaded, made), count)
+
+    def _first_batch(self, loaded: LoadedModel, made: object) -> Inputs:
+        """What goes in of the first batch.
+
+        Raises:
+            DataError: there is none.
+        """
         batch = next(iter(batches_of(self._samples(self.text, made, loaded), self.text)), None)
         if batch is None:
             raise DataError(f"{self.text} {NO_BATCHES}")
-        return first_samples(inputs_of(loaded.model, batch, function_from(self.arguments.forward, "forward")), 1)
+        return inputs_of(loaded.model, batch, function_from(self.arguments.forward, "forward"))
 
     def _of(self, model: nn.Module) -> object:
         """What a file of code holds for a network: a task, a metric, batches; None for other data."""
@@ -181,7 +196,7 @@ class GivenData:
         """How images of a folder became ``example``; None where the samples are others."""
         if self.arguments.data is None or not self.text.startswith("samples:") or not isinstance(example, Tensor):
             return None
-        return self._pixels(sample_shapes(example)[0])
+        return self.arguments.pixels(self.origin, sample_shapes(example)[0])
 
     def _of_its_own(self, task: Task, tuning: FinetuneArguments | None, allowed: tuple[str, ...] = ()) -> Task:
         """A task that says everything by itself.
@@ -206,7 +221,7 @@ class GivenData:
             DataError: there are none.
         """
         if names_samples(text):
-            return load_samples(text, self._pixels(loaded.input_shape))
+            return load_samples(text, self.arguments.pixels(self.origin, loaded.input_shape))
         if made is None:
             made = data_from(text)
             made = made(loaded.model) if isinstance(made, NamedObject) else made
@@ -216,24 +231,6 @@ class GivenData:
                 f"or polyadic.data.ImageData; it gave {type(made).__name__}: return one of these"
             )
         return cast(Samples, batches_of(cast(Any, made), f"'{text}'"))
-
-    def _pixels(self, known: tuple[int, ...] | None) -> Pixels:
-        """How images of a folder become inputs; ``known`` is the shape of an input of the network, where it has one.
-
-        Raises:
-            PolyadicError: the size is said twice, or is none.
-            DataError: the network takes no images, or other ones than is said.
-        """
-        own, origin = self.arguments, self.origin
-        if own.input_shape is not None and own.input_size is not None:
-            raise PolyadicError("--input-size and --input-shape both say how large an input is: leave out one of them")
-        known = known if own.input_shape is None else input_size(own.input_shape)
-        size = None if own.input_size is None else image_size(own.input_size)
-        order = cast(ChannelOrder | None, own.channel_order or origin.channel_order)
-        layout = cast(Layout | None, origin.layout if own.layout is None else own.layout.upper())
-        shape = Pixels.shape_of(known, size, order, layout)
-        value_range = cast(ValueRange, own.value_range or Pixels.value_range)
-        return Pixels(shape, origin.mean, origin.std, own.resize, order, layout, value_range)
 
 
 def _compare(text: str | None) -> Compare:

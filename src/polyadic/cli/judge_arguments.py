@@ -3,56 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import typer
 
-from polyadic.cli.data_arguments import InputShape, Mean, Std
+from polyadic.cli.image_file_arguments import ImageFileArguments
 from polyadic.errors import PolyadicError
 
 BESIDE = ("validation", "metric", "metric_unit", "loss", "forward", "compare")
 """What stands beside samples."""
 
-OF_FILES = ("input_size", "channel_order", "layout", "value_range")
-"""What says how images of a folder become inputs, as mean, std and resize do."""
-
 KINDS = "samples:DIR, npy:FILE, npz:FILE, file.py:name; with labels digits, npz:PREFIX, cifar10:DIR, imagefolder:DIR"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExampleArguments:
+class ExampleArguments(ImageFileArguments):
     """What tells how large an input is: samples, images, or the size itself."""
 
-    panel: ClassVar[str] = "Data"
     data: Annotated[str | None, typer.Option(help="as in compress; here only for the size of an input")] = None
     forward: Annotated[
         str | None, typer.Option(help="file.py:name of a function (model, batch) -> outputs", metavar="NAME")
-    ] = None
-    mean: Mean = None
-    std: Std = None
-    input_shape: InputShape = None
-    resize: Annotated[
-        bool, typer.Option("--resize/--no-resize", help="scale images of samples:DIR, or cut out their middle unscaled")
-    ] = True
-    input_size: Annotated[
-        str | None,
-        typer.Option(help="height x width of images of samples:DIR, or the side of squares", metavar="HxW"),
-    ] = None
-    channel_order: Annotated[
-        str | None,
-        typer.Option(help="of images of samples:DIR: rgb (the default), bgr; grey for one channel", metavar="ORDER"),
-    ] = None
-    layout: Annotated[
-        str | None,
-        typer.Option(
-            help="of batches of samples:DIR: nchw or nhwc; as the input's shape says if absent", metavar="LAYOUT"
-        ),
-    ] = None
-    value_range: Annotated[
-        str | None,
-        typer.Option(
-            help="of pixels of samples:DIR before mean and std: 0,1 (the default), 0,255 or -1,1", metavar="LOW,HIGH"
-        ),
     ] = None
 
     def refuse_what_has_no_samples(self) -> None:
@@ -90,17 +60,9 @@ class ExampleArguments:
             )
 
     @property
-    def of_files(self) -> list[str]:
-        """The options that go with image files alone, but for mean and std, as far as they are given."""
-        return [*([] if self.resize else ["--no-resize"]), *self._given(OF_FILES)]
-
-    @property
     def beside(self) -> list[str]:
         """The options that go with samples alone, as far as they are given."""
-        return self._given(BESIDE)
-
-    def _given(self, names: tuple[str, ...]) -> list[str]:
-        return [f"--{name.replace('_', '-')}" for name in names if getattr(self, name, None) is not None]
+        return self.given(BESIDE)
 
 
 @dataclass(frozen=True, kw_only=True)
