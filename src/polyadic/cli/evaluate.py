@@ -73,14 +73,24 @@ def _task(judge: GivenData, named: ModelOrResult, loaded: LoadedModel, weights: 
     if judge.images is not None:
         return ImageTask(judge.images)
     if judge.compares_outputs:
-        return judge.task(_dense(named, loaded, weights), None, 0)
+        return judge.task(dense_beside(named, loaded, weights), None, 0)
     task = judge.task(loaded, None, 0)
     if isinstance(judge.made, NamedObject) and isinstance(task, SampleTask) and task.metric is None:
-        return judge.task(_dense(named, loaded, weights), None, 0)
+        return judge.task(dense_beside(named, loaded, weights), None, 0)
     return task
 
 
-def _dense(named: ModelOrResult, loaded: LoadedModel, weights: Path | None) -> LoadedModel:
+def dense_beside(named: ModelOrResult, loaded: LoadedModel, weights: Path | None) -> LoadedModel:
+    """The dense network of a folder, whose outputs those of the compressed one are compared with.
+
+    Args:
+        named: the folder.
+        loaded: the compressed network.
+        weights: of the dense one, where the folder does not name code that builds it with its own.
+
+    Raises:
+        PolyadicError: there is none.
+    """
     if named.plan is None:
         raise PolyadicError(
             f"without a metric a network's outputs are compared with those of its dense network, and {named.text} is "

@@ -1,4 +1,4 @@
-"""Networks to 8 bits and measured: ranges from training images, recipes from held-out ones, test images once."""
+"""Networks to 8 bits and measured: ranges from what trains, recipes from what is held out, the rest read once."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from polyadic.data import ImageData
 from polyadic.engines import Conditions, Prepared, first_line, time_interleaved
 from polyadic.errors import QuantizationError
 from polyadic.quantization.balance import balance_chains
-from polyadic.quantization.choose import Judge, OnEngine, RecipeTrial, choose_recipe
+from polyadic.quantization.choose import RecipeTrial, choose_recipe
+from polyadic.quantization.judges import OnEngine
+from polyadic.quantization.material import SampleMaterial, material_of
 from polyadic.quantization.onnx_runtime import OnnxRuntimeQuantizer
 from polyadic.quantization.open_vino import OpenVinoQuantizer
 from polyadic.quantization.quantizer import Artefact, QuantizeOptions, Quantizer
 from polyadic.quantization.torch_ao import TorchAOQuantizer
-from polyadic.training import drop_interval, score_images
+from polyadic.training import SampleTask, drop_interval, score_images
 from polyadic.training.execution import Execution
 
 QUANTIZERS: dict[str, Quantizer] = {
@@ -65,6 +66,27 @@ class Row:
     milliseconds: Mapping[int, float]
 
 
+@dataclass(frozen=True)
+class SampleRow:
+    """One network as the table shows it, measured on samples.
+
+    Attributes:
+        name: of the network, such as "compressed".
+        precision: "float32" or "int8".
+        score: the metric, or what is kept of the outputs of the task's dense network, on samples that chose nothing.
+        drop: what is lost of it against the first row, in the unit of drops.
+        bytes: of its files.
+        milliseconds: median time of a pass, by batch.
+    """
+
+    name: str
+    precision: str
+    score: float
+    drop: float
+    bytes: int
+    milliseconds: Mapping[int, float]
+
+
 def quantizer_named(name: str) -> Quantizer:
     """The quantizer for the engine of that name.
 
@@ -78,7 +100,7 @@ def quantizer_named(name: str) -> Quantizer:
 
 def quantize(
     network: nn.Module,
-    data: ImageData,
+    data: ImageData | SampleTask,
     quantizer: Quantizer,
     options: QuantizeOptions | None = None,
     *,
@@ -86,11 +108,12 @@ def quantize(
 ) -> Quantized:
     """``network`` in 8 bits; it is left as it was.
 
-    Training images give ranges, held-out training images choose the recipe; the test images are not touched.
+    Training images give ranges, held-out training images choose the recipe; the test images are not touched. Of samples
+    those that teach give ranges, those that are held out choose by the outputs, and the last ones are not touched.
 
     Args:
-        network: maps normalised images to logits.
-        data: the images that it was trained on.
+        network: maps normalised images to logits; of samples, one tensor to anything.
+        data: the images that it was trained on, or samples of what it takes.
         quantizer: for the engine that is to run it.
         options: see :class:`QuantizeOptions`.
         on_trial: told of every recipe as it was tried.
@@ -99,11 +122,11 @@ def quantize(
         QuantizationError: a library is missing or cannot take the network, or it has answers that are not finite.
     """
     options = options or QuantizeOptions()
-    batches = calibration_batches(data, options)
-    judge = Judge(network, data, options.judges, options.batch)
+    material = material_of(data)
+    batches, judge = material.calibration_batches(options), material.judge(network, options)
     scaled = balance_chains(network, batches) if options.balance else network
     session = quantizer.open(scaled, batches)
-    example = data.normalise(data.train.images(torch.zeros(options.batch, dtype=torch.int64)))
+    example = material.inputs(material.batch(options))
     try:
         artefact, trials = choose_recipe(quantizer, session, judge, example, options, on_trial)
     except (RuntimeError, ValueError, KeyError, IndexError) as error:
@@ -111,13 +134,6 @@ def quantize(
     if trials[-1].verdict.divergence != trials[-1].verdict.divergence:
         raise QuantizationError("quantizing takes a network whose answers are finite; got some that are not")
     return Quantized(session.write_float(), artefact, trials)
-
-
-def calibration_batches(data: ImageData, options: QuantizeOptions) -> list[Tensor]:
-    """Normalised training images (n, C, H, W), none of them held out; a single one left over is not used."""
-    count = min(options.images, len(data.train))
-    index = torch.split(torch.arange(count), options.batch)
-    return [data.normalise(data.train.images(part)) for part in index if len(part) > 1 or len(index) == 1]
 
 
 def measure_artefacts(
@@ -168,9 +184,42 @@ def measure_artefacts(
     )
 
 
+def measure_on_samples(
+    networks: Mapping[str, Quantized],
+    task: SampleTask,
+    quantizer: Quantizer,
+    *,
+    batches: Sequence[int] = (1,),
+    threads: int = 1,
+    seconds: float = 2.0,
+) -> tuple[SampleRow, ...]:
+    """The same on samples: the metric of ``task``, or what is kept of the outputs of its dense network.
+
+    Args are those of :func:`measure_artefacts`.
+
+    Raises:
+        QuantizationError: the metric asks for other inputs than the samples.
+    """
+    found = _files(networks)
+    times = time_artefacts(networks, task, quantizer, batches=batches, threads=threads, seconds=seconds)
+    batch = SampleMaterial(task).batch(QuantizeOptions())
+    engines = [OnEngine(prepared, batch) for prepared in _ready(networks, task, quantizer, batch, threads)]
+    try:
+        scores = task.final_scores(engines).values
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+        raise QuantizationError(
+            f"the score of networks in files is taken with inputs as large as the samples, and what they return is a "
+            f"tensor or a tuple; {task.score_name} failed: {type(error).__name__}: {first_line(error)}"
+        ) from error
+    return tuple(
+        SampleRow(name, precision, score, task.words.drop(scores[0], score), artefact.bytes, milliseconds)
+        for (name, precision, artefact), score, milliseconds in zip(found, scores, times, strict=True)
+    )
+
+
 def time_artefacts(
     networks: Mapping[str, Quantized],
-    data: ImageData,
+    data: ImageData | SampleTask,
     quantizer: Quantizer,
     *,
     batches: Sequence[int] = (1,),
@@ -179,7 +228,7 @@ def time_artefacts(
 ) -> tuple[Mapping[int, float], ...]:
     """Median milliseconds of a pass by batch, of each network in float32 and then in 8 bits; all take turns.
 
-    Args are those of :func:`measure_artefacts`; the inputs are training images.
+    Args are those of :func:`measure_artefacts`; the inputs are training images, or samples.
     """
     times: tuple[dict[int, float], ...] = tuple({} for _ in _files(networks))
     for batch in batches:
@@ -199,9 +248,9 @@ def _files(networks: Mapping[str, Quantized]) -> list[tuple[str, Literal["float3
 
 
 def _ready(
-    networks: Mapping[str, Quantized], data: ImageData, quantizer: Quantizer, batch: int, threads: int
+    networks: Mapping[str, Quantized], data: ImageData | SampleTask, quantizer: Quantizer, batch: int, threads: int
 ) -> list[Prepared]:
-    example = data.normalise(data.train.images(torch.arange(batch) % len(data.train)))
+    example = material_of(data).inputs(batch)
     return [
         quantizer.prepare(artefact, example, Conditions(batch, threads, precision))
         for _, precision, artefact in _files(networks)
