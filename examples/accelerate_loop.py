@@ -41,4 +41,4 @@ if accelerator.is_main_process:
     network = accelerator.unwrap_model(smaller).cpu()
     dense = dense.cpu()
     score = polyadic.Metric(kept, name="R^2 of the dense outputs")
-    polyadic.save(network, "runs/mine", plan=plan, dense=dense, example_input=held_out, score=score)
+    polyadic.save(network, "runs/mine", plan=plan, dense=dense, score=score)

@@ -35,5 +35,5 @@ for _ in range(10):
         optimizer.step()
 
 score = polyadic.Metric(kept, name="R^2 of the dense outputs")
-polyadic.save(smaller, "runs/mine", plan=plan, dense=model, example_input=held_out, score=score)
+polyadic.save(smaller, "runs/mine", plan=plan, dense=model, score=score)
 print(f"loaded again: {kept(polyadic.load('runs/mine', copy.deepcopy(model))):.4f}")

@@ -22,7 +22,7 @@ from polyadic.errors import LayerError, PolyadicError, StorageError
 from polyadic.reporting import report
 from polyadic.schema import Summary
 from polyadic.surgery import network_cost
-from polyadic.training import ImageTask
+from polyadic.training import DistillOptions, ImageTask
 
 PLAN = polyadic.Plan((polyadic.Choice("first", "tucker2", (2, 3)), polyadic.Choice("head", "svd", (2,))))
 
@@ -166,6 +166,48 @@ def test_a_task_scores_both_on_its_test_samples(tmp_path: Path) -> None:
     assert "together with the dense network on the test images; whether they chose anything in that loop" in card
 
 
+def test_what_a_score_knows_of_the_input_need_not_be_given(tmp_path: Path) -> None:
+    dense = small()
+    model = trained(dense)
+
+    def largest(model: nn.Module) -> float:
+        return float(model(images()).detach().amax())
+
+    polyadic.save(model, tmp_path / "a", plan=PLAN, dense=dense, example_input=images(), score=largest)
+    for number, score in enumerate((largest, polyadic.Metric(largest))):
+        polyadic.save(model, tmp_path / str(number), plan=PLAN, dense=dense, score=score)
+        for side in ("dense", "compressed"):
+            assert written(tmp_path / str(number))[side] == written(tmp_path / "a")[side]
+        assert (tmp_path / str(number) / "plan.json").read_bytes() == (tmp_path / "a" / "plan.json").read_bytes()
+
+
+def test_a_task_of_samples_knows_the_dense_network_too(tmp_path: Path) -> None:
+    dense = small()
+    model = trained(dense)
+    task = polyadic.SampleTask(dense, [images(), images()])
+    polyadic.save(model, tmp_path, plan=PLAN, score=task)
+    known = written(tmp_path)
+    assert known["compressed"]["score"] == pytest.approx(task.final_scores((model,)).values[0])
+    assert (known["dense"]["score"], known["dense"]["macs"]) == (1.0, network_cost(dense, images(1)).macs)
+    with pytest.raises(PolyadicError, match="missing: plan="):
+        polyadic.save(model, tmp_path, score=task)  # type: ignore[call-overload]
+
+
+def test_a_result_that_was_trained_further_is_scored_anew(tmp_path: Path) -> None:
+    task = polyadic.SampleTask(small(), [images(), images()], tuning=DistillOptions(epochs=0))
+    result = polyadic.compress(small(), task, plan=PLAN)
+    with pytest.raises(PolyadicError, match="until its model is trained further: leave out score="):
+        polyadic.save(result, tmp_path / "out", score=last_bias)
+    with torch.no_grad():
+        next(result.model.parameters()).mul_(1.5)
+    polyadic.save(result, tmp_path / "out", score=last_bias)
+    known = written(tmp_path / "out")
+    assert known["compressed"]["score"] == pytest.approx(last_bias(result.model))
+    assert known["provenance"]["finetuning_stop"] == "trained in a loop of the user's own"
+    with pytest.raises(PolyadicError, match="plan, dense and example_input of its own: leave them out"):
+        polyadic.save(result, tmp_path / "out", score=last_bias, plan=PLAN)  # type: ignore[call-overload]
+
+
 def test_an_empty_plan_saves_the_network_as_it_is(tmp_path: Path) -> None:
     dense = small()
     polyadic.save(copy.deepcopy(dense), tmp_path, plan=polyadic.Plan(), dense=dense, example_input=images(), score=1)
@@ -198,6 +240,9 @@ def broken(model: nn.Module) -> nn.Module:
         (lambda model, dense: {"dense": model}, "a plan names layers|is a Sequential"),
         (lambda model, dense: {"result": Wrapper(model)}, r"a Wrapper around it: pass model.module"),
         (lambda model, dense: {"result": broken(model)}, "NaN or Inf|finite"),
+        (lambda model, dense: {"example_input": None}, r"unless a function score= shows it; missing: example_input="),
+        (lambda model, dense: {"example_input": None, "score": last_bias}, "missing: example_input="),
+        (lambda model, dense: {"example_input": None, "score": lambda net: net(absent)}, r"it fails \(.*absent"),  # noqa: F821
         (lambda model, dense: {"score": "0.93"}, "score is a number, .* got str"),
         (lambda model, dense: {"score": torch.ones(2)}, "a score is a finite number"),
         (lambda model, dense: {"score": math.nan}, "a score is a finite number; got nan as its value"),

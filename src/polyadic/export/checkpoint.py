@@ -15,17 +15,21 @@ from polyadic.export.plan_file import Origin, origin_of, plan_to_do, read_plan, 
 from polyadic.layers import Inputs
 from polyadic.models import LIBRARIES, load_model
 from polyadic.pipeline import Applied, CompressionResult, OwnScore
-from polyadic.pipeline.own_loop import own_result
+from polyadic.pipeline.own_loop import example_of, own_result
 from polyadic.reporting import model_card
 from polyadic.schema import Plan, SearchResult, Stage, Summary, TTSpec
 from polyadic.storage import json_bytes, storage_error, write_together
 from polyadic.surgery import plan_stages, rebuild
+from polyadic.training import SampleTask
+from polyadic.training.snapshot import weights_digest
 
 WEIGHTS, CARD = "model.safetensors", "README.md"
 
 
 @overload
-def save(result: CompressionResult, directory: Path | str, *, origin: Origin | None = None) -> None: ...
+def save(
+    result: CompressionResult, directory: Path | str, *, score: OwnScore | None = None, origin: Origin | None = None
+) -> None: ...
 
 
 @overload
@@ -34,8 +38,8 @@ def save(
     directory: Path | str,
     *,
     plan: Plan,
-    dense: nn.Module,
-    example_input: Inputs,
+    dense: nn.Module | None = None,
+    example_input: Inputs | None = None,
     score: OwnScore | None = None,
     origin: Origin | None = None,
 ) -> None: ...
@@ -59,14 +63,16 @@ def save(
     Example::
 
         smaller = polyadic.apply_plan(model, plan, inputs=loader).model  # then train it in a loop of your own
-        polyadic.save(smaller, "runs/mine", plan=plan, dense=model, example_input=x, score=psnr)
+        polyadic.save(smaller, "runs/mine", plan=plan, dense=model, score=psnr)
 
     Args:
-        result: of :func:`polyadic.compress`, which is all that is needed; or a network, with what follows.
+        result: of :func:`polyadic.compress`, which is all that is needed, with a ``score`` where its model was trained
+            since. Or a network, with what follows.
         directory: for the files; :func:`load` reads them.
         plan: by which the network was factorised.
-        dense: the network that it was made of; left as it was.
-        example_input: what both take, for their costs: a batch (N, ...), a tuple by position, a dict by name.
+        dense: the network that it was made of; left as it was. A :class:`polyadic.SampleTask` as the score knows it.
+        example_input: what both take, for their costs: a batch (N, ...), a tuple by position, a dict by name. None
+            takes what the score calls the dense network with first.
         score: from a network in evaluation mode to its score, or a :class:`polyadic.Metric` with name and unit, or a
             task: both networks are scored by it now. Or a number that is known, or a :class:`polyadic.KnownScore` with
             that of the dense network beside it. None says in the files that the network was not scored.
@@ -82,10 +88,7 @@ def save(
     if isinstance(result, nn.Module):
         result = _own_result(result, plan, dense, example_input, score)
     elif any(given is not None for given in (plan, dense, example_input, score)):
-        raise PolyadicError(
-            "a result has plan, dense, example_input and score of its own: to save a network that was trained since, "
-            "pass result.model in its place"
-        )
+        result = _scored_anew(result, score if (plan, dense, example_input) == (None, None, None) else None)
     example = result.example_input
     origin = origin or Origin(input_shape=tuple(example.shape[1:]) if isinstance(example, Tensor) else None)
     stages = plan_stages(result.dense, result.plan)
@@ -117,14 +120,34 @@ def _own_result(
     model: nn.Module, plan: Plan | None, dense: nn.Module | None, example_input: Inputs | None, score: OwnScore | None
 ) -> CompressionResult:
     """A network of the user's own loop as a result; says what is missing."""
+    if dense is None and isinstance(score, SampleTask):
+        dense = score.dense
+    if dense is not None and example_input is None:
+        example_input = example_of(dense, score)
     if plan is None or dense is None or example_input is None:
         given = {"plan": plan, "dense": dense, "example_input": example_input}
         missing = ", ".join(f"{name}=" for name, value in given.items() if value is None)
         raise PolyadicError(
             "a network of your own loop is saved with the plan that it was factorised by, the dense network before "
-            f"that, and an example of what both take; missing: {missing}"
+            f"that, and an example of what both take, unless a function score= shows it; missing: {missing}"
         )
     return own_result(model, plan, dense, example_input, score)
+
+
+def _scored_anew(result: CompressionResult, score: OwnScore | None) -> CompressionResult:
+    """A result whose model was trained further, with the score that it has now.
+
+    Raises:
+        PolyadicError: there is no such score, or the network has not changed.
+    """
+    if score is None:
+        raise PolyadicError(
+            "a result has plan, dense and example_input of its own: leave them out; score= scores anew what was "
+            "trained since"
+        )
+    if weights_digest(result.model) == result.scored_weights:
+        raise PolyadicError("a result keeps its own score until its model is trained further: leave out score=")
+    return own_result(result.model, result.plan, result.dense, result.example_input, score)
 
 
 def save_applied(applied: Applied, dense: nn.Module, directory: Path | str, origin: Origin) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from polyadic.engines import environment
-from polyadic.errors import LayerError, PolyadicError
+from polyadic.errors import DataError, LayerError, PolyadicError, first_words
 from polyadic.layers import Inputs, device_of, evaluation_mode, first_samples, on_device
 from polyadic.pipeline.alarm import is_ruined
 from polyadic.pipeline.compress import CompressionResult
@@ -19,7 +19,7 @@ from polyadic.pipeline.options import CompressOptions
 from polyadic.schema import OWN_LOOP, LayerOutcome, LayerSite, Plan, Stage, Summary, plain_rank
 from polyadic.surgery import MACS_CONVENTION, check_finite, find_layers, network_cost, plan_stages, rebuild
 from polyadic.surgery.plain_layers import copy_model
-from polyadic.training import FinalScores, Metric, ScoreTask, Task
+from polyadic.training import FinalScores, Metric, ScoreTask, Task, inputs_of
 
 _NOT_DONE = ("layer_tuning", "network_tuning", "training_execution", "labelled_loss")
 """What a task reports of the training that it would have done."""
@@ -122,6 +122,30 @@ def own_result(
     )
     summary = replace(summary, warnings=_warnings(summary))
     return CompressionResult(model, dense, summary, first_samples(example, 1))
+
+
+def example_of(dense: nn.Module, score: OwnScore | None) -> Inputs | None:
+    """What ``score`` knows of the network's input, a batch of one; None where that is nothing.
+
+    A function is begun, and what it calls the network with first is the input.
+
+    Raises:
+        PolyadicError: it fails before that.
+    """
+    if isinstance(score, Task):
+        return score.example_input()
+    if not callable(score) or (isinstance(score, Metric) and score.is_fed):
+        return None
+    try:
+        with evaluation_mode(dense):
+            return first_samples(inputs_of(dense, None, lambda model, _: score(model)), 1)
+    except DataError as error:
+        if not isinstance(error.__cause__, Exception):  # it has not called the network
+            return None
+        raise PolyadicError(
+            f"score is a function from a network to a number; of the dense network it fails "
+            f"({first_words(error.__cause__)}): try it before the network is saved"
+        ) from error
 
 
 def _share_lost(scores: FinalScores, known: _Known) -> dict[str, float]:
