@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, replace
-from math import nan
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +14,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from polyadic.cli.data_arguments import HeldOut
 from polyadic.cli.deliver import deliver, present
 from polyadic.cli.finetune_arguments import FinetuneArguments
+from polyadic.cli.finetuned_summary import Trained, past_of, summary_of
 from polyadic.cli.goal_arguments import AlarmAt
 from polyadic.cli.judge import GivenData, read_data
 from polyadic.cli.judge_arguments import JudgeArguments
@@ -25,19 +24,16 @@ from polyadic.cli.progress import ProgressBars
 from polyadic.cli.run_arguments import AsJson, Seed
 from polyadic.cli.screen import command_line, console
 from polyadic.data import ImageData
-from polyadic.engines import environment
 from polyadic.errors import PolyadicError
 from polyadic.export import Origin
 from polyadic.models import LIBRARIES, LoadedModel
-from polyadic.pipeline import CompressionResult, CompressOptions, finetune, warnings_of
-from polyadic.pipeline.alarm import Verdict, compare_answers
+from polyadic.pipeline import CompressionResult, CompressOptions, finetune
 from polyadic.reporting import read_result
 from polyadic.schema import Summary
 from polyadic.storage import folder_lock
 from polyadic.surgery import copy_model
 from polyadic.training import (
     Execution,
-    FinetuneReport,
     ImageTask,
     SampleTask,
     Task,
@@ -52,27 +48,6 @@ if TYPE_CHECKING:
 
 CHECKPOINT = ".finetune.pt"
 NO_EPOCHS = "fine-tuning takes at least one epoch; got --finetune-epochs 0"
-
-
-@dataclass(frozen=True, eq=False)
-class _Trained:
-    """What came of it.
-
-    Attributes:
-        network: the compressed network, trained.
-        untuned: as it came.
-        dense: the teacher; None where labels alone taught.
-        task: what it was trained and is scored on.
-        report: of the fine-tuning.
-        accelerator: of the processes that shared it; None where there was one.
-    """
-
-    network: nn.Module
-    untuned: nn.Module
-    dense: nn.Module | None
-    task: Task
-    report: FinetuneReport
-    accelerator: Accelerator | None = None
 
 
 @command
@@ -120,8 +95,8 @@ def finetune_command(
             return
         structure, example = dense if dense is not None else named.dense(), judge.example(loaded, task)
         known: dict[str, Any] = {} if judge.images is not None else judge.provenance(example)
-        known |= {"finetuned_from": _past(folder, before), "command": command_line()}
-        summary = _summary(before, trained, known, alarm_at)
+        known |= {"finetuned_from": past_of(folder, before), "command": command_line()}
+        summary = summary_of(before, trained, known, alarm_at)
         result = CompressionResult(trained.network, structure, summary, example)
         judged = task if judge.images is None else ImageTask(judge.images)
         deliver(result, out, judge.completed(_origin(named.origin, judge), example), judged, json=json)
@@ -216,7 +191,7 @@ def _image_task(
 
 def _train(
     network: nn.Module, dense: nn.Module | None, task: Task, checkpoint: Path, accelerator: Accelerator | None
-) -> _Trained:
+) -> Trained:
     """Train ``network``, show how far it is, and keep what it takes to go on in ``checkpoint``."""
     untuned, bars = copy_model(network), ProgressBars()
     if accelerator is not None and isinstance(task, ImageTask) and is_main_process():
@@ -230,7 +205,7 @@ def _train(
             f"{type(task).__name__}.tune_network reported no training: let it return a FinetuneReport, or train in a "
             "loop of your own and polyadic.save the network"
         )
-    return _Trained(network, untuned, dense, task, done, accelerator)
+    return Trained(network, untuned, dense, task, done, accelerator)
 
 
 def _sharing(network: nn.Module, task: ImageTask, accelerator: Accelerator) -> str:
@@ -245,74 +220,3 @@ def _sharing(network: nn.Module, task: ImageTask, accelerator: Accelerator) -> s
         f"{shared}; batch norm normalises the rows of each by their own statistics and keeps those of the first "
         "(torch has no shared one for the CPU): --freeze-statistics trains as one process does"
     )
-
-
-def _past(folder: str, before: Summary) -> dict[str, Any]:
-    """What the folder says of the training so far."""
-    known = before.provenance
-    return {
-        "folder": folder,
-        "score": before.compressed_score,
-        "command": known.get("command"),
-        "epochs": len(known.get("finetuning", ())),
-        **({"finetuned_from": known["finetuned_from"]} if "finetuned_from" in known else {}),
-    }
-
-
-def _summary(before: Summary, trained: _Trained, known: dict[str, Any], alarm_at: float) -> Summary:
-    """What was known of the network, with the scores of now.
-
-    The dense network's are taken anew where it is there, else they are those of the folder, if its images are the same.
-    """
-    task, began = trained.task, time.monotonic()
-    # "scored" is of a loop of the user's own, "pixels" of other samples
-    past = {key: value for key, value in before.provenance.items() if key not in ("scored", "pixels")}
-    provenance = {**past, **environment(), **task.provenance()}
-    same = all(before.provenance.get(key) == provenance.get(key) for key in ("data", "data_digests", "samples_digest"))
-    dense = [] if trained.dense is None else [trained.dense]
-    scores = task.final_scores((*dense, trained.untuned, trained.network))
-    held_out = task.score(trained.dense) if trained.dense is not None else before.held_out.get("dense", nan)
-    dense_score = scores.values[0] if dense else before.dense_score if same else nan
-    words = task.words
-    summary = replace(
-        before,
-        dense_score=dense_score,
-        score_name=words.name,
-        score_is_fraction=words.fraction,
-        score_unit=words.unit,
-        judged_on=words.judged_on,
-        max_drop=before.max_drop if (words.name, words.drop_unit) == _unit_of(before) else None,
-        score_before_finetuning=scores.values[-2],
-        compressed_score=scores.values[-1],
-        drop_interval=scores.drop_interval if dense else None,
-        held_out={
-            "dense": held_out if dense or same else nan,
-            "before_finetuning": trained.report.start.value,
-            "compressed": trained.report.best.value,
-        },
-        seconds={"finetune": round(trained.report.seconds, 3), "test": round(time.monotonic() - began, 3)},
-        provenance={
-            **provenance,
-            "finetuning_stop": trained.report.stop.value,
-            "finetuning": [vars(record) for record in trained.report.history],
-            "finetuning_processes": 1 if trained.accelerator is None else trained.accelerator.num_processes,
-            "taught_by": "the dense network" if dense else "labels alone",
-            **known,
-            **_verdict(trained, (dense_score, scores.values[-1])).provenance(alarm_at),
-        },
-    )
-    return replace(summary, warnings=warnings_of(summary))
-
-
-def _unit_of(before: Summary) -> tuple[str, str]:
-    """In which its drops are."""
-    return before.words.name, before.words.drop_unit
-
-
-def _verdict(trained: _Trained, scores: tuple[float, float]) -> Verdict:
-    """What is lost of the dense network's answers; of images with labels by the scores, else by the outputs."""
-    task, dense = trained.task, trained.dense
-    if dense is None:
-        return Verdict(task.answers_lost(scores, nan), task.judged_on or "samples")
-    example = task.example_input()
-    return compare_answers(task, dense, trained.network, scores, () if example is None else example)

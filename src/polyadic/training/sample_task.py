@@ -16,7 +16,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from polyadic.errors import DataError, LayerError, first_words
+from polyadic.errors import LayerError
 from polyadic.layers import (
     Inputs,
     call_model,
@@ -25,10 +25,10 @@ from polyadic.layers import (
     first_samples,
     on_device,
     sample_count,
-    sample_shapes,
     tensors_in,
 )
 from polyadic.training.distillation import Distillation, DistillOptions
+from polyadic.training.fed_metric import fed_score
 from polyadic.training.metric import Metric, as_metric
 from polyadic.training.options import EpochRecord, FinetuneReport
 from polyadic.training.outputs import (
@@ -39,34 +39,13 @@ from polyadic.training.outputs import (
     check_logits,
     distance_of,
     distillation_loss,
-    tensors_of,
 )
-from polyadic.training.sample_checks import (
-    check_function,
-    check_inputs,
-    checked_loss,
-    kind_of_batch,
-    try_loss,
-    try_sample,
-)
-from polyadic.training.samples import (
-    MOST_BYTES,
-    NO_BATCHES,
-    Forward,
-    Samples,
-    batches_of,
-    bytes_of,
-    inputs_of,
-    labels_of,
-    rows_of,
-    together,
-)
+from polyadic.training.sample_checks import check_function, checked_loss, try_loss
+from polyadic.training.sample_division import divided, divided_in_two, enough_batches, read_batches
+from polyadic.training.samples import Forward, Samples, inputs_of, labels_of, together
 from polyadic.training.score_images import Proxy, ProxyScore, Score
 from polyadic.training.snapshot import Checkpoint, weights_digest
 from polyadic.training.task import FinalScores, ScoreTask, Task
-
-ENOUGH_SAMPLES, ENOUGH_NUMBERS = 24, 2**16
-"""Held-out samples, and numbers in their outputs, by which a search tells plans apart."""
 
 
 @final
@@ -127,11 +106,13 @@ class SampleTask(Task):
         for given, what in ((loss, "loss(outputs, batch)"), (forward, "forward(model, batch)")):
             check_function(given, what)
         self._forward = forward
-        batches, self.truncated = self._read(samples, "samples")
-        train, chosen, last = self._divided(batches, validation)
-        self.train = train
-        self.held_out = chosen
-        self.last = last
+        batches, self.truncated = read_batches(dense, samples, "samples", self.inputs_of)
+        if validation is None:
+            self.train, self.held_out, self.last = divided(batches, self._count)
+        else:
+            others, _ = read_batches(dense, validation, "validation samples", self.inputs_of)
+            self.train = batches
+            self.held_out, self.last = divided_in_two(others, self._count)
         for output in self._answers(dense, self.held_out[:1])[0]:
             if compare == "divergence":
                 check_logits(output)
@@ -192,7 +173,7 @@ class SampleTask(Task):
         """What is lost of the outputs on the samples that choose, or enough of them, and of the score."""
         reached = self.score(dense)
         targets = self._answers(dense, self.held_out)
-        enough = _enough(targets)
+        enough = enough_batches(targets)
 
         def lost(model: nn.Module, best: float = math.inf, share: float = 1.0, /) -> ProxyScore:
             count = max(1, math.ceil(share * enough))
@@ -304,101 +285,16 @@ class SampleTask(Task):
     def _judged(self, model: nn.Module, batches: list[Any]) -> float:
         if self.metric is not None:
             with evaluation_mode(model):
-                return float((self._fed(model, batches) if self.metric.is_fed else self.metric(model)).mean())
+                return float(self._values(self.metric, model, batches).mean())
         return 1.0 - self._distance(model, batches, self._answers(self.dense, batches))
 
-    def _fed(self, model: nn.Module, batches: list[Any]) -> Tensor:
-        """The metric, fed with the outputs and labels of batches.
-
-        Raises:
-            DataError: a batch holds no labels.
-            LayerError: the outputs are several tensors.
-        """
-        assert self.metric is not None
-        metric: Any = self.metric.function
+    def _values(self, metric: Metric, model: nn.Module, batches: list[Any]) -> Tensor:
+        if not metric.is_fed:
+            return metric(model)
         device = device_of(model)
-        metric.to(device).reset()
-        with torch.inference_mode():
-            for batch in (on_device(batch, device) for batch in batches):
-                outputs = self.outputs(model, batch)
-                if not isinstance(outputs, Tensor):
-                    found = tensors_of(outputs)
-                    if len(found) > 1:
-                        raise LayerError(
-                            f"{self.metric.name} is fed with one tensor; {type(model).__name__} returns {len(found)}: "
-                            "say which with forward=lambda model, batch: model(...)[...]"
-                        )
-                    outputs = found[0]
-                labels = labels_of(self.dense, batch)
-                try:
-                    metric.update(outputs, labels)
-                except (TypeError, ValueError, RuntimeError) as error:
-                    raise DataError(
-                        f"{self.metric.name} is fed with outputs and labels; it does not take {kind_of_batch(outputs)} "
-                        f"and {kind_of_batch(labels)} ({first_words(error)}): say what counts of the outputs with "
-                        "forward=lambda model, batch: model(...), or pass a function metric(model)"
-                    ) from error
-            return self.metric.checked(metric.compute())
-
-    def _read(self, samples: Samples, name: str) -> tuple[list[Any], bool]:
-        """All batches, checked; and whether there are more than are kept."""
-        batches, kept, known = [], 0, set[object]()
-        for number, batch in enumerate(batches_of(samples, name)):
-            inputs = self.inputs_of(batch)
-            check_inputs(self.dense, inputs, f"batch {number} of {name}")
-            if sample_shapes(inputs) not in known:
-                try_sample(self.dense, inputs, f"batch {number} of {name}", first=not known)
-            known.add(sample_shapes(inputs))
-            batches.append(batch)
-            kept += bytes_of(inputs)
-            if kept >= MOST_BYTES:
-                return batches, True
-        if not batches:
-            raise DataError(f"{name} {NO_BATCHES}")
-        return batches, False
-
-    def _divided(self, batches: list[Any], validation: Samples | None) -> tuple[list[Any], list[Any], list[Any]]:
-        """Batches that teach, choose and judge."""
-        if validation is not None:
-            others, _ = self._read(validation, "validation samples")
-            if sum(map(self._count, others)) < 2:
-                raise DataError("validation holds 2 samples or more, one to choose by and one to judge by; got 1")
-            _, chosen, last = self._parts(others, lambda number: 2 if number % 3 == 1 else 1)
-            return batches, chosen, last
-        count = sum(map(self._count, batches))
-        if count < 3:
-            raise DataError(f"samples teach, choose and judge, so there are 3 or more; got {count}: give more")
-        if count < 10:
-            return self._parts(batches, lambda number: number % 3)
-        return self._parts(batches, lambda number: {3: 1, 8: 1, 5: 2}.get(number % 10, 0))
-
-    def _parts(self, batches: list[Any], part_of: Callable[[int], int]) -> tuple[list[Any], list[Any], list[Any]]:
-        parts: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
-        before = 0
-        for batch in batches:
-            count = self._count(batch)
-            numbers = [part_of(before + row) for row in range(count)]
-            for part, held in enumerate(parts):
-                rows = torch.tensor([row for row, number in enumerate(numbers) if number == part], dtype=torch.long)
-                if len(rows):
-                    held.append(rows_of(batch, rows, count))
-            before += count
-        return parts
+        placed = (on_device(batch, device) for batch in batches)
+        return fed_score(metric, model, placed, self.outputs, lambda batch: labels_of(self.dense, batch))
 
     def _run_key(self, model: nn.Module, teacher: nn.Module) -> str:
         parts = (self.provenance(), weights_digest(model), weights_digest(teacher))
         return hashlib.sha256(repr(parts).encode()).hexdigest()
-
-
-def _enough(answers: list[list[Tensor]]) -> int:
-    """How many of the batches tell plans apart: those that hold so many samples and so many numbers of the outputs.
-
-    A map says far more of a network than a row of logits, and takes as much longer: a few maps are enough.
-    """
-    samples = numbers = 0
-    for count, batch in enumerate(answers, 1):
-        samples += len(batch[0])
-        numbers += sum(answer.numel() for answer in batch)
-        if samples >= ENOUGH_SAMPLES and numbers >= ENOUGH_NUMBERS:
-            return count
-    return len(answers)
