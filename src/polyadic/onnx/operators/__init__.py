@@ -1,5 +1,10 @@
 """The operators of ONNX as functions of torch: one file for each kind, and a table of their names."""
 
+# Each of these enters its operators into the table when it is imported.
+from polyadic.onnx.operators import arithmetic as arithmetic
+from polyadic.onnx.operators import comparisons as comparisons
+from polyadic.onnx.operators import matrices as matrices
+from polyadic.onnx.operators import reductions as reductions
 from polyadic.onnx.operators.table import NodeFacts, NotInTorchError, Operation, operation_of, operators_in_table
 
 __all__ = ["NodeFacts", "NotInTorchError", "Operation", "operation_of", "operators_in_table"]

@@ -51,6 +51,16 @@ def operator(*names: str) -> Callable[[Callable[[NodeFacts], Operation]], Callab
     return enter
 
 
+def enter_plain(functions: Mapping[str, Operation]) -> None:
+    """Enter functions of torch that compute their operators as they are, whatever the node's attributes say."""
+
+    def builder_of(function: Operation) -> Callable[[NodeFacts], Operation]:
+        return lambda facts: function
+
+    for name, function in functions.items():
+        operator(name)(builder_of(function))
+
+
 def operation_of(facts: NodeFacts) -> Operation:
     """The torch function of a node of ONNX's own domain.
 
