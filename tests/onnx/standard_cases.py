@@ -34,7 +34,7 @@ class StandardCase:
     outputs: dict[str, Any]
 
     def unreadable(self) -> str | None:
-        """The first value that no tensor of torch holds, by its kind."""
+        """The kind of the first value that torch does not compute with."""
         for value in (*self.inputs.values(), *self.outputs.values()):
             if not isinstance(value, np.ndarray | np.generic):
                 return type(value).__name__
@@ -57,10 +57,15 @@ def standard_cases() -> list[StandardCase]:
         graph = case.model.graph
         opset = next(entry.version for entry in case.model.opset_import if not entry.domain)
         for inputs, outputs in case.data_sets:
-            given = dict(zip((value.name for value in graph.input), inputs, strict=True))
-            expected = dict(zip((value.name for value in graph.output), outputs, strict=True))
+            given = {value.name: as_array(example) for value, example in zip(graph.input, inputs, strict=True)}
+            expected = {value.name: as_array(example) for value, example in zip(graph.output, outputs, strict=True)}
             cases.append(StandardCase(case.name, graph.node[0], opset, given, expected))
     return cases
+
+
+def as_array(example: Any) -> Any:
+    """The array of a tensor in ONNX's own form; what is something else is left as it is."""
+    return numpy_helper.to_array(example) if isinstance(example, onnx.TensorProto) else example
 
 
 def to_torch(value: Array | np.generic) -> Tensor:

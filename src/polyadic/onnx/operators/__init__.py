@@ -2,9 +2,15 @@
 
 # Each of these enters its operators into the table when it is imported.
 from polyadic.onnx.operators import arithmetic as arithmetic
+from polyadic.onnx.operators import casts as casts
 from polyadic.onnx.operators import comparisons as comparisons
+from polyadic.onnx.operators import constants as constants
+from polyadic.onnx.operators import indexing as indexing
 from polyadic.onnx.operators import matrices as matrices
+from polyadic.onnx.operators import quantizing as quantizing
 from polyadic.onnx.operators import reductions as reductions
+from polyadic.onnx.operators import shapes as shapes
+from polyadic.onnx.operators import slicing as slicing
 from polyadic.onnx.operators.table import NodeFacts, NotInTorchError, Operation, operation_of, operators_in_table
 
 __all__ = ["NodeFacts", "NotInTorchError", "Operation", "operation_of", "operators_in_table"]

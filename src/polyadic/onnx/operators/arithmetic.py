@@ -21,7 +21,9 @@ def divide(dividend: Tensor, divisor: Tensor) -> Tensor:
 
 def power(base: Tensor, exponent: Tensor) -> Tensor:
     """A power in the number format of the base, whatever that of the exponent."""
-    return torch.pow(base, exponent).to(base.dtype)
+    # Of an integer to a fraction in float64, which holds larger integers than torch's own choice of float32.
+    exact = base.is_floating_point() or not exponent.is_floating_point()
+    return torch.pow(base if exact else base.to(torch.float64), exponent).to(base.dtype)
 
 
 def enter_binary(functions: dict[str, BinaryFunction]) -> None:
