@@ -110,10 +110,12 @@ def compute(node: NodeProto, opset: int, inputs: dict[str, Any]) -> dict[str, Te
     return {name: value for name, value in zip(node.output, outputs, strict=True) if name}
 
 
-def assert_same(actual: Tensor, expected: Array | np.generic) -> None:
-    """Fail unless format and shape are the same, and the numbers up to the rounding of their format."""
+def assert_same(actual: Tensor, expected: Array | np.generic, *, decimals: int | None = None) -> None:
+    """Fail unless format and shape are the same, and the numbers up to the rounding of their format, or to decimals."""
     wanted = to_torch(expected)
     assert actual.shape == wanted.shape, f"shape {tuple(actual.shape)} instead of {tuple(wanted.shape)}"
     assert actual.dtype == wanted.dtype, f"{actual.dtype} instead of {wanted.dtype}"
     tolerance = {torch.float16: 1e-3, torch.bfloat16: 1e-2}.get(wanted.dtype, 1e-5)
-    torch.testing.assert_close(actual, wanted, rtol=tolerance, atol=0.1 * tolerance, equal_nan=True)
+    torch.testing.assert_close(
+        actual, wanted, rtol=tolerance, atol=0.1 * tolerance if decimals is None else 2 * 0.1**decimals, equal_nan=True
+    )

@@ -13,6 +13,9 @@ CASES_AT_LEAST = 638
 # What these draw is up to the library.
 RANDOM = tuple(f"test_training_dropout{form}" for form in ("", "_mask", "_default", "_default_mask"))
 
+# The numbers that go into these and come out are written with four decimals.
+ROUNDED = ("test_averagepool_2d_ceil_last_window_starts_on_pad",)
+
 
 @pytest.fixture(scope="module")
 def cases() -> dict[str, list[StandardCase]]:
@@ -46,7 +49,7 @@ def test_the_examples_of_the_standard(operator: str, cases: dict[str, list[Stand
         try:
             outputs = compute(case.node, case.opset, case.inputs)
             for name, expected in case.outputs.items():
-                assert_same(outputs[name], expected)
+                assert_same(outputs[name], expected, decimals=4 if case.name in ROUNDED else None)
         except Exception as error:
             failures.append(f"{case.name}: {type(error).__name__}: {error}")
     assert not failures, "\n\n".join(failures)

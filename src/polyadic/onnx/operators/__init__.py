@@ -1,12 +1,17 @@
 """The operators of ONNX as functions of torch: one file for each kind, and a table of their names."""
 
 # Each of these enters its operators into the table when it is imported.
+from polyadic.onnx.operators import activations as activations
 from polyadic.onnx.operators import arithmetic as arithmetic
 from polyadic.onnx.operators import casts as casts
 from polyadic.onnx.operators import comparisons as comparisons
 from polyadic.onnx.operators import constants as constants
+from polyadic.onnx.operators import convolutions as convolutions
 from polyadic.onnx.operators import indexing as indexing
 from polyadic.onnx.operators import matrices as matrices
+from polyadic.onnx.operators import normalising as normalising
+from polyadic.onnx.operators import padding as padding
+from polyadic.onnx.operators import pooling as pooling
 from polyadic.onnx.operators import quantizing as quantizing
 from polyadic.onnx.operators import reductions as reductions
 from polyadic.onnx.operators import shapes as shapes
