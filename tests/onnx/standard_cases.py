@@ -111,7 +111,7 @@ def compute(node: NodeProto, opset: int, inputs: dict[str, Any]) -> dict[str, Te
 
 
 def assert_same(actual: Tensor, expected: Array | np.generic, *, decimals: int | None = None) -> None:
-    """Fail unless format and shape are the same, and the numbers up to the rounding of their format, or to decimals."""
+    """Fail unless format and shape are the same, and the numbers up to rounding: of their format or to decimals."""
     wanted = to_torch(expected)
     assert actual.shape == wanted.shape, f"shape {tuple(actual.shape)} instead of {tuple(wanted.shape)}"
     assert actual.dtype == wanted.dtype, f"{actual.dtype} instead of {wanted.dtype}"
