@@ -14,8 +14,11 @@ from polyadic.onnx.operators import padding as padding
 from polyadic.onnx.operators import pooling as pooling
 from polyadic.onnx.operators import quantizing as quantizing
 from polyadic.onnx.operators import reductions as reductions
+from polyadic.onnx.operators import resizing as resizing
+from polyadic.onnx.operators import sampling as sampling
 from polyadic.onnx.operators import shapes as shapes
 from polyadic.onnx.operators import slicing as slicing
+from polyadic.onnx.operators import suppression as suppression
 from polyadic.onnx.operators.table import NodeFacts, NotInTorchError, Operation, operation_of, operators_in_table
 
 __all__ = ["NodeFacts", "NotInTorchError", "Operation", "operation_of", "operators_in_table"]
