@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -85,3 +87,22 @@ def test_two_thousand_boxes_are_sifted_as_by_the_definition() -> None:
     found = operation(corners[None], scores[None, None], torch.tensor([10000]), torch.tensor([0.4]))
     assert isinstance(found, Tensor)
     assert found[:, 2].tolist() == kept
+
+
+@pytest.mark.parametrize(
+    ("operator", "attributes"),
+    [
+        ("LpPool", {"kernel_shape": [2, 2]}),
+        ("GlobalLpPool", {}),
+        ("LpNormalization", {}),
+        ("MeanVarianceNormalization", {}),
+        ("LRN", {"size": 3}),
+    ],
+)
+def test_zeros_have_finite_gradients(operator: str, attributes: dict[str, Any]) -> None:
+    x = torch.zeros(2, 3, 4, 4, requires_grad=True)
+    y = operation_of_node(helper.make_node(operator, ["x"], ["y"], **attributes), 18)(x)
+    assert isinstance(y, Tensor)
+    y.sum().backward()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import torch
 from torch import Tensor
@@ -109,7 +110,9 @@ def mean_variance_normalization(facts: NodeFacts) -> Operation:
 
     def run(x: Tensor) -> Tensor:
         centred = x - x.mean(axes, keepdim=True)
-        return centred / (centred.square().mean(axes, keepdim=True).sqrt() + 1e-9)
+        # The norm has a gradient where all is the same; the root of the variance has none there.
+        count = math.prod(x.shape[axis] for axis in axes)
+        return centred / (torch.linalg.vector_norm(centred, 2, axes, keepdim=True) / math.sqrt(count) + 1e-9)
 
     return run
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,13 +14,13 @@ from torch.nn import functional as F
 from polyadic.onnx.operators.sliding import Windows, check_windows, windows_over
 from polyadic.onnx.operators.table import NodeFacts, NotInTorchError, Operation, operator
 
-MAX_POOLS = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
+MAX_POOLS: dict[int, Callable[..., Any]] = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 AVERAGE_POOLS: dict[int, Callable[..., Tensor]] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
 def window_counts(facts: NodeFacts, sizes: Sequence[int], windows: Windows) -> list[int]:
     """How many windows there are along every axis; none of them starts in the padding behind."""
-    ceil = facts.attributes.get("ceil_mode", 0) and facts.attributes.get("auto_pad", "NOTSET") == "NOTSET"
+    ceil = _ceil(facts)
     counts = []
     for n, before, after, reach, stride in zip(
         sizes, windows.before, windows.after, windows.reach, windows.strides, strict=True
@@ -62,38 +63,41 @@ def max_pool(facts: NodeFacts) -> Operation:
 
     def run(x: Tensor) -> Tensor | tuple[Tensor, ...]:
         windows = windows_over(facts, x.shape[2:], kernel)
-        counts = window_counts(facts, x.shape[2:], windows)
         if not x.is_floating_point() and facts.outputs == 1:  # torch pools floats only
+            counts = window_counts(facts, x.shape[2:], windows)
             lowest = torch.iinfo(x.dtype).min
             return over_windows(padded_to(x, windows, counts, lowest), windows, counts, torch.maximum)
-        values, places = _largest(x if x.is_floating_point() else x.double(), windows, counts)
         if facts.outputs == 1:
-            return values
-        volume = math.prod(x.shape[2:])
-        offsets = torch.arange(x.shape[0] * x.shape[1], device=x.device) * volume
-        return values.to(x.dtype), places + offsets.reshape(*x.shape[:2], *[1] * len(counts))
+            return _largest(facts, x, windows, with_places=False)[0]
+        values, places = _largest(facts, x if x.is_floating_point() else x.double(), windows, with_places=True)
+        offsets = torch.arange(x.shape[0] * x.shape[1], device=x.device) * math.prod(x.shape[2:])
+        return values.to(x.dtype), places + offsets.reshape(*x.shape[:2], *[1] * len(kernel))
 
     return run
 
 
-def _largest(x: Tensor, windows: Windows, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
+def _largest(facts: NodeFacts, x: Tensor, windows: Windows, *, with_places: bool) -> tuple[Tensor, ...]:
     """The largest element of every window, and its place among the elements of its channel."""
-    pool = MAX_POOLS[len(counts)]
-    half = all(2 * pad <= reach for pad, reach in zip(windows.before, windows.kernel, strict=True))
-    exact = all(
-        count == (n + 2 * pad - reach) // stride + 1
-        for count, n, pad, reach, stride in zip(
-            counts, x.shape[2:], windows.before, windows.reach, windows.strides, strict=True
-        )
-    )
-    if windows.symmetric and half and exact:
-        values, places = pool(
-            x, windows.kernel, windows.strides, windows.before, windows.dilations, return_indices=True
-        )
-        return values, places
-    padded = padded_to(x, windows, counts, -math.inf)
-    values, places = pool(padded, windows.kernel, windows.strides, 0, windows.dilations, return_indices=True)
-    return values, _without_padding(places, padded.shape[2:], x.shape[2:], windows.before)
+    pool = MAX_POOLS[len(windows.kernel)]
+    # torch pads by as much behind as in front, by half a window at most.
+    if windows.symmetric and _half(windows):
+        options = (windows.kernel, windows.strides, windows.before, windows.dilations, _ceil(facts), with_places)
+        found = pool(x, *options)
+        return found if with_places else (found,)
+    padded = padded_to(x, windows, window_counts(facts, x.shape[2:], windows), -math.inf)
+    found = pool(padded, windows.kernel, windows.strides, 0, windows.dilations, False, with_places)
+    if not with_places:
+        return (found,)
+    return found[0], _without_padding(found[1], padded.shape[2:], x.shape[2:], windows.before)
+
+
+def _half(windows: Windows) -> bool:
+    return all(2 * pad <= k for pad, k in zip(windows.before, windows.kernel, strict=True))
+
+
+def _ceil(facts: NodeFacts) -> bool:
+    """Whether a window counts that ends behind the padding."""
+    return bool(facts.attributes.get("ceil_mode", 0)) and facts.attributes.get("auto_pad", "NOTSET") == "NOTSET"
 
 
 def _without_padding(places: Tensor, padded: Sequence[int], sizes: Sequence[int], before: Sequence[int]) -> Tensor:
@@ -113,10 +117,9 @@ def average_pool(facts: NodeFacts) -> Operation:
 
     def run(x: Tensor) -> Tensor:
         windows = windows_over(facts, x.shape[2:], kernel)
-        half = all(2 * pad <= k for pad, k in zip(windows.before, kernel, strict=True))
-        if windows.symmetric and half and windows.kernel == windows.reach:
-            ceil = bool(facts.attributes.get("ceil_mode", 0)) and facts.attributes.get("auto_pad", "NOTSET") == "NOTSET"
-            return AVERAGE_POOLS[len(kernel)](x, windows.kernel, windows.strides, windows.before, ceil, with_pads)
+        if windows.symmetric and _half(windows) and windows.kernel == windows.reach:
+            pool = AVERAGE_POOLS[len(kernel)]
+            return pool(x, windows.kernel, windows.strides, windows.before, _ceil(facts), with_pads)
         counts = window_counts(facts, x.shape[2:], windows)
         total = over_windows(padded_to(x, windows, counts, 0.0), windows, counts, torch.add)
         for axis in range(len(kernel)):
@@ -149,7 +152,10 @@ def lp_pool(facts: NodeFacts) -> Operation:
         windows = windows_over(facts, x.shape[2:], kernel)
         counts = window_counts(facts, x.shape[2:], windows)
         powers = padded_to(x.abs().pow(p), windows, counts, 0.0)
-        return over_windows(powers, windows, counts, torch.add).pow(1.0 / p)
+        total = over_windows(powers, windows, counts, torch.add)
+        # The slope of a root at 0 is infinite, and times that of the powers no number: windows of zeros have none.
+        empty = total == 0
+        return total.masked_fill(empty, 1.0).pow(1.0 / p).masked_fill(empty, 0.0)
 
     return run
 

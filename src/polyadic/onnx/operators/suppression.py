@@ -50,30 +50,33 @@ def _corners(boxes: Tensor, *, centred: bool) -> Tensor:
 
 def kept_boxes(corners: Tensor, threshold: float, limit: int) -> Tensor:
     """The places of the boxes that no better box overlaps too much, ``limit`` at most; the best box comes first."""
-    alive = torch.ones(len(corners), dtype=torch.bool, device=corners.device)
-    kept: list[int] = []
-    for start in range(0, len(corners), BLOCK):
-        if len(kept) >= limit:
-            break
-        block = corners[start : start + BLOCK]
-        drops = _overlaps(block, corners[start:]) > threshold
-        left, rows = alive[start : start + BLOCK].tolist(), drops[:, : len(block)].tolist()
-        chosen = []
-        for place, row in enumerate(rows):
-            if left[place]:
-                chosen.append(place)
-                left = [still and not drop for still, drop in zip(left, row, strict=True)]
-        kept.extend(start + place for place in chosen)
-        alive[start:] &= ~drops[chosen].any(0)
-    return torch.tensor(kept[:limit], dtype=torch.int64, device=corners.device)
+    left = torch.arange(len(corners), device=corners.device)
+    kept, count = [left[:0]], 0
+    while len(left) and count < limit:
+        block, left = left[:BLOCK], left[BLOCK:]
+        chosen = block[_chosen((_overlaps(corners[block], corners[block]) > threshold).tolist())]
+        left = left[~(_overlaps(corners[chosen], corners[left]) > threshold).any(0)]
+        kept.append(chosen)
+        count += len(chosen)
+    return torch.cat(kept)[:limit]
+
+
+def _chosen(drops: list[list[bool]]) -> list[int]:
+    """Which boxes stay where each one that stays drops others, the first one first."""
+    chosen, stays = [], [True] * len(drops)
+    for place, row in enumerate(drops):
+        if stays[place]:
+            chosen.append(place)
+            stays = [still and not drop for still, drop in zip(stays, row, strict=True)]
+    return chosen
 
 
 def _overlaps(boxes: Tensor, others: Tensor) -> Tensor:
     """The intersection over the union of all pairs, (boxes, others); 0 where a box is empty."""
-    lower = torch.maximum(boxes[:, None, :2], others[:, :2])
-    upper = torch.minimum(boxes[:, None, 2:], others[:, 2:])
-    intersection = (upper - lower).clamp(min=0).prod(-1)
-    area, other_area = ((b[:, 2:] - b[:, :2]).prod(-1) for b in (boxes, others))
-    union = area[:, None] + other_area - intersection
-    valid = (intersection > 0) & (area[:, None] > 0) & (other_area > 0) & (union > 0)
-    return torch.where(valid, intersection / union, torch.zeros_like(union))
+    low, left, high, right = boxes.T[:, :, None]
+    other_low, other_left, other_high, other_right = others.T
+    heights = (torch.minimum(high, other_high) - torch.maximum(low, other_low)).clamp(min=0)
+    intersection = heights * (torch.minimum(right, other_right) - torch.maximum(left, other_left)).clamp(min=0)
+    area, other_area = (high - low) * (right - left), (other_high - other_low) * (other_right - other_left)
+    # Empty boxes intersect nothing, and the quotient is then 0, or no number where both are empty.
+    return torch.where(intersection > 0, intersection / (area + other_area - intersection), 0.0)
