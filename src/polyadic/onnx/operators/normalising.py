@@ -112,7 +112,8 @@ def mean_variance_normalization(facts: NodeFacts) -> Operation:
         centred = x - x.mean(axes, keepdim=True)
         # The norm has a gradient where all is the same; the root of the variance has none there.
         count = math.prod(x.shape[axis] for axis in axes)
-        return centred / (torch.linalg.vector_norm(centred, 2, axes, keepdim=True) / math.sqrt(count) + 1e-9)
+        deviation: Tensor = torch.linalg.vector_norm(centred, 2, axes, keepdim=True) / math.sqrt(count)
+        return centred / (deviation + 1e-9)
 
     return run
 
