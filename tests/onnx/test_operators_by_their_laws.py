@@ -56,6 +56,7 @@ def test_gradients_are_those_of_finite_differences(form: Form) -> None:
     [
         Form("BatchNormalization", ((2, 3),) + ((3,),) * 4, {"training_mode": 1}, 15),
         Form("MaxPool", ((1, 1, 4),), {"kernel_shape": [2], "storage_order": 1}, 12, 2),
+        Form("LpPool", ((1, 1, 5),), {"kernel_shape": [2], "auto_pad": "VALID", "ceil_mode": 1}, 18),
         Form("RoiAlign", ((1, 1, 4, 4), (1, 4), integers(0)), {"mode": "max"}, 16),
         Form("Conv", ((1, 1, 2, 2, 2, 2), (1, 1, 1, 1, 1, 1)), {"kernel_shape": [1] * 4}),
     ],

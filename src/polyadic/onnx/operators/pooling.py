@@ -97,7 +97,7 @@ def _half(windows: Windows) -> bool:
 
 def _ceil(facts: NodeFacts) -> bool:
     """Whether a window counts that ends behind the padding."""
-    return bool(facts.attributes.get("ceil_mode", 0)) and facts.attributes.get("auto_pad", "NOTSET") == "NOTSET"
+    return bool(facts.attributes.get("ceil_mode", 0))
 
 
 def _without_padding(places: Tensor, padded: Sequence[int], sizes: Sequence[int], before: Sequence[int]) -> Tensor:

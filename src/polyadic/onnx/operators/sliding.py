@@ -54,8 +54,12 @@ def check_windows(facts: NodeFacts) -> None:
     kernel = facts.attributes.get("kernel_shape")
     if kernel is not None and not 1 <= len(kernel) <= 3:
         raise NotInTorchError(f"torch slides over 1 to 3 axes, not {len(kernel)}")
-    if facts.attributes.get("auto_pad", "NOTSET") not in AUTO_PADS:
-        raise NotInTorchError(f"auto_pad '{facts.attributes['auto_pad']}' is unknown")
+    auto_pad = facts.attributes.get("auto_pad", "NOTSET")
+    if auto_pad not in AUTO_PADS:
+        raise NotInTorchError(f"auto_pad '{auto_pad}' is unknown")
+    if auto_pad != "NOTSET" and facts.attributes.get("ceil_mode", 0):
+        # The text of the standard and ONNX Runtime count different numbers of windows.
+        raise NotInTorchError(f"windows beyond the end with auto_pad '{auto_pad}' are not served")
 
 
 def windows_over(facts: NodeFacts, sizes: Sequence[int], kernel: Sequence[int]) -> Windows:
