@@ -36,15 +36,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from PIL import Image
 
 from polyadic.data import load_data
+from polyadic.engines.onnx_graph import chain_graph
 from polyadic.errors import PolyadicError
 from polyadic.export import load, read_plan
 from polyadic.models import DigitsCnn, load_weights
+from polyadic.onnx.source import read_onnx
 from polyadic.reporting import bench_page, read_bench, read_folder, report_html
-from polyadic.schema import Choice, LayerRow, Plan, Trial
+from polyadic.schema import Choice, ConvSpec, LayerRow, Plan, Trial
 from polyadic.search import StudyLog, TrialLog
 from polyadic.studies.study import RowFile, rows_of
 
@@ -104,6 +107,7 @@ def kinds(whole: Path) -> dict[str, Kind]:
         "weights (torch)": Kind(whole / "weights", "w.pt", lambda folder: load_weights(model, folder / "w.pt")),
         "npz": Kind(whole / "npz", "d_train.npz", lambda folder: load_data(f"npz:{folder / 'd'}")),
         **studies(whole),
+        **onnx_files(whole),
         **images(whole),
         **shared_trials(whole),
     }
@@ -123,6 +127,19 @@ def studies(whole: Path) -> dict[str, Kind]:
     for number, row in enumerate(by_hand["layers.json"]()["rows"]):
         rows.add(str(number), row)
     made["rows to resume"] = Kind(whole / "rows", "rows.jsonl", resumed_rows)
+    return made
+
+
+def onnx_files(whole: Path) -> dict[str, Kind]:
+    """Networks of other programs: one with its weights inside, one with them in a file beside it."""
+    layer = ConvSpec(3, 4, (3, 3), (1, 1), (1, 1), (1, 1), bias=True)
+    network = onnx.load_from_string(chain_graph([(layer,)], 1, (8, 8)))
+    made: dict[str, Kind] = {}
+    for name, beside in (("onnx", False), ("onnx, weights beside it", True)):
+        folder = whole / name
+        folder.mkdir()
+        onnx.save(network, folder / "n.onnx", save_as_external_data=beside, location="w.bin", size_threshold=0)
+        made[name] = Kind(folder, "n.onnx", lambda folder: read_onnx(folder / "n.onnx"))
     return made
 
 
@@ -327,7 +344,7 @@ def main() -> None:
     from record import record
 
     given = [int(text) for text in sys.argv[1:]]
-    inputs, first, processes = [*given, *(23_100, 0, 1)[len(given) :]]
+    inputs, first, processes = [*given, *(25_300, 0, 1)[len(given) :]]
     torch.set_num_threads(1)
     outcomes, wrong = run(inputs, first) if processes == 1 else run_together(inputs, first, processes)
     for kind, counts in outcomes.items():
